@@ -1,0 +1,35 @@
+"""The few errors of the loop and the exit code of each."""
+
+from __future__ import annotations
+
+OK = 0
+REFUSED = 2
+HARD_STOP = 3
+COMPLETE = 10
+STILL_RUNNING = 75
+
+
+class DeftError(Exception):
+    """Base of every error that a user may see: one line, no traceback."""
+
+    exit_code = REFUSED
+
+
+class InputError(DeftError):
+    """Refused input: names what, where, what was expected and what to type next."""
+
+
+class HardStop(DeftError):
+    """The loop must not go on by itself.
+
+    `code` is a stable identifier, `evidence` the file that shows the fault, `remedy` what a person can do.
+    """
+
+    exit_code = HARD_STOP
+
+    def __init__(self, code: str, message: str, *, evidence: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.evidence = evidence
+        self.remedy = remedy

@@ -1,0 +1,114 @@
+"""TAO's experiment spec: read, refuse what TAO refuses, and derive the spec of one task from the user's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deft_aoi.errors import InputError
+from deft_aoi.fsio import atomic_write_text
+from deft_aoi.paths import SKILL_ROOT
+
+KEYS_FILE = SKILL_ROOT / "specs/experiment_keys.yaml"
+DATASETS = ("train_dataset", "validation_dataset", "test_dataset", "infer_dataset")
+Spec = dict[str, Any]
+
+
+def load_spec(path: Path) -> Spec:
+    """Parse a spec with YAML's safe loader and refuse unknown keys, as TAO's schema does.
+
+    Raises InputError naming file and key.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such experiment spec; see specs/baseline_spec.yaml of the skill for a template")
+    try:
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(spec, dict):
+        raise InputError(f"{path}: expected a mapping of TAO experiment keys (task, model, dataset, train)")
+    known = yaml.safe_load(KEYS_FILE.read_text(encoding="utf-8"))
+    for key in unknown_keys(spec, known):
+        raise InputError(
+            f"{path}: Key '{key}' not in 'ExperimentConfig' (TAO refuses unknown keys at start); remove it"
+        )
+    return spec
+
+
+def unknown_keys(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Dotted keys of `spec` that the key tree lacks. A leaf of the tree is `null`; `{}` takes any keys."""
+    for key, value in spec.items():
+        name = f"{prefix}{key}"
+        if key not in known:
+            yield name
+        elif isinstance(value, Mapping) and known[key]:
+            yield from unknown_keys(value, known[key], f"{name}.")
+
+
+def get(spec: Mapping[str, Any], dotted: str, default: Any = None) -> Any:
+    """Value at a dotted key, or `default` where a part of the path is absent or null."""
+    node: Any = spec
+    for part in dotted.split("."):
+        if not isinstance(node, Mapping) or node.get(part) is None:
+            return default
+        node = node[part]
+    return node
+
+
+def put(spec: Spec, dotted: str, value: Any) -> None:
+    """Set the value at a dotted key, making the mappings on the way."""
+    *parents, last = dotted.split(".")
+    node = spec
+    for part in parents:
+        child = node.get(part)
+        if not isinstance(child, dict):
+            child = node[part] = {}
+        node = child
+    node[last] = value
+
+
+def override(spec: Spec, assignments: Iterable[str], where: str = "command line") -> Spec:
+    """A copy with `key=value` assignments applied; values are YAML. Unknown keys are refused as in the file."""
+    changed = copy.deepcopy(spec)
+    for text in assignments:
+        key, mark, value = text.partition("=")
+        if not mark:
+            raise InputError(f"{where}: {text!r} is no override; expected key=value, as in train.num_epochs=10")
+        put(changed, key, yaml.safe_load(value))
+    known = yaml.safe_load(KEYS_FILE.read_text(encoding="utf-8"))
+    for key in unknown_keys(changed, known):
+        raise InputError(f"{where}: Key '{key}' not in 'ExperimentConfig'")
+    return changed
+
+
+def dump_spec(path: Path, spec: Spec) -> None:
+    atomic_write_text(path, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What a spec says of the images: light names in channel order, extension, size in pixels."""
+
+    lights: tuple[str, ...]
+    ext: str
+    width: int
+    height: int
+
+
+def optics(spec: Mapping[str, Any], where: Path) -> Optics:
+    """Image facts of a spec; raises InputError where TAO would fail on them."""
+    mapping = get(spec, "dataset.classify.input_map")
+    if not isinstance(mapping, Mapping) or not mapping:
+        raise InputError(f"{where}: dataset.classify.input_map is empty; expected at least one light, as SolderLight: 0")
+    ext = get(spec, "dataset.classify.image_ext")
+    if not isinstance(ext, str) or not ext.startswith("."):
+        raise InputError(f"{where}: dataset.classify.image_ext is {ext!r}; expected it with its dot, as '.jpg'")
+    width, height = (get(spec, f"dataset.classify.image_{side}", 224) for side in ("width", "height"))
+    if not all(isinstance(side, int) and side >= 16 for side in (width, height)):
+        raise InputError(f"{where}: image_width {width!r} and image_height {height!r}: expected whole pixels >= 16")
+    return Optics(tuple(sorted(map(str, mapping), key=lambda light: mapping[light])), ext, width, height)
