@@ -1,0 +1,47 @@
+"""analyze_kpi.py as a user runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts/analyze_kpi.py"
+ROWS = "label,siamese_score\nPASS,0.25\nPASS,0.5\nshort,0.4\nopen,0.9\n"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_prints_the_line_of_the_contract_and_writes_beside_the_csv(tmp_path: Path) -> None:
+    (tmp_path / "inference.csv").write_text(ROWS)
+    done = run(tmp_path, "inference.csv")
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    assert re.fullmatch(
+        r"100% recall threshold: 0\.25 \(FAR=50%, precision=0\.6667, recall=1\.0000, f1=0\.8000\)", first
+    )
+    assert (tmp_path / "kpi_analysis/kpi.json").is_file()
+
+
+def test_other_column_names_and_folder(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("truth,s\nOK,0.25\nshort,0.4\n")
+    done = run(tmp_path, "scores.csv", "--output-dir", "o", "--label-column", "truth", "--score-column", "s",
+               "--pass-label", "OK", "--bins", "7")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "FAR=0%" in done.stdout
+    assert (tmp_path / "o/summary.txt").is_file()
+
+
+def test_refusals_are_one_line_and_write_nothing(tmp_path: Path) -> None:
+    (tmp_path / "nan.csv").write_text(ROWS.replace("0.5", "nan"))
+    for name, says in (("nan.csv", "line 3"), ("absent.csv", "no such CSV")):
+        done = run(tmp_path, name, "--output-dir", "o")
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.startswith("analyze_kpi: ")
+        assert says in done.stderr
+    assert not (tmp_path / "o").exists()

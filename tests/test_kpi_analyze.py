@@ -1,0 +1,125 @@
+"""kpi.analyze: what is read, what is refused, what the files say."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deft_aoi.errors import InputError
+from deft_aoi.kpi.analyze import FILES, analyze, point_line, read_scored, write_analysis
+
+HEADER = "input_path,golden_path,label,object_name,boardname,siamese_score"
+
+
+def scored_csv(folder: Path, rows: list[tuple[str, str]], name: str = "inference.csv") -> Path:
+    path = folder / name
+    lines = [f"in,gold,{label},C{index},0004,{score}" for index, (label, score) in enumerate(rows)]
+    path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def usual(folder: Path, n: int = 400, seed: int = 3) -> Path:
+    generator = np.random.default_rng(seed)
+    labels = np.where(generator.random(n) < 0.2, np.where(generator.random(n) < 0.5, "short", "open"), "PASS")
+    score = np.float32(generator.normal(size=n) + 2.0 * (labels != "PASS"))
+    return scored_csv(folder, list(zip(labels, map(str, score), strict=True)))
+
+
+def test_printed_threshold_gives_the_same_decisions_when_read_back(tmp_path: Path) -> None:
+    path = usual(tmp_path)
+    record = analyze(path)
+    printed = float(point_line(record["recall_100"]).split(" ")[0])
+    scored = read_scored(path)
+    called = scored.score > printed
+    assert called[scored.defect].all()
+    assert int(called[~scored.defect].sum()) == record["recall_100"]["fp"]
+    assert record["recall_100"]["recall"] == 1.0
+
+
+def test_scores_closer_than_six_decimals_keep_full_recall(tmp_path: Path) -> None:
+    path = scored_csv(tmp_path, [("PASS", "0.30000001"), ("short", "0.30000002"), ("PASS", "0.1")])
+    threshold = float(point_line(analyze(path)["recall_100"]).split(" ")[0])
+    assert 0.30000001 <= threshold < 0.30000002
+
+
+def test_all_files_of_the_contract_are_written(tmp_path: Path) -> None:
+    record = write_analysis(usual(tmp_path), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    for name in FILES:
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert json.loads((tmp_path / "out/kpi.json").read_text()) == json.loads(json.dumps(record))
+    assert (tmp_path / "out/confusion_matrix_best_f1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_summary_of_a_usual_set_fits_a_screen(tmp_path: Path) -> None:
+    write_analysis(usual(tmp_path, 2000), tmp_path / "out")
+    lines = (tmp_path / "out/summary.txt").read_text().splitlines()
+    assert len(lines) <= 24
+    assert any(line.startswith("100% recall threshold: ") for line in lines)
+
+
+def test_threshold_metrics_can_be_read_back_exactly(tmp_path: Path) -> None:
+    path = usual(tmp_path)
+    record = write_analysis(path, tmp_path / "out")
+    with open(tmp_path / "out/threshold_metrics.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["threshold", "tp", "fp", "tn", "fn", "precision", "recall", "f1", "far"]
+    assert len(rows) == len(np.unique(read_scored(path).score)) + 1
+    full = [row for row in rows if float(row["recall"]) == 1.0][-1]
+    assert float(full["threshold"]) == record["recall_100"]["threshold"]
+    assert float(full["far"]) == record["recall_100"]["far"]
+
+
+def test_missed_defects_at_best_f1_are_listed_with_their_line(tmp_path: Path) -> None:
+    path = scored_csv(tmp_path, [("PASS", "0.1"), ("short", "0.05"), *[("open", "0.9")] * 3, *[("PASS", "0.2")] * 9])
+    write_analysis(path, tmp_path / "out")
+    with open(tmp_path / "out/best_f1_missed_no_pass_samples.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["line"], row["label"], row["object_name"], row["boardname"]) for row in rows] == [
+        ("3", "short", "C1", "0004")
+    ]
+
+
+def test_record_says_which_defect_sets_the_threshold(tmp_path: Path) -> None:
+    path = scored_csv(tmp_path, [("PASS", "0.4"), ("PASS", "0.1"), ("short", "0.3"), ("open", "0.9")])
+    record = analyze(path)
+    assert record["recall_100"]["far"] == 0.5
+    assert record["threshold_set_by"] == {"line": 4, "label": "short", "score": 0.3, "without_lowest_defect": 0.0}
+    assert record["by_label"]["PASS"]["called_no_pass"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([("PASS", "0.1"), ("short", "nan")], r"inference.csv: line 3: score nan"),
+        ([("PASS", "0.1"), ("short", "inf")], r"line 3: score inf"),
+        ([("PASS", "0.1"), ("short", "")], r"line 3: siamese_score is ''"),
+        ([("PASS", "0.1"), ("short", "x1")], r"line 3: siamese_score is 'x1'"),
+        ([("PASS", "0.1"), ("", "0.5")], r"line 3: label ''"),
+        ([("PASS", "0.1"), ("  ", "0.5")], r"line 3: label '  '"),
+        ([("pass", "0.1"), ("short", "0.5")], r"line 2: label 'pass'; expected exactly PASS"),
+        ([("PASS", "0.1"), ("PASS", "0.5")], r"all 2 rows are PASS: recall"),
+        ([("short", "0.1"), ("open", "0.5")], r"all 2 rows are defects: FAR"),
+        ([], r"no rows below the header"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_with_its_line(tmp_path: Path, rows: list[tuple[str, str]], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        write_analysis(scored_csv(tmp_path, rows), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_repeated_row_is_refused(tmp_path: Path) -> None:
+    path = scored_csv(tmp_path, [("PASS", "0.1"), ("short", "0.8")])
+    path.write_text(path.read_text() + "in,gold,PASS,C0,0004,0.1\n")
+    with pytest.raises(InputError, match=r"line 4: same .* as line 2"):
+        analyze(path)
+
+
+def test_a_missing_column_names_the_flag(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column score missing.*--score-column"):
+        analyze(usual(tmp_path), score_column="score")
