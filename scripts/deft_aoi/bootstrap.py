@@ -39,7 +39,16 @@ DEFAULT_INDEX = "https://pypi.org/simple"
 NEEDED_MB = {False: 1200, True: 1500}
 # What brings native code: if these load, the rest does.
 PROBE = "import cv2, faiss, matplotlib, numpy, onnxruntime, pandas, pyarrow, scipy"
-_STRIPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+_STRIPPED = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONDONTWRITEBYTECODE",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+)
 _HEARTBEAT_S = 15.0
 
 
@@ -134,7 +143,7 @@ class Progress:
             print(f"\r{text[:width]:<{width}}", end="", file=sys.stderr, flush=True)
         elif now - self.last >= _HEARTBEAT_S:
             self.last = now
-            print(text, file=sys.stderr, flush=True)
+            print(text[:120], file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self.live:
