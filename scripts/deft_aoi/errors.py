@@ -19,6 +19,14 @@ class InputError(DeftError):
     """Refused input: names what, where, what was expected and what to type next."""
 
 
+class Refusals(InputError):
+    """Several refused inputs at once, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 class HardStop(DeftError):
     """The loop must not go on by itself.
 

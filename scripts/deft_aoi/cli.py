@@ -1,0 +1,108 @@
+"""The `deft` command line: finds the command's module, runs it, turns refusals into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from deft_aoi.errors import REFUSED, DeftError, Refusals
+from deft_aoi.paths import SKILL_ROOT
+
+VERSION = "0.1.0"
+COMMANDS = {
+    "demo": "see the whole loop work on a simulated inspection line",
+    "preflight": "check everything, write the plan and print the Summary to approve",
+    "start": "start the approved plan",
+    "step": "do the next stage of a run (exit 0 done, 75 still running, 3 hard stop, 10 complete)",
+    "run": "do all stages until the loop is complete",
+    "status": "say where a run stands and what comes next",
+    "verify": "check journal, artifacts and state against each other",
+    "rebuild-state": "fold the journal into a fresh deft_state.json",
+    "resolve": "record a person's decision after a hard stop",
+    "report": "render the report of a run",
+    "simulate": "make a workspace: a simulated inspection line",
+    "import-deeppcb": "make a workspace from DeepPCB",
+    "import-pairs": "make a workspace from folders of NG and golden images",
+    "test": "run linters, type checker and all tests",
+}
+SCRIPTS = tuple(sorted(path.stem for path in (SKILL_ROOT / "scripts").glob("*.py")))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Top-level parser: it knows names and one-line helps only, so that start-up stays light."""
+    lines = [f"  {name:<16}{text}" for name, text in COMMANDS.items()]
+    scripts = "\n".join(f"  {name}" for name in SCRIPTS)
+    epilog = (
+        "commands:\n" + "\n".join(lines) + "\n\ncontract scripts (deft NAME --help):\n" + scripts + "\n\n"
+        "exit codes: 0 ok, 2 refused input, 3 hard stop, 10 loop complete, 75 still running (call again)"
+    )
+    parser = argparse.ArgumentParser(
+        prog="deft",
+        description="The DEFT improvement loop for AOI models (NVIDIA TAO Visual ChangeNet).",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"deft {VERSION}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("command", metavar="COMMAND", choices=[*COMMANDS, *SCRIPTS], help="see the list below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `deft`."""
+    args = build_parser().parse_args(argv)
+    if args.debug:
+        os.environ["DEFT_DEBUG"] = "1"
+    if args.command in SCRIPTS:
+        return run_contract_script(args.command, args.arguments)
+    module = importlib.import_module(f"deft_aoi.commands.{args.command.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"deft {args.command}", description=module.HELP)
+    module.add_arguments(parser)
+    parsed = parser.parse_args(args.arguments)
+    return guarded(f"deft {args.command}", lambda: module.run(parsed))
+
+
+def run_contract_script(name: str, arguments: Sequence[str]) -> int:
+    """Run `scripts/<name>.py` as if it had been called by itself."""
+    path = SKILL_ROOT / "scripts" / f"{name}.py"
+    sys.argv = [str(path), *arguments]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def run_script(entry: Callable[[], int]) -> int:
+    """Shell of a contract script: refusals become `<script>: <message>` on stderr and the error's exit code."""
+    return guarded(os.path.basename(sys.argv[0]).removesuffix(".py"), entry)
+
+
+def guarded(name: str, action: Callable[[], int]) -> int:
+    """Run `action`; print a refusal as one line. DEFT_DEBUG=1 adds the traceback."""
+    try:
+        return action()
+    except DeftError as error:
+        if os.environ.get("DEFT_DEBUG"):
+            traceback.print_exc()
+        for problem in error.problems if isinstance(error, Refusals) else [str(error)]:
+            print(f"{name}: {' '.join(problem.split())}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if os.environ.get("DEFT_DEBUG"):
+            traceback.print_exc()
+        print(f"{name}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; nothing is lost, the next `deft step` goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

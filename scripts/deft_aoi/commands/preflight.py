@@ -1,0 +1,49 @@
+"""`deft preflight`: check, plan, show the Summary."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from deft_aoi.errors import OK
+
+HELP = "Check everything (reads only), write the plan and print the Summary that a person must approve."
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of every run parameter; a flag left out takes the spec's value, then the default."""
+    parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
+    parser.add_argument("--max-iterations", type=int, help="required: iterations after the baseline")
+    parser.add_argument("--kpi-target", help='default: "FAR < 0.1%% at recall=100%%"')
+    parser.add_argument("--platform", help="where heavy work runs (default: local)")
+    parser.add_argument("--engine", help="engine of platform local (default: features)")
+    parser.add_argument("--num-epochs", type=int, help="default: the spec's train.num_epochs")
+    parser.add_argument("--batch-size", type=int, help="default: the spec's dataset.classify.batch_size")
+    parser.add_argument("--num-gpus", type=int, help="default: the spec's train.num_gpus")
+    parser.add_argument("--seed", type=int, help="default: the spec's train.seed")
+    parser.add_argument("--policy", help="how pool rows are chosen: knn (default) or random")
+    parser.add_argument("--mine-rows", type=int, help="pool rows taken in one iteration, at most (default: 200)")
+    parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")
+    parser.add_argument("--top-k-per-label", type=int, help="weak samples for each label (default: 50)")
+    parser.add_argument("--min-similarity", type=float, help="cosine floor of a mined row (default: 0.9)")
+    parser.add_argument("--synthetic", choices=("off", "pregen_ingest"), help="default: pregen_ingest where pairs are")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_plan_arguments(parser)
+    parser.add_argument("--results-dir", type=Path, help="use this run directory (default: a new one)")
+    parser.add_argument("--json", action="store_true", help="print preflight.json instead of the Summary")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi.stages import preflight
+
+    result = preflight.preflight(vars(args))
+    paths = preflight.write(result, args.results_dir)
+    if args.json:
+        print(json.dumps(json.loads(paths.preflight.read_text(encoding="utf-8")), indent=2))
+    else:
+        print(paths.preflight_summary.read_text(encoding="utf-8"))
+        print(f"After a person's yes: deft start --workspace {result.plan.workspace} --approve {result.code}")
+    return OK

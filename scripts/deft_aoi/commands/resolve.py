@@ -1,0 +1,21 @@
+"""`deft resolve`: a person's decision after a hard stop."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Record a person's decision after a hard stop in the journal; the failed stage may then run again."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
+    parser.add_argument("--reason", required=True, help="what was decided or mended, one line")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi import driver
+
+    outcome = driver.resolve(args.results_dir, args.reason)
+    print(outcome.line)
+    return outcome.code

@@ -1,0 +1,24 @@
+"""`deft start`: begin the approved plan."""
+
+from __future__ import annotations
+
+import argparse
+
+from deft_aoi.errors import OK
+
+HELP = "Start the plan whose Summary a person has approved. The code is shown at the Summary's end."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
+    parser.add_argument("--approve", required=True, metavar="CODE", help="approval code of the Summary")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi.paths import Workspace
+    from deft_aoi.stages import preflight
+
+    paths = preflight.find_by_code(Workspace.at(args.workspace), args.approve)
+    preflight.start(paths)
+    print(f"started {paths.root}\nnext: deft step --results-dir {paths.root} --wait 540")
+    return OK

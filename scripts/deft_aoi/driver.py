@@ -1,0 +1,267 @@
+"""The shared driver of all stages: lock, jobs, journal, state, status line. It is the only writer of a run."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deft_aoi import journal, pipeline, state
+from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError
+from deft_aoi.executors.base import Executor, Task
+from deft_aoi.executors.local import LocalExecutor
+from deft_aoi.executors.status import task_problem
+from deft_aoi.fsio import locked, move_aside
+from deft_aoi.paths import iter_number
+from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
+from deft_aoi.run import Run, load_run
+from deft_aoi.stages.base import Stage, StageResult
+
+STAGE_MODULES = {
+    "train": "train",
+    "evaluate": "evaluate",
+    "rca": "rca",
+    "routing": "routing",
+    "anomalygen": "anomalygen",
+    "data_mining": "mining",
+    "data_merge": "merge",
+    LOOP_STOP: "finish",
+}
+MAX_LOST = 3
+_POLL_SECONDS = 0.2
+_LOG_TAIL = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call did: an exit code and the line to show."""
+
+    code: int
+    line: str
+
+
+def step(results_dir: Path, *, wait: float, executor: Executor | None = None) -> Outcome:
+    """Do the next stage of a run, waiting at most `wait` seconds for its jobs.
+
+    Every fact is read from disk, so that any process may make the next call. Raises InputError when another process
+    works on the run or the run cannot be read.
+    """
+    deadline = time.monotonic() + wait
+    run = load_run(results_dir)
+    with _only_worker(run):
+        run = load_run(results_dir)
+        if not run.state["config"].get("approval"):
+            raise InputError(f"{run.paths.root}: nobody has approved this run; type: deft preflight, then deft start")
+        following = pending(run)
+        if following is None:
+            return Outcome(COMPLETE, f"[{run.state['current_iteration']}] loop complete · report: {run.paths.report}")
+        if following.stage == RESOLVE:
+            return _repeat_stop(run)
+        started = time.time()
+        module = stage_module(following.stage)
+        try:
+            running = _do_tasks(run, following, module, executor or make_executor(run), deadline)
+            if running is not None:
+                return Outcome(STILL_RUNNING, f"{_head(run, following)} {running} · call deft step again")
+            result = module.collect(run, following.label)
+        except HardStop as stop:
+            return _record_stop(run, following, stop, started)
+        except InputError as error:
+            remedy = "mend what the message names, then: deft resolve --reason TEXT"
+            return _record_stop(run, following, HardStop("refused_input", str(error), remedy=remedy), started)
+        return _record(run, following, result, _duration(run, following, started))
+
+
+def pending(run: Run) -> Step | None:
+    """The step that comes next in this run."""
+    seeded = state.is_preseeded(run.state, run.entries)
+    return pipeline.next_step(run.entries, run.plan.max_iterations, preseeded=seeded)
+
+
+def make_executor(run: Run) -> Executor:
+    return LocalExecutor(run.workspace.cache)
+
+
+def stage_module(stage: str) -> Stage:
+    module: Stage = importlib.import_module(f"deft_aoi.stages.{STAGE_MODULES[stage]}")  # type: ignore[assignment]
+    return module
+
+
+def job_folder(run: Run, following: Step, task: Task) -> Path:
+    return run.paths.jobs / f"{following.label}-{following.stage}-{task.name}"
+
+
+@contextmanager
+def _only_worker(run: Run) -> Iterator[None]:
+    try:
+        with locked(run.paths.lock, wait=False):
+            yield
+    except BlockingIOError as error:
+        raise InputError(
+            f"{run.paths.root}: another deft step works on this run; see it with: deft status --results-dir "
+            f"{run.paths.root}"
+        ) from error
+
+
+def _do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadline: float) -> str | None:
+    """Bring all tasks of the stage to success; a text when one still runs at the deadline."""
+    for task in module.tasks(run, following.label):
+        job = job_folder(run, following, task)
+        while True:
+            now = executor.poll(job)
+            if now.kind == "running":
+                if time.monotonic() >= deadline:
+                    return f"{task.name} running for {int(now.seconds)}s · log: {executor.log(job)}"
+                time.sleep(_POLL_SECONDS)
+            elif now.kind == "finished" or (now.kind == "lost" and task_problem(task) is None):
+                _require_success(task, now.returncode, executor.log(job))
+                break
+            else:
+                if now.kind == "lost":
+                    _move_lost_job(job, task)
+                _submit(executor, task, job)
+    return None
+
+
+def _submit(executor: Executor, task: Task, job: Path) -> None:
+    """Start a task in an empty output folder: TAO would silently resume from a half-written one."""
+    if task.output.is_dir() and any(task.output.iterdir()):
+        move_aside(task.output)
+    task.output.mkdir(parents=True, exist_ok=True)
+    executor.submit(task, job)
+
+
+def _move_lost_job(job: Path, task: Task) -> None:
+    """A job without owner or exit record (machine lost, killed): set its remains aside; stop when it keeps dying."""
+    lost = len(list(job.parent.glob(f"{job.name}.failed-*"))) + 1
+    aside = move_aside(job)
+    if lost >= MAX_LOST:
+        raise HardStop(
+            "job_keeps_dying",
+            f"{task.name} vanished {lost} times without an exit record",
+            evidence=str(aside / "output.log"),
+            remedy="look at the log and at memory (dmesg | grep -i oom), then: deft resolve --reason TEXT",
+        )
+
+
+def _require_success(task: Task, returncode: int | None, log: Path) -> None:
+    problem = task_problem(task)
+    if returncode in (0, None) and problem is None:
+        return
+    tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL:]) if log.is_file() else ""
+    said = tail or problem or "no output"
+    raise HardStop(
+        "task_failed",
+        f"{' '.join(task.command[:2])} failed (exit {returncode}): {said}",
+        evidence=str(log),
+        remedy="mend what the log names, then: deft resolve --reason TEXT",
+    )
+
+
+def _duration(run: Run, following: Step, started: float) -> int:
+    """Whole seconds of the stage, from its first job's hand-over where it had one."""
+    handles = run.paths.jobs.glob(f"{following.label}-{following.stage}-*/handle.json")
+    first = min((path.stat().st_mtime for path in handles), default=started)
+    return max(0, round(time.time() - min(first, started)))
+
+
+def _record(run: Run, following: Step, result: StageResult, duration: int) -> Outcome:
+    journal.append(
+        run.paths.log,
+        iter_label=following.label,
+        stage=following.stage,
+        status="ok",
+        summary=result.summary,
+        duration_sec=duration,
+        artifacts=[journal.artifact(run.paths.root, path) for path in result.artifacts],
+        facts=result.facts,
+        max_iterations=run.plan.max_iterations,
+    )
+    after = _snapshot(run)
+    if following.stage in ("evaluate", LOOP_STOP):
+        _render(after, following)
+    upcoming = pending(after)
+    tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
+    line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}"
+    return Outcome(OK if upcoming is not None else COMPLETE, line)
+
+
+def _record_stop(run: Run, following: Step, stop: HardStop, started: float) -> Outcome:
+    facts = {"code": stop.code, "evidence": stop.evidence, "remedy": stop.remedy, "stage": following.stage}
+    journal.append(
+        run.paths.log,
+        iter_label=following.label,
+        stage=following.stage,
+        status="error",
+        summary=stop.message,
+        duration_sec=_duration(run, following, started),
+        facts=facts,
+        max_iterations=run.plan.max_iterations,
+    )
+    return _repeat_stop(_snapshot(run))
+
+
+def _repeat_stop(run: Run) -> Outcome:
+    """The message of the hard stop that ended the last step, with its evidence and what a person can do."""
+    last = run.entries[-1]
+    facts = last.get("facts", {})
+    parts = [f"HARD STOP {facts.get('code', 'error')} at {last['iter']}/{last['stage']}: {last['summary']}"]
+    parts += [f"evidence: {facts['evidence']}"] if facts.get("evidence") else []
+    parts += [f"what to do: {facts.get('remedy') or 'mend the cause'}"]
+    return Outcome(HARD_STOP, "\n".join(parts))
+
+
+def resolve(results_dir: Path, reason: str) -> Outcome:
+    """Record a person's decision after a hard stop; the failed stage may then run again."""
+    run = load_run(results_dir)
+    with _only_worker(run):
+        run = load_run(results_dir)
+        following = pending(run)
+        if following is None or following.stage != RESOLVE:
+            raise InputError(f"{run.paths.root}: no hard stop to resolve; type: deft status")
+        failed = run.entries[-1]["stage"]
+        for job in run.paths.jobs.glob(f"{following.label}-{failed}-*"):
+            if ".failed-" not in job.name:
+                move_aside(job)
+        journal.append(
+            run.paths.log,
+            iter_label=following.label,
+            stage=RESOLVE,
+            status="ok",
+            summary=reason,
+            duration_sec=0,
+            facts={"stage": failed},
+        )
+        _snapshot(run)
+    return Outcome(OK, f"resolved: {failed} of {following.label} may run again · next: deft step")
+
+
+def _snapshot(run: Run) -> Run:
+    """Write the state that follows from the journal and return the run as it now is on disk."""
+    entries = journal.read(run.paths.log)
+    state.save(run.paths.state, state.fold(run.state, entries))
+    return load_run(run.paths.root)
+
+
+def _render(run: Run, following: Step) -> None:
+    from deft_aoi.report import render  # charts and templates are not needed for any other step
+
+    render.render_iteration(run.paths.root, following.label)
+    render.render(run.paths.root)
+
+
+def _head(run: Run, following: Step) -> str:
+    return f"[iter {iter_number(following.label)}/{run.plan.max_iterations} · {following.stage}]"
+
+
+def drive(results_dir: Path, say: Callable[[str], None], *, executor: Executor | None = None) -> int:
+    """Call :func:`step` until the loop is complete or must stop; returns the exit code."""
+    while True:
+        outcome = step(results_dir, wait=3600.0, executor=executor)
+        if outcome.code != STILL_RUNNING:
+            say(outcome.line)
+        if outcome.code not in (OK, STILL_RUNNING):
+            return outcome.code

@@ -1,0 +1,103 @@
+"""Run tasks as processes of this machine that outlive the agent's shell.
+
+A job is alive exactly while somebody holds the lock on its folder. The submitter takes the lock and hands the open
+file to the supervisor, which hands it to the command: no moment without an owner, no process id to mistake, and a
+zombie (whose files are closed) counts as dead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deft_aoi.errors import InputError
+from deft_aoi.executors.base import JobState, Task
+from deft_aoi.fsio import atomic_write_json, utc_now
+from deft_aoi.paths import SKILL_ROOT
+
+HANDLE, EXIT, LOG, LOCK = "handle.json", "exit.json", "output.log", "alive.lock"
+ENTRY_POINTS = {
+    "visual_changenet": "deft_aoi.engine.visual_changenet",
+    "embedding": "deft_aoi.engine.embedding",
+    "classical_baseline": "deft_aoi.engine.classical",
+}
+
+
+class LocalExecutor:
+    """The reference engine behind TAO's command line, one process a task."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+
+    def submit(self, task: Task, job: Path) -> None:
+        """Start `task`; its handle is on disk before this returns. Raises InputError if the job already runs."""
+        job.mkdir(parents=True, exist_ok=True)
+        with open(job / LOCK, "ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{job}: this job already runs; wait for it with deft step") from error
+            handle = {"command": self.command(task), "task": list(task.command), "submitted": utc_now()}
+            atomic_write_json(job / HANDLE, handle)
+            environment = os.environ | {
+                "PYTHONPATH": str(SKILL_ROOT / "scripts"),
+                "DEFT_CACHE_DIR": str(self.cache),
+            }
+            os.set_inheritable(lock.fileno(), True)
+            with open(job / LOG, "ab") as log:
+                subprocess.Popen(
+                    [sys.executable, "-m", "deft_aoi.executors.supervise", str(job), str(lock.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,
+                    pass_fds=(lock.fileno(),),
+                )
+
+    def command(self, task: Task) -> list[str]:
+        """Argument list that this machine runs for TAO's command line."""
+        program, *arguments = task.command
+        return [sys.executable, "-m", ENTRY_POINTS[program], *arguments]
+
+    def poll(self, job: Path) -> JobState:
+        if not (job / HANDLE).is_file():
+            return JobState("absent")
+        seconds = time.time() - (job / HANDLE).stat().st_mtime
+        if alive(job):
+            return JobState("running", seconds=seconds)
+        if (job / EXIT).is_file():
+            record = json.loads((job / EXIT).read_text(encoding="utf-8"))
+            return JobState("finished", record["returncode"], record["seconds"])
+        return JobState("lost", seconds=seconds)
+
+    def log(self, job: Path) -> Path:
+        return job / LOG
+
+    def cancel(self, job: Path) -> None:
+        """End the job's process group; nothing happens when it is not running."""
+        if alive(job):
+            record = json.loads((job / HANDLE).read_text(encoding="utf-8"))
+            if "pid" in record:
+                os.killpg(record["pid"], signal.SIGTERM)
+
+    def describe(self) -> str:
+        return "local: the reference engine on this machine, no container"
+
+
+def alive(job: Path) -> bool:
+    """Whether any process still holds the job's lock."""
+    try:
+        with open(job / LOCK, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

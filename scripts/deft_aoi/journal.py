@@ -1,0 +1,214 @@
+"""The append-only journal `loop_log.jsonl`: the loop's only memory.
+
+One line for each finished stage. Beside the contract's fields a line carries `artifacts` (path relative to the run
+directory, bytes, sha256), `facts` (what the stage adds to the state) and `prev` (sha256 of the line before, without
+its newline). Journals of 7.0.x, which lack these three, are read as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+from deft_aoi import pipeline
+from deft_aoi.errors import InputError
+from deft_aoi.fsio import atomic_write, locked, sha256_file, sync_folder, utc_now
+from deft_aoi.paths import iter_number
+
+Entry = dict[str, Any]
+STATUSES = ("ok", "error")
+_TAIL_BYTES = 1 << 16
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_FIELDS: dict[str, type] = {
+    "seq": int,
+    "ts": str,
+    "iter": str,
+    "stage": str,
+    "status": str,
+    "summary": str,
+    "duration_sec": int,
+    "context_tokens": int,
+}
+
+
+def read(path: Path) -> list[Entry]:
+    """Every complete line of the journal, checked field by field. A torn last line is left out, not repaired.
+
+    Raises InputError naming the line.
+    """
+    if not path.is_file():
+        return []
+    text = path.read_bytes()
+    lines = text[: text.rfind(b"\n") + 1].splitlines()
+    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+
+
+def next_seq(path: Path) -> int:
+    """Number of the next line: last on disk + 1; reads the tail only."""
+    if not path.is_file():
+        return 1
+    with open(path, "rb") as stream:
+        last = _last_line(stream)
+    return 1 if last is None else _parse(last, path, None)["seq"] + 1
+
+
+def append(
+    path: Path,
+    *,
+    iter_label: str,
+    stage: str,
+    status: str,
+    summary: str,
+    duration_sec: int,
+    context_tokens: int = 0,
+    artifacts: Iterable[Mapping[str, Any]] = (),
+    facts: Mapping[str, Any] | None = None,
+    max_iterations: int | None = None,
+) -> Entry:
+    """Append one line under an exclusive lock: tail read, order check, one write, fsync.
+
+    Raises InputError on a bad field or where `stage` may not follow the last line, naming what may.
+    """
+    entry: Entry = {
+        "seq": 0,
+        "ts": utc_now(),
+        "iter": iter_label,
+        "stage": stage,
+        "status": status,
+        "summary": " ".join(summary.split()),
+        "duration_sec": duration_sec,
+        "context_tokens": context_tokens,
+        "artifacts": list(artifacts),
+        "facts": dict(facts or {}),
+    }
+    with _writing(path), open(path, "ab+") as stream:
+        repair_tail(stream, path)
+        last = _last_line(stream)
+        previous = None if last is None else _parse(last, path, None)
+        entry["seq"] = 1 if previous is None else previous["seq"] + 1
+        _check(entry, f"{path.name}: new line")
+        pipeline.check_order(previous, entry, max_iterations)
+        entry["prev"] = "" if last is None else line_hash(last)
+        stream.write(encode(entry) + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(path.parent)
+    return entry
+
+
+def repair_tail(stream: IO[bytes], path: Path) -> int:
+    """Cut a last line without newline off into `loop_log.torn`; returns the bytes moved. The lock must be held."""
+    size = stream.seek(0, os.SEEK_END)
+    keep = size
+    tail = b""
+    while keep > 0 and not tail.endswith(b"\n"):
+        start = max(0, keep - _TAIL_BYTES)
+        stream.seek(start)
+        tail = stream.read(keep - start)
+        if (cut := tail.rfind(b"\n")) >= 0:
+            keep, tail = start + cut + 1, b"\n"
+        else:
+            keep, tail = start, b""
+    if keep == size:
+        return 0
+    stream.seek(keep)
+    torn = stream.read(size - keep)
+    with open(path.with_suffix(".torn"), "ab") as other:
+        other.write(torn + b"\n")
+        other.flush()
+        os.fsync(other.fileno())
+    stream.truncate(keep)
+    stream.seek(0, os.SEEK_END)
+    return len(torn)
+
+
+def set_tokens(path: Path, tokens: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write token use into the lines named by `seq` and chain the journal anew (lock held, atomic replace).
+
+    `context_tokens` becomes the context size at the stage's end.
+    """
+    with _writing(path):
+        entries = read(path)
+        for entry in entries:
+            if (use := tokens.get(entry["seq"])) is not None:
+                entry["tokens"] = dict(use)
+                entry["context_tokens"] = int(use.get("context_size_end", 0))
+        atomic_write(path, lambda stream: stream.writelines(chain(entries)))
+
+
+def chain(entries: Iterable[Entry]) -> list[bytes]:
+    """Encoded lines (newline included) with `prev` recomputed where a line carries it."""
+    lines: list[bytes] = []
+    for entry in entries:
+        if "prev" in entry:
+            entry["prev"] = line_hash(lines[-1].rstrip(b"\n")) if lines else ""
+        lines.append(encode(entry) + b"\n")
+    return lines
+
+
+def artifact(root: Path, path: Path) -> dict[str, Any]:
+    """Record of a file that a stage made: relative path, bytes, sha256."""
+    return {"path": path.relative_to(root).as_posix(), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def encode(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry, ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode("utf-8")
+
+
+def line_hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+def _writing(path: Path) -> AbstractContextManager[object]:
+    """Exclusive right to write the journal; the lock is a file beside it, since alignment replaces the journal."""
+    return locked(path.with_suffix(".lock"))
+
+
+def _last_line(stream: IO[bytes]) -> bytes | None:
+    """Last complete line without its newline, reading backwards block by block."""
+    position = stream.seek(0, os.SEEK_END)
+    tail = b""
+    while position > 0:
+        start = max(0, position - _TAIL_BYTES)
+        stream.seek(start)
+        tail = stream.read(position - start) + tail
+        position = start
+        end = tail.rfind(b"\n")
+        if end >= 0 and (begin := tail.rfind(b"\n", 0, end)) >= 0:
+            return tail[begin + 1 : end]
+    end = tail.rfind(b"\n")
+    return tail[:end] if end >= 0 else None
+
+
+def _parse(line: bytes, path: Path, number: int | None) -> Entry:
+    where = f"{path.name}, line {number}" if number else f"{path.name}, last line"
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: no JSON ({error}); expected one object a line. See: deft verify") from error
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(entry).__name__}. See: deft verify")
+    _check(entry, where)
+    return entry
+
+
+def _check(entry: Entry, where: str) -> None:
+    for name, kind in _FIELDS.items():
+        value = entry.get(name, 0 if name == "context_tokens" else None)
+        if type(value) is not kind:
+            raise InputError(f"{where}: {name} is {value!r}; expected {kind.__name__}")
+    iter_number(entry["iter"])
+    if entry["stage"] not in pipeline.STAGES:
+        raise InputError(f"{where}: stage {entry['stage']!r}; expected one of {', '.join(pipeline.STAGES)}")
+    if entry["status"] not in STATUSES:
+        raise InputError(f"{where}: status {entry['status']!r}; expected ok or error")
+    if entry["duration_sec"] < 0 or entry["context_tokens"] < 0:
+        raise InputError(f"{where}: duration_sec and context_tokens must not be negative")
+    if not _TIME.fullmatch(entry["ts"]):
+        raise InputError(f"{where}: ts {entry['ts']!r}; expected UTC as 2026-01-31T09:00:00Z")

@@ -1,0 +1,105 @@
+"""One run as read from disk: approved plan, journal, state. Read again before every stage; nothing is kept in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deft_aoi import journal, state
+from deft_aoi.errors import InputError
+from deft_aoi.experiment import Optics, Spec, load_spec, optics
+from deft_aoi.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every parameter of a run; Pre-Flight shows all of them and the approval code covers them."""
+
+    workspace: str
+    kpi_target: str
+    max_iterations: int
+    platform: str = "local"
+    engine: str = "features"
+    seed: int = 1234
+    num_epochs: int = 10
+    batch_size: int = 16
+    num_gpus: int = 1
+    policy: str = "knn"
+    mine_rows: int = 200
+    top_k_per_target: int = 5
+    top_k_per_label: int = 50
+    knn_metric: str = "cosine"
+    min_similarity: float = 0.9
+    synthetic: str = "off"
+    anomalygen_labels: tuple[str, ...] = ("PASS", "EXCESS_SOLDER", "MISSING", "BRIDGE")
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Plan:
+        known = {field.name for field in fields(cls)}
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known}
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"anomalygen_labels": list(self.anomalygen_labels)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage may know."""
+
+    paths: RunPaths
+    workspace: Workspace
+    plan: Plan
+    spec: Spec
+    optics: Optics
+    entries: tuple[journal.Entry, ...]
+    state: state.State
+
+    def facts(self, label: str, stage: str) -> dict[str, Any]:
+        """Facts of the last successful line of `stage` in `label`; raises InputError when there is none."""
+        for entry in reversed(self.entries):
+            if (entry["iter"], entry["stage"], entry["status"]) == (label, stage, "ok"):
+                return dict(entry.get("facts", {}))
+        raise InputError(f"{self.paths.log}: no finished {label}/{stage}; type: deft status --results-dir {self.paths.root}")
+
+    def champion(self) -> tuple[str, dict[str, Any]]:
+        """Label and evaluate facts of the best model so far: the last evaluated one that was named champion."""
+        for entry in reversed(self.entries):
+            if entry["stage"] == "evaluate" and entry["status"] == "ok" and entry.get("facts", {}).get("champion"):
+                return entry["iter"], dict(entry["facts"])
+        raise InputError(f"{self.paths.log}: no evaluated model yet")
+
+    def previous_label(self, label: str) -> str:
+        return iter_label(iter_number(label) - 1)
+
+    def training_csv(self, label: str) -> Path:
+        """CSV that `label` trains on: the seed rows, or the iteration's combined rows."""
+        return self.workspace.training_csv if label == BASELINE else self.paths.combined_csv(label)
+
+
+def load_run(results_dir: Path) -> Run:
+    """Read a started run; raises InputError where a part is absent or damaged."""
+    paths = RunPaths.at(results_dir)
+    snapshot = state.load(paths.state)
+    plan = Plan.from_json(snapshot["config"]["plan"])
+    workspace = Workspace.at(plan.workspace)
+    spec = load_spec(workspace.spec)
+    entries = tuple(journal.read(paths.log))
+    folded = state.fold(snapshot, entries)
+    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), entries, folded)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises InputError with the path when it is absent or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except ValueError as error:
+        raise InputError(f"{path}: damaged JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return value

@@ -1,0 +1,187 @@
+"""Pre-Flight's checks: each reads only and returns findings; a finding that blocks refuses the run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from deft_aoi import pipeline
+from deft_aoi.contracts import check_images, check_labels, is_defect, read_pool, read_rows
+from deft_aoi.data.leakage import find_leaks
+from deft_aoi.errors import DeftError
+from deft_aoi.experiment import Optics, get, load_spec, optics
+from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
+from deft_aoi.run import Plan, read_json
+from deft_aoi.stages.specs import backbone_file
+
+REFERENCES = (
+    "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
+    "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
+    "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting",
+)  # fmt: skip
+_FREE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`level`: ok | note | block. `check` is the number of the contract's ordered check."""
+
+    check: int
+    level: str
+    text: str
+
+
+def all_checks(workspace: Workspace, plan: Plan) -> list[Finding]:
+    """The ten checks in order; a check that cannot be made because an earlier one blocks is left out."""
+    findings = _guard(1, lambda: inputs(workspace))
+    findings += _guard(2, references)
+    findings += [Finding(3, "ok", f"credentials: platform {plan.platform} needs none")]
+    findings += [Finding(4, "ok", "registry login: not needed, no image is pulled")]
+    findings += [Finding(5, "ok", "images: none, the reference engine runs on this machine")]
+    findings += [Finding(6, "ok", "architecture and GPU: nothing to match")]
+    findings += _guard(7, lambda: path_rule(workspace))
+    if any(finding.level == "block" for finding in findings):
+        return findings
+    seen = optics(load_spec(workspace.spec), workspace.spec)
+    findings += _guard(8, lambda: assets(workspace, plan, seen))
+    findings += _guard(9, lambda: sizes(workspace, plan))
+    findings += _guard(10, lambda: data(workspace, seen))
+    return findings
+
+
+def _guard(number: int, check: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return check()
+    except DeftError as error:
+        return [Finding(number, "block", str(error))]
+
+
+def inputs(workspace: Workspace) -> list[Finding]:
+    """(1) spec and CSVs are there and readable; an unfinished run is named."""
+    spec = load_spec(workspace.spec)
+    optics(spec, workspace.spec)
+    found = [Finding(1, "ok", f"workspace {workspace.root}")]
+    for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv, workspace.pool_csv):
+        found += _guard(1, lambda path=path: _readable(path))  # type: ignore[misc]
+    if (run := unfinished_run(workspace)) is not None:
+        text = f"an unfinished run is there; to go on with it instead: deft step --results-dir {run}"
+        found.append(Finding(1, "note", text))
+    return found
+
+
+def _readable(path: Path) -> list[Finding]:
+    required = ("input_path", "golden_path", "label") if path.name == "mining_pool.csv" else None
+    rows = read_rows(path) if required is None else read_rows(path, required=required)
+    check_labels(rows, path)
+    return [Finding(1, "ok", f"{path.name}: {len(rows)} rows")]
+
+
+def unfinished_run(workspace: Workspace) -> Path | None:
+    """Newest started run whose journal does not end with loop_stop."""
+    from deft_aoi.journal import read
+
+    for run in reversed(workspace.runs()):
+        paths = RunPaths(run)
+        if paths.state.is_file() and read_json(paths.state).get("config", {}).get("approval"):
+            entries = read(paths.log)
+            if not entries or entries[-1]["stage"] != pipeline.LOOP_STOP:
+                return run
+    return None
+
+
+def references() -> list[Finding]:
+    """(2) every reference that SKILL.md points to is installed."""
+    missing = [name for name in REFERENCES if not (SKILL_ROOT / f"references/{name}.md").is_file()]
+    if missing:
+        text = f"references/{missing[0]}.md is missing ({len(missing)} files): reinstall the skill"
+        return [Finding(2, "block", text)]
+    return [Finding(2, "ok", f"{len(REFERENCES)} references present")]
+
+
+def path_rule(workspace: Workspace) -> list[Finding]:
+    """(7) every output lies below <workspace>/results; none goes to a container's /results."""
+    spec = load_spec(workspace.spec)
+    for key in ("results_dir", "train.results_dir", "inference.results_dir", "evaluate.results_dir"):
+        value = get(spec, key)
+        if value and "$" not in str(value):
+            workspace.inside(str(value), f"{workspace.spec}: {key}")
+    return [Finding(7, "ok", f"all output goes to {workspace.results}")]
+
+
+def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
+    """(8) what is staged: backbone, mining pool, pre-generated pairs; free disk."""
+    found = []
+    weights = backbone_file(workspace.backbone_dir)
+    backbone = f"staged {weights.name}" if weights else f"none staged; engine {plan.engine} brings its own trunk"
+    found.append(Finding(8, "ok", f"backbone: {backbone}"))
+    pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
+    check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext)
+    found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
+    pairs = pregen_pairs(workspace)
+    found.append(Finding(8, "ok", f"pre-generated pairs: {pairs} images, mode {plan.synthetic}"))
+    free = shutil.disk_usage(workspace.root).free
+    level = "ok" if free > _FREE_BYTES else "block"
+    found.append(Finding(8, level, f"disk: {free / (1 << 30):.1f} GiB free (1 GiB needed)"))
+    return found
+
+
+def pregen_pairs(workspace: Workspace) -> int:
+    """Number of NG images with pre-generated defects."""
+    return len(list(workspace.pregen_ng.glob("*.*"))) if workspace.pregen_ng.is_dir() else 0
+
+
+def sizes(workspace: Workspace, plan: Plan) -> list[Finding]:
+    """(9) row counts that the training accepts: no set smaller than a batch, defects and PASS in each."""
+    found = []
+    for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv):
+        rows = read_rows(path)
+        defects = int(is_defect(rows["label"]).sum())
+        text = f"{path.name}: {len(rows)} rows, {defects} defects"
+        if len(rows) < plan.batch_size:
+            text += f"; smaller than batch_size {plan.batch_size}, which TAO refuses: pass --batch-size {len(rows)}"
+            found.append(Finding(9, "block", text))
+        elif defects in (0, len(rows)):
+            text += "; expected PASS rows and defects: recall and FAR need both, and TAO fails without a defect"
+            found.append(Finding(9, "block", text))
+        else:
+            found.append(Finding(9, "ok", text))
+    if plan.batch_size < 2:
+        found.append(Finding(9, "block", f"batch_size {plan.batch_size}: TAO refuses less than 2"))
+    return found
+
+
+def data(workspace: Workspace, seen: Optics) -> list[Finding]:
+    """(10) every image of every light is there, and no row stands in two sets."""
+    csvs = {
+        name: path
+        for name, path in (
+            ("training", workspace.training_csv),
+            ("validation", workspace.validation_csv),
+            ("kpi", workspace.kpi_csv),
+        )
+    }
+    tables = {name: read_rows(path) for name, path in csvs.items()}
+    found = []
+    for name, rows in tables.items():
+        check_images(rows, csvs[name], workspace.images, seen.lights, seen.ext)
+    found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
+    for one, other in (("training", "validation"), ("training", "kpi"), ("validation", "kpi")):
+        found.append(_overlap(tables[one], tables[other], csvs[one], csvs[other]))
+    pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
+    prefix = workspace.images.relative_to(workspace.root).as_posix()
+    for name in ("validation", "kpi"):
+        rooted = tables[name].assign(input_path=[f"{prefix}/{value}" for value in tables[name]["input_path"]])
+        found.append(_overlap(pool, rooted, workspace.pool_csv, csvs[name]))
+    return found
+
+
+def _overlap(one: pd.DataFrame, other: pd.DataFrame, first: Path, second: Path) -> Finding:
+    leaks = find_leaks(one, other)
+    if not leaks.count:
+        return Finding(10, "ok", f"{first.name} and {second.name} share no row")
+    text = f"{leaks.count} rows stand in both {first} and {second}: {leaks.first}; remove them from one"
+    return Finding(10, "block", text)

@@ -1,0 +1,121 @@
+"""Stage `evaluate`: score the KPI rows with both checkpoints, keep the better, judge it, name the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.contracts import SCORE, is_defect, read_rows
+from deft_aoi.errors import InputError
+from deft_aoi.executors.base import Task
+from deft_aoi.kpi.gate import Standing, Verdict, better, judge, parse_target
+from deft_aoi.kpi.sweep import auroc, operating_point, sweep
+from deft_aoi.paths import BASELINE
+from deft_aoi.run import Run
+from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.specs import inference_spec
+
+FINISHED = "Inference finished successfully."
+CLASSICAL = "classical"
+
+
+def tasks(run: Run, label: str) -> list[Task]:
+    """One inference for each distinct checkpoint; at the baseline also the classical method on the same rows."""
+    todo = [_inference(run, label, kind, path) for kind, path in checkpoints(run, label).items()]
+    if label == BASELINE:
+        output = run.paths.evaluate(label) / CLASSICAL
+        spec = run.paths.folder(label) / "specs" / f"inference_{next(iter(checkpoints(run, label)))}.yaml"
+        command = ("classical_baseline", "-e", str(spec), f"results_dir={output}")
+        todo.append(Task(CLASSICAL, command, output, expects=(output / "inference.csv",)))
+    return todo
+
+
+def _inference(run: Run, label: str, kind: str, checkpoint: Path) -> Task:
+    spec = inference_spec(run, label, kind, str(checkpoint))
+    output = run.paths.inference(label, kind)
+    command = ("visual_changenet", "inference", "-e", str(spec))
+    return Task(kind, command, output, expects=(output / "inference.csv",), finished=FINISHED)
+
+
+def checkpoints(run: Run, label: str) -> dict[str, Path]:
+    """Checkpoint kinds to score; `latest` is left out where it is the same file as `best_val`."""
+    seeded = run.state["iterations"][label].get("best_ckpt_path")
+    if label == BASELINE and seeded and not any(e["stage"] == "train" for e in run.entries):
+        return {run.state["iterations"][label].get("best_ckpt_kind") or "best_val": Path(seeded)}
+    names = run.facts(label, "train")["checkpoints"]
+    found = {kind: run.paths.root / name for kind, name in names.items()}
+    return found if found["best_val"] != found["latest"] else {"best_val": found["best_val"]}
+
+
+def collect(run: Run, label: str) -> StageResult:
+    from deft_aoi.kpi.analyze import analyze  # draws figures
+
+    target = parse_target(run.plan.kpi_target)
+    candidates = {
+        kind: score_facts(run.paths.inference(label, kind) / "inference.csv", target.recall) | {"checkpoint": str(path)}
+        for kind, path in checkpoints(run, label).items()
+    }
+    kind = min(candidates, key=lambda name: _order(candidates[name]))
+    best = candidates[kind]
+    csv = Path(best["inference_csv"])
+    verdict = judge(target, best["false_calls"], best["n_pass"], best["misses"], best["n_defect"])
+    champion = label == BASELINE or better(_standing(best), _standing(run.champion()[1]))
+    analyze(csv, run.paths.evaluate(label), min_recall=target.recall)
+    facts: dict[str, Any] = {
+        "candidates": candidates,
+        "best_ckpt_kind": kind,
+        "best_ckpt_path": best["checkpoint"],
+        **{name: value for name, value in best.items() if name != "checkpoint"},
+        "far_upper_pct": 100 * verdict.far_upper,
+        "verdict": verdict.status,
+        "verdict_sentence": verdict.sentence,
+        "met": verdict.met,
+        "champion": champion,
+        "champion_label": label if champion else run.champion()[0],
+        "classical": classical_facts(run, target.recall),
+    }
+    inferred = [run.paths.inference(label, name) / "inference.csv" for name in candidates]
+    return StageResult(_summary(run, label, facts, verdict), facts, (*inferred, run.paths.evaluate(label) / "kpi.json"))
+
+
+def score_facts(csv: Path, recall: float) -> dict[str, Any]:
+    """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value."""
+    rows = read_rows(csv, required=("label", "object_name", SCORE))
+    try:
+        scores = rows[SCORE].astype(float).to_numpy()
+    except ValueError as error:
+        raise InputError(f"{csv}: {SCORE} holds text that is no number ({error})") from error
+    defect = is_defect(rows["label"]).to_numpy()
+    swept = sweep(defect, scores)
+    point = operating_point(swept, recall)
+    return {
+        "inference_csv": str(csv),
+        "far_pct": 100 * point.far,
+        "threshold": point.threshold,
+        "false_calls": point.fp,
+        "misses": point.fn,
+        "n_pass": swept.n_pass,
+        "n_defect": swept.n_defect,
+        "far_995_pct": 100 * operating_point(swept, 0.995).far,
+        "auroc": auroc(swept),
+    }
+
+
+def classical_facts(run: Run, recall: float) -> dict[str, float]:
+    """Figures of the plain aligned absolute difference on the same rows."""
+    facts = score_facts(run.paths.evaluate(BASELINE) / CLASSICAL / "inference.csv", recall)
+    return {name: facts[name] for name in ("far_pct", "far_995_pct", "auroc")}
+
+
+def _order(facts: dict[str, Any]) -> tuple[float, float, float]:
+    return facts["far_pct"], facts["far_995_pct"], -facts["auroc"]
+
+
+def _standing(facts: dict[str, Any]) -> Standing:
+    return Standing(facts["far_pct"] / 100, facts["far_995_pct"] / 100, facts["auroc"])
+
+
+def _summary(run: Run, label: str, facts: dict[str, Any], verdict: Verdict) -> str:
+    before = "" if label == BASELINE else f"{run.champion()[1]['far_pct']:.2f}% → "
+    kept = "" if facts["champion"] else f" · champion stays {facts['champion_label']}"
+    return f"FAR {before}{facts['far_pct']:.2f}% (target {run.plan.kpi_target}) · {verdict.status}{kept}"

@@ -1,0 +1,95 @@
+"""Stage `loop_stop`: name the best model from the scores on disk and hand it over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deft_aoi import pipeline
+from deft_aoi.errors import HardStop
+from deft_aoi.executors.base import Task
+from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
+from deft_aoi.fsio import atomic_write_json, sha256_file
+from deft_aoi.kpi.gate import parse_target
+from deft_aoi.paths import RunPaths
+from deft_aoi.run import Run, read_json
+from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.evaluate import score_facts
+
+CONTAINER_CHECKPOINT = "/model/best.pth"
+AUGMENTATIONS = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
+
+
+def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+    return []
+
+
+def collect(run: Run, label: str) -> StageResult:
+    label_best, best = run.champion()
+    recomputed = score_facts(Path(best["inference_csv"]), parse_target(run.plan.kpi_target).recall)
+    if recomputed["far_pct"] != best["far_pct"] or recomputed["threshold"] != best["threshold"]:
+        raise HardStop(
+            "score_mismatch",
+            f"the inference CSV of {label_best} gives FAR {recomputed['far_pct']:.4g}%, the journal says "
+            f"{best['far_pct']:.4g}%: one of them was changed",
+            evidence=best["inference_csv"],
+            remedy="deft verify names what changed",
+        )
+    atomic_write_json(run.paths.best_model, best_model(run, label_best, best))
+    spec = prepare_inference_spec(run.paths)
+    reason = pipeline.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
+    facts: dict[str, Any] = {
+        "reason": reason,
+        "best_label": label_best,
+        "best_far_pct": best["far_pct"],
+        "verdict": best["verdict"],
+    }
+    summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {best['verdict']}"
+    return StageResult(summary, facts, (run.paths.best_model, spec))
+
+
+def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
+    """Content of best_model.json: the checkpoint with its threshold and where they came from."""
+    spec = run.paths.folder(label) / "specs/train.yaml"
+    return {
+        "checkpoint": best["best_ckpt_path"],
+        "checkpoint_sha256": sha256_file(Path(best["best_ckpt_path"])),
+        "checkpoint_kind": best["best_ckpt_kind"],
+        "threshold": best["threshold"],
+        "far_pct": best["far_pct"],
+        "far_upper_pct": best["far_upper_pct"],
+        "kpi_target": run.plan.kpi_target,
+        "verdict": best["verdict"],
+        "iteration": label,
+        "engine": run.plan.engine,
+        "backbone": get(run.spec, "model.backbone.type"),
+        "images_dir": str(run.workspace.images),
+        "training_spec": str(spec if spec.is_file() else run.workspace.spec),
+    }
+
+
+def prepare_inference_spec(paths: RunPaths) -> Path:
+    """Write best_model_inference_spec.yaml from best_model.json and the training spec; returns its path."""
+    model = read_json(paths.best_model)
+    training = load_spec(Path(model["training_spec"]))
+    dump_spec(paths.inference_spec, inference_spec(training, float(model["threshold"])))
+    return paths.inference_spec
+
+
+def inference_spec(training: Spec, threshold: float) -> Spec:
+    """A spec that only infers: `model` and `dataset.classify` as trained, no training data, threshold as eval_margin."""
+    classify = dict(training["dataset"]["classify"])
+    for name in ("train_dataset", "validation_dataset", "test_dataset"):
+        classify.pop(name, None)
+    classify["infer_dataset"] = {"csv_path": "", "images_dir": ""}
+    spec: Spec = {"task": "classify", "model": dict(training["model"]), "dataset": {"classify": classify}}
+    put(spec, "model.classify.eval_margin", threshold)
+    augmentation = dict(classify.get("augmentation_config") or {})
+    augmentation |= {name: {**augmentation.get(name, {}), "enable": False} for name in AUGMENTATIONS}
+    augmentation |= {"with_random_blur": False, "with_random_crop": False, "augment": False}
+    classify["augmentation_config"] = augmentation
+    put(spec, "inference.checkpoint", CONTAINER_CHECKPOINT)
+    put(spec, "inference.results_dir", "/model/inference")
+    if (loss := get(training, "train.classify.loss")) is not None:
+        put(spec, "train.classify.loss", loss)
+    return spec

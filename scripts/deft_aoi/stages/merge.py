@@ -1,0 +1,63 @@
+"""Stage `data_merge`: the rows that the next training reads, with the provenance of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from deft_aoi.contracts import check_images, normalise_label, pad_columns, read_rows, write_rows
+from deft_aoi.executors.base import Task
+from deft_aoi.fsio import atomic_write_json
+from deft_aoi.paths import iter_number
+from deft_aoi.run import Run
+from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.leaks import stop_on_leaks
+
+KEYS = ["input_path", "golden_path", "label", "object_name"]
+
+
+def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+    return []
+
+
+def collect(run: Run, label: str) -> StageResult:
+    """iter1 = seed + new rows, iterN = previous combined + new rows (never the seed again)."""
+    old, provenance = earlier_rows(run, label)
+    mined = pd.read_parquet(run.facts(label, "data_mining")["mining_mined_parquet"])
+    new = read_rows(run.paths.mining(label) / "mining_pool.csv")
+    combined = pad_columns(pd.concat([old, new], ignore_index=True).fillna(""))
+    combined["label"] = combined["label"].map(normalise_label)
+    added = mined[[*KEYS, "origin"]].assign(provenance="mining_pool")
+    sources = pd.concat([provenance, added], ignore_index=True)[[*KEYS, "provenance", "origin"]]
+    csv, provenance_csv = run.paths.combined_csv(label), run.paths.provenance_csv(label)
+    write_rows(csv, combined)
+    write_rows(provenance_csv, sources)
+    check_images(combined, csv, run.workspace.root, run.optics.lights, run.optics.ext)
+    checked = stop_on_leaks(run, combined, csv, rooted=True)
+    counts = {str(k): int(v) for k, v in sources["provenance"].value_counts().items()}
+    report = run.paths.dataset(label) / "merge_validation.json"
+    atomic_write_json(report, {"csv": str(csv), "rows": len(combined), "images": "all present", **checked})
+    facts: dict[str, Any] = {
+        "combined_training_csv": str(csv),
+        "provenance_csv": str(provenance_csv),
+        "rows": len(combined),
+        "provenance": counts,
+        "synthetic_rows": int((sources["origin"] == "synthetic").sum()),
+    }
+    shares = ", ".join(f"{n} {name}" for name, n in counts.items())
+    return StageResult(f"{len(combined)} training rows ({shares})", facts, (csv, provenance_csv, report))
+
+
+def earlier_rows(run: Run, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows that were there before and their provenance; the seed's paths get the images folder in front, once."""
+    if iter_number(label) > 1:
+        previous = run.previous_label(label)
+        rows = read_rows(run.paths.combined_csv(previous))
+        provenance = read_rows(run.paths.provenance_csv(previous)).assign(provenance="previous_iter_train")
+        return rows, provenance
+    rows = pad_columns(read_rows(run.workspace.training_csv))
+    prefix = run.workspace.images.relative_to(run.workspace.root).as_posix()
+    for column in ("input_path", "golden_path"):
+        rows[column] = [f"{prefix}/{value}" for value in rows[column]]
+    return rows, rows[KEYS].assign(provenance="base_train", origin="real")

@@ -1,0 +1,271 @@
+"""Pre-Flight: check everything, show one Summary, and give the approval code that the plan must be started with."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deft_aoi import state
+from deft_aoi.cli import VERSION
+from deft_aoi.contracts import is_defect, read_rows
+from deft_aoi.errors import InputError, Refusals
+from deft_aoi.experiment import get, load_spec
+from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, sha256_json, utc_now
+from deft_aoi.kpi.bounds import samples_needed
+from deft_aoi.kpi.gate import parse_target
+from deft_aoi.paths import RunPaths, Workspace
+from deft_aoi.run import Plan, read_json
+from deft_aoi.stages.checks import Finding, all_checks, pregen_pairs
+from deft_aoi.stages.mining import POLICIES
+
+DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
+MINUTES_PER_ITERATION = 33  # RTX 6000 Ada, ~200 rows, TAO containers; the reference engine needs seconds to minutes
+_CODE_LENGTH = 10
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What Pre-Flight found: the plan with the source of each value, findings, data counts and the approval code."""
+
+    plan: Plan
+    sources: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    dataset: Mapping[str, Mapping[str, Any]]
+    inputs: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Covers every parameter, the bytes of spec and CSVs, and the skill's version."""
+        return sha256_json({"plan": self.plan.to_json(), "inputs": dict(self.inputs), "skill": VERSION})
+
+    @property
+    def code(self) -> str:
+        return self.digest[:_CODE_LENGTH].upper()
+
+
+def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
+    """(plan, source of each value) from what the user asked for, the spec and the defaults, in this order.
+
+    Raises InputError when a value cannot be used.
+    """
+    workspace = Workspace.at(asked.get("workspace") or "~/workspace")
+    if not asked.get("max_iterations") or asked["max_iterations"] < 1:
+        raise InputError(
+            "max_iterations is required and has no default: pass --max-iterations N with N from 1 "
+            f"(a time limit converts by about {MINUTES_PER_ITERATION} minutes an iteration with TAO on one GPU)"
+        )
+    spec = load_spec(workspace.spec)
+    from_spec = {
+        "num_epochs": get(spec, "train.num_epochs"),
+        "batch_size": get(spec, "dataset.classify.batch_size"),
+        "num_gpus": get(spec, "train.num_gpus"),
+        "seed": get(spec, "train.seed"),
+    }
+    defaults = {"kpi_target": DEFAULT_TARGET, "synthetic": "pregen_ingest" if pregen_pairs(workspace) else "off"}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name in Plan.__dataclass_fields__:
+        for source, record in (("user", asked), ("spec", from_spec), ("default", defaults)):
+            if record.get(name) is not None:
+                values[name], sources[name] = record[name], source
+                break
+        else:
+            sources[name] = "default"
+    values["workspace"] = str(workspace.root)
+    values["kpi_target"] = parse_target(values["kpi_target"]).text
+    plan = Plan.from_json(values)
+    _check_plan(plan)
+    return plan, sources
+
+
+def _check_plan(plan: Plan) -> None:
+    for name in ("num_epochs", "batch_size", "num_gpus", "mine_rows", "top_k_per_target", "top_k_per_label"):
+        value = getattr(plan, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} is {value!r}: expected a whole number from 1")
+    if not -1 <= plan.min_similarity <= 1:
+        raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
+    choices = (("platform", ("local",)), ("engine", ("features",)), ("policy", POLICIES), ("knn_metric", ("cosine",)))
+    for name, known in choices:
+        if getattr(plan, name) not in known:
+            raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
+    if plan.synthetic == "pregen_ingest" and not pregen_pairs(Workspace.at(plan.workspace)):
+        raise InputError(f"synthetic pregen_ingest: no images in {Workspace.at(plan.workspace).pregen_ng}")
+
+
+def preflight(asked: Mapping[str, Any]) -> Preflight:
+    """Run all checks; raises Refusals with every finding that blocks. Reads only."""
+    plan, sources = make_plan(asked)
+    workspace = Workspace.at(plan.workspace)
+    findings = all_checks(workspace, plan)
+    blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
+    if blocking:
+        raise Refusals(blocking)
+    csvs = {
+        "training": workspace.training_csv,
+        "validation": workspace.validation_csv,
+        "kpi": workspace.kpi_csv,
+        "mining_pool": workspace.pool_csv,
+    }
+    dataset = {name: _counts(path) for name, path in csvs.items()}
+    inputs = {
+        path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())
+    }
+    return Preflight(plan, sources, tuple(findings), dataset, inputs)
+
+
+def _counts(path: Path) -> dict[str, Any]:
+    rows = read_rows(path, required=("input_path", "golden_path", "label"))
+    defects = rows.loc[is_defect(rows["label"]), "label"].str.strip().str.lower().value_counts().sort_index()
+    boards = rows["boardname"].nunique() if "boardname" in rows.columns else 0
+    return {
+        "rows": len(rows),
+        "pass": len(rows) - int(defects.sum()),
+        "defects": {str(name): int(count) for name, count in defects.items()},
+        "boards": boards,
+    }
+
+
+def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
+    """Write preflight.json and preflight_summary.md into a run directory that has not been started; returns it."""
+    workspace = Workspace.at(result.plan.workspace)
+    paths = RunPaths(results_dir or _waiting_run(workspace) or _new_run(workspace))
+    if _is_started(paths):
+        raise InputError(f"{paths.root}: this run is started; its plan cannot change. Leave --results-dir out for a new run")
+    paths.root.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(paths.preflight_summary, summary(result, paths))
+    atomic_write_json(
+        paths.preflight,
+        {
+            "version": 1,
+            "created": utc_now(),
+            "plan": result.plan.to_json(),
+            "sources": dict(result.sources),
+            "dataset": dict(result.dataset),
+            "inputs": dict(result.inputs),
+            "findings": [vars(finding) for finding in result.findings],
+            "versions": {"skill": VERSION, "python": platform.python_version(), "system": platform.platform()},
+            "digest": result.digest,
+            "approval_code": result.code,
+        },
+    )
+    return paths
+
+
+def _waiting_run(workspace: Workspace) -> Path | None:
+    """Newest run directory with a Summary that nobody has approved yet."""
+    for run in reversed(workspace.runs()):
+        if RunPaths(run).preflight.is_file() and not RunPaths(run).state.is_file():
+            return run
+    return None
+
+
+def _new_run(workspace: Workspace) -> Path:
+    name = time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
+    number, path = 1, workspace.results / name
+    while path.exists():
+        number, path = number + 1, workspace.results / f"{name}_{number}"
+    return path
+
+
+def _is_started(paths: RunPaths) -> bool:
+    return paths.state.is_file() and bool(read_json(paths.state).get("config", {}).get("approval"))
+
+
+def find_by_code(workspace: Workspace, code: str) -> RunPaths:
+    """Run directory whose Summary shows this approval code."""
+    waiting = []
+    for run in reversed(workspace.runs()):
+        paths = RunPaths(run)
+        if paths.preflight.is_file():
+            shown = read_json(paths.preflight)["approval_code"]
+            if shown == code.strip().upper():
+                return paths
+            waiting += [] if _is_started(paths) else [run.name]
+    where = f"waiting: {', '.join(waiting)}" if waiting else "no Summary waits for approval"
+    raise InputError(
+        f"approval code {code!r} belongs to no Summary in {workspace.results} ({where}); "
+        "show the Summary again: deft preflight --workspace ... --max-iterations N"
+    )
+
+
+def start(paths: RunPaths) -> state.State:
+    """Begin the approved run: everything is checked again, and a plan or input that changed since is refused."""
+    record = read_json(paths.preflight)
+    if _is_started(paths):
+        raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
+    now = preflight(record["plan"])
+    if now.digest != record["digest"]:
+        changed = [name for name, value in now.inputs.items() if record["inputs"].get(name) != value]
+        raise InputError(
+            f"{', '.join(changed) or 'the plan'} changed since the Summary was shown; show the new Summary: "
+            f"deft preflight --workspace {now.plan.workspace} --max-iterations {now.plan.max_iterations}"
+        )
+    begun = initial_state(now.plan, paths, approval=record["digest"])
+    if paths.state.is_file():  # pre-seeded baseline of an upstream pipeline: its checkpoint is kept
+        begun["iterations"] |= state.load(paths.state)["iterations"]
+    state.save(paths.state, begun)
+    return begun
+
+
+def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state.State:
+    """State of a run before its first stage, with the contract's `config`."""
+    workspace = Workspace.at(plan.workspace)
+    config = {
+        "specs_file": str(workspace.spec),
+        "training_csv": str(workspace.training_csv),
+        "validation_csv": str(workspace.validation_csv),
+        "kpi_test_csv": str(workspace.kpi_csv),
+        "images_dir": str(workspace.images),
+        "backbone_weight_dir": str(workspace.backbone_dir),
+        "train_container": "",
+        "num_gpus": plan.num_gpus,
+        "batch_size": plan.batch_size,
+        "num_epochs": plan.num_epochs,
+        "anomalygen": {"sub_skill": "paidf-anomalygen", "mode": plan.synthetic},
+        "mining_filter": {
+            "sub_skill": "tao-mine-aoi-images",
+            "top_k_per_target": plan.top_k_per_target,
+            "metric": plan.knn_metric,
+            "min_similarity": plan.min_similarity,
+        },
+        "plan": plan.to_json(),
+        "approval": approval,
+    }
+    return state.initial(
+        started_at=utc_now(),
+        kpi_target=plan.kpi_target,
+        results_dir=str(paths.root),
+        max_iterations=plan.max_iterations,
+        config=config,
+    )
+
+
+def summary(result: Preflight, paths: RunPaths) -> str:
+    """The Pre-Flight Summary: what a person approves."""
+    plan, target = result.plan, parse_target(result.plan.kpi_target)
+    lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
+    lines += ["| parameter | value | source |", "|---|---|---|"]
+    shown = plan.to_json()
+    lines += [f"| {name} | {_shown(value)} | {result.sources[name]} |" for name, value in shown.items()]
+    lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
+    for name, counts in result.dataset.items():
+        defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
+        lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
+    passes = result.dataset["kpi"]["pass"]
+    needed = samples_needed(target.limit) if target.limit else None
+    lines += ["", "FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set."]
+    if needed is None or needed > passes:
+        proof = "no number of rows can prove 0 %" if needed is None else f"proof needs {needed:,} PASS rows without one"
+        lines.append(f"With {passes:,} PASS rows in the KPI set the target can be reached but not proven ({proof}).")
+    lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == "note"]
+    lines += ["", f"All {max(f.check for f in result.findings)} checks passed. Approval code: **{result.code}**", ""]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,74 @@
+"""Stage `train`: fine-tune from the best model so far on the rows of this iteration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deft_aoi.contracts import is_defect, read_rows
+from deft_aoi.errors import HardStop
+from deft_aoi.executors.base import Task
+from deft_aoi.executors.status import validation_metrics
+from deft_aoi.experiment import get, load_spec
+from deft_aoi.paths import BASELINE
+from deft_aoi.run import Run
+from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.specs import train_spec
+
+LATEST_LINK = "changenet_model_classify_latest.pth"
+FINISHED = "Train finished successfully."
+_CHECKPOINT = re.compile(r"model_epoch_(\d+)_step_(\d+)\.pth")
+
+
+def tasks(run: Run, label: str) -> list[Task]:
+    spec = train_spec(run, label, initial_weights(run, label))
+    output = run.paths.train(label)
+    command = ("visual_changenet", "train", "-e", str(spec))
+    return [Task("train", command, output, expects=(output / LATEST_LINK,), finished=FINISHED)]
+
+
+def collect(run: Run, label: str) -> StageResult:
+    folder = run.paths.train(label)
+    spec_path = run.paths.folder(label) / "specs/train.yaml"
+    interval = int(get(load_spec(spec_path), "train.validation_interval", 1))
+    best, val_loss = best_checkpoint(folder, interval)
+    latest = (folder / LATEST_LINK).resolve()
+    csv = run.training_csv(label)
+    rows = read_rows(csv)
+    facts = {
+        "rows": len(rows),
+        "defects": int(is_defect(rows["label"]).sum()),
+        "engine": run.plan.engine,
+        "seed": run.plan.seed,
+        "epochs": run.plan.num_epochs,
+        "val_loss": val_loss,
+        "checkpoints": {"best_val": run.paths.relative(best), "latest": run.paths.relative(latest)},
+        "spec": run.paths.relative(spec_path),
+        "training_csv": str(csv),
+        "init_from": initial_weights(run, label),
+    }
+    summary = f"trained on {len(rows)} rows ({facts['defects']} defects), {run.plan.num_epochs} epochs, val_loss {val_loss:.4f}"
+    return StageResult(summary, facts, tuple(dict.fromkeys((spec_path, best, latest))))
+
+
+def initial_weights(run: Run, label: str) -> str | None:
+    """Checkpoint to start from: the best model so far; None for the baseline."""
+    return None if label == BASELINE else str(run.champion()[1]["best_ckpt_path"])
+
+
+def best_checkpoint(folder: Path, validation_interval: int) -> tuple[Path, float]:
+    """(checkpoint, val_loss) of the lowest validation loss among the saved epochs; the earliest of equals.
+
+    Raises HardStop when the training left no new checkpoint (TAO says PASS after zero steps).
+    """
+    losses = {(i + 1) * validation_interval - 1: m["val_loss"] for i, m in enumerate(validation_metrics(folder))}
+    saved = {int(m[1]): path for path in folder.iterdir() if (m := _CHECKPOINT.fullmatch(path.name))}
+    scored = sorted((losses[epoch], epoch) for epoch in saved if epoch in losses)
+    if not scored:
+        raise HardStop(
+            "no_checkpoint",
+            f"training finished without a checkpoint that was validated (saved epochs {sorted(saved)})",
+            evidence=str(folder / "status.json"),
+            remedy="compare train.checkpoint_interval, validation_interval and num_epochs, then: deft resolve --reason TEXT",
+        )
+    return saved[scored[0][1]], scored[0][0]

@@ -1,0 +1,63 @@
+"""Write the initial deft_state.json of a run, for an upstream pipeline that seeds the baseline itself.
+
+The run still needs Pre-Flight and a person's approval before `deft step` works on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deft_aoi import state
+from deft_aoi.cli import run_script
+from deft_aoi.errors import InputError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results-dir", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--kpi-target", required=True, help='for example "FAR < 0.1%% at recall=100%%"')
+    parser.add_argument("--max-iterations", type=int, required=True)
+    parser.add_argument("--num-gpus", type=int, required=True)
+    parser.add_argument("--num-epochs", type=int, required=True)
+    parser.add_argument("--num-sdg", type=int, required=True, help="synthetic pairs in one iteration")
+    parser.add_argument("--project", required=True, help="AnomalyGen project name")
+    parser.add_argument("--step", type=int, required=True, help="AnomalyGen checkpoint step")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--top-k-per-target", type=int, default=5)
+    parser.add_argument("--knn-metric", default="cosine")
+    parser.add_argument("--min-similarity", type=float, default=0.9)
+    parser.add_argument("--train-container", default="")
+    parser.add_argument("--ag-container", default="")
+    parser.add_argument("--force", action="store_true", help="replace a state that is already there")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    from deft_aoi.paths import RunPaths
+    from deft_aoi.stages.preflight import initial_state, make_plan
+
+    plan, _ = make_plan(vars(args) | {"workspace": str(args.workspace)})
+    args.results_dir.mkdir(parents=True, exist_ok=True)
+    paths = RunPaths.at(args.results_dir)
+    if paths.state.exists() and not args.force:
+        raise InputError(f"{paths.state}: already there; pass --force to replace it")
+    begun = initial_state(plan, paths, approval=None)
+    begun["config"]["train_container"] = args.train_container
+    begun["config"]["anomalygen"] |= {
+        "project": args.project,
+        "step": args.step,
+        "num_SDG": args.num_sdg,
+        "container": args.ag_container,
+    }
+    state.save(paths.state, begun)
+    print(paths.state)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
