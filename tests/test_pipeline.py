@@ -1,0 +1,98 @@
+"""Order is data: next step, stop rules, and the fold agree on random histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deft_aoi import pipeline, state
+from deft_aoi.errors import InputError
+from deft_aoi.pipeline import Step
+
+
+def entry(step: Step, **more: Any) -> dict[str, Any]:
+    facts = {"stage": step.stage} if more.get("status") == "error" else {}
+    return {"iter": step.label, "stage": step.stage, "status": "ok", "facts": facts} | more
+
+
+def start(iterations: int) -> dict[str, Any]:
+    return state.initial(
+        started_at="2026-01-01T00:00:00Z", kpi_target="t", results_dir="r", max_iterations=iterations, config={}
+    )
+
+
+def test_the_whole_loop_in_order() -> None:
+    entries: list[dict[str, Any]] = []
+    while (step := pipeline.next_step(entries, 2)) is not None:
+        entries.append(entry(step))
+    names = [f"{e['iter']}/{e['stage']}" for e in entries]
+    assert names[:3] == ["baseline/train", "baseline/evaluate", "baseline/rca"]
+    assert names[3:10] == [f"iter1/{stage}" for stage in pipeline.ITERATION_ORDER]
+    assert names[-2:] == ["iter2/evaluate", "iter2/loop_stop"]
+    assert len(names) == 3 + 7 + 7 + 1
+
+
+def test_a_met_target_stops_the_loop() -> None:
+    entries = [entry(Step("baseline", "train")), entry(Step("baseline", "evaluate"), facts={"met": True})]
+    entries.append(entry(Step("baseline", "rca")))
+    assert pipeline.next_step(entries, 5) == Step("baseline", "loop_stop")
+    assert pipeline.stop_reason(entries, 5) == "kpi_met"
+
+
+def test_only_a_true_met_counts() -> None:
+    entries = [entry(Step("baseline", "evaluate"), facts={"met": "yes"}), entry(Step("baseline", "rca"))]
+    assert pipeline.next_step(entries, 5) == Step("iter1", "rca")
+
+
+def test_a_preseeded_baseline_starts_at_evaluate() -> None:
+    assert pipeline.next_step([], 3, preseeded=True) == Step("baseline", "evaluate")
+
+
+def test_after_a_hard_stop_only_a_decision_goes_on() -> None:
+    entries = [entry(Step("baseline", "train"), status="error")]
+    assert pipeline.next_step(entries, 3) == Step("baseline", "resolve")
+    entries.append(entry(Step("baseline", "resolve"), facts={"stage": "train"}))
+    assert pipeline.next_step(entries, 3) == Step("baseline", "train")
+
+
+histories = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=60)
+
+
+@given(choices=histories, iterations=st.integers(1, 4))
+def test_every_next_step_is_legal_and_the_fold_follows(choices: list[tuple[bool, bool, bool]], iterations: int) -> None:
+    """Random errors and met targets: what comes next is always legal, and the fold counts what was done."""
+    entries: list[dict[str, Any]] = []
+    for fails, met, _ in choices:
+        step = pipeline.next_step(entries, iterations)
+        if step is None:
+            break
+        new = entry(step, status="error" if fails and step.stage not in ("resolve", "loop_stop") else "ok")
+        if step.stage == "resolve":
+            new["facts"] = {"stage": entries[-1]["stage"]}
+        if step.stage == "evaluate" and new["status"] == "ok":
+            new["facts"] = {"met": met}
+        pipeline.check_order(entries[-1] if entries else None, new, iterations)
+        entries.append(new)
+    folded = state.fold(start(iterations), entries)
+    assert folded == state.fold(folded, entries)
+    done = [e for e in entries if e["status"] == "ok" and e["stage"] not in ("resolve", "loop_stop")]
+    for label, part in folded["iterations"].items():
+        mine = [e["stage"] for e in done if e["iter"] == label]
+        assert part["stage_completed"] == (mine[-1] if mine else None)
+
+
+@given(st.sampled_from(pipeline.STAGES), st.sampled_from(pipeline.STAGES), st.integers(0, 2), st.integers(0, 2))
+def test_whatever_is_not_legal_is_refused(before: str, after: str, first: int, second: int) -> None:
+    from deft_aoi.paths import iter_label
+
+    previous = entry(Step(iter_label(first), before), facts={"stage": "train"})
+    new = entry(Step(iter_label(second), after))
+    legal = Step(new["iter"], after) in pipeline.legal_steps(previous)
+    if legal:
+        pipeline.check_order(previous, new)
+    else:
+        with pytest.raises(InputError, match="cannot follow"):
+            pipeline.check_order(previous, new)
