@@ -123,3 +123,10 @@ def test_a_repeated_row_is_refused(tmp_path: Path) -> None:
 def test_a_missing_column_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"column score missing.*--score-column"):
         analyze(usual(tmp_path), score_column="score")
+
+
+def test_an_unquoted_comma_does_not_shift_columns(tmp_path: Path) -> None:
+    path = tmp_path / "inference.csv"
+    path.write_text("object_name,label,siamese_score\nR1, red,PASS,0.1\nR2, red,short,0.9\n")
+    with pytest.raises(InputError, match="more cells than the header"):
+        analyze(path)

@@ -55,6 +55,8 @@ def read_scored(csv: Path, *, label_column: str = "label", score_column: str = S
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{csv}: not a readable UTF-8 CSV ({error})") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a surplus first cell as row name and shifts the rest
+        raise InputError(f"{csv}: rows have more cells than the header; quote cells that hold a comma")
     for name in (label_column, score_column):
         if name not in rows.columns:
             raise InputError(f"{csv}: column {name} missing; name it with --label-column or --score-column")
