@@ -1,0 +1,207 @@
+"""A small relief scene: what lies on the board in one component's window, as height, colour and metal maps.
+
+Units are crop pixels (`CROP` of them across, about 20 to the millimetre); the maps are `OVERSAMPLE` times finer.
+x runs right, y runs down, angles are radians, clockwise on the picture.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CROP = 96
+OVERSAMPLE = 2
+SIDE = CROP * OVERSAMPLE
+_TEXTURE_SIDE = 512
+
+Map = NDArray[np.float32]
+Colour = tuple[float, float, float]
+Roi = tuple[slice, slice]
+
+_AXIS: Map = ((np.arange(SIDE, dtype=np.float32) + 0.5) / OVERSAMPLE - CROP / 2).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A place and a direction on the picture; children are given relative to it."""
+
+    x: float = 0.0
+    y: float = 0.0
+    angle: float = 0.0
+
+    def at(self, x: float, y: float, angle: float = 0.0) -> Frame:
+        """The child frame at (x, y), turned by `angle`."""
+        c, s = math.cos(self.angle), math.sin(self.angle)
+        return Frame(self.x + c * x - s * y, self.y + s * x + c * y, self.angle + angle)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of the canvas: `roi` into its maps, coverage 0..1 and local coordinates (along, across) in pixels."""
+
+    roi: Roi
+    cover: Map
+    along: Map
+    across: Map
+
+
+class Canvas:
+    """Maps of one window, `SIDE` squared: height (pixels), albedo (RGB, 0..1), metal (0..1), gloss (0..1)."""
+
+    def __init__(self, ground: Colour, gloss: float) -> None:
+        self.height = np.zeros((SIDE, SIDE), np.float32)
+        self.albedo = np.empty((SIDE, SIDE, 3), np.float32)
+        self.albedo[:] = ground
+        self.metal = np.zeros((SIDE, SIDE), np.float32)
+        self.gloss = np.full((SIDE, SIDE), gloss, np.float32)
+
+    def paint(
+        self,
+        patch: Patch | None,
+        colour: Colour | Map | None = None,
+        *,
+        metal: float | None = None,
+        gloss: float | None = None,
+        height: float | Map | None = None,
+        raise_only: bool = False,
+    ) -> None:
+        """Lay a material over `patch`. `raise_only` keeps what stands higher already (solder creeping under a lead)."""
+        if patch is None:
+            return
+        cover = patch.cover
+        if raise_only and height is not None:
+            above = np.clip((np.asarray(height) - self.height[patch.roi]) * 4 + 0.5, 0, 1)
+            cover = cover * above.astype(np.float32)
+        if colour is not None:
+            here = self.albedo[patch.roi]
+            here += cover[..., None] * (np.asarray(colour, np.float32) - here)
+        for target, value in ((self.metal, metal), (self.gloss, gloss), (self.height, height)):
+            if value is not None:
+                here = target[patch.roi]
+                here += cover * (value - here)
+
+    def stain(self, patch: Patch | None, colour: Colour, strength: float, gloss: float = 0.0) -> None:
+        """A thin transparent film: colours and shines, no relief."""
+        if patch is None:
+            return
+        cover = patch.cover * np.float32(strength)
+        here = self.albedo[patch.roi]
+        here += cover[..., None] * (np.asarray(colour, np.float32) - here)
+        shine = self.gloss[patch.roi]
+        shine += cover * np.float32(gloss)
+
+
+def window(frame: Frame, reach: float) -> tuple[Roi, Map, Map] | None:
+    """Region within `reach` pixels of the frame and its local coordinates; None when it misses the canvas."""
+    bounds = []
+    for centre in (frame.y, frame.x):
+        low = max(0, math.floor((centre - reach + CROP / 2) * OVERSAMPLE))
+        high = min(SIDE, math.ceil((centre + reach + CROP / 2) * OVERSAMPLE) + 1)
+        if low >= high:
+            return None
+        bounds.append(slice(low, high))
+    rows, columns = bounds
+    x = _AXIS[columns] - np.float32(frame.x)
+    y = (_AXIS[rows] - np.float32(frame.y))[:, None]
+    c, s = np.float32(math.cos(frame.angle)), np.float32(math.sin(frame.angle))
+    return (rows, columns), c * x + s * y, c * y - s * x
+
+
+def box(frame: Frame, length: float, width: float, radius: float = 0.0, soft: float = 0.5) -> Patch | None:
+    """A rounded rectangle centred on the frame; `soft` is the half width of its edge in pixels."""
+    found = window(frame, math.hypot(length, width) / 2 + soft + 1)
+    if found is None:
+        return None
+    roi, along, across = found
+    radius = min(radius, length / 2, width / 2)
+    qx = np.abs(along) - np.float32(length / 2 - radius)
+    qy = np.abs(across) - np.float32(width / 2 - radius)
+    if radius > 0:
+        outside = cv2.magnitude(np.maximum(qx, 0), np.maximum(qy, 0))
+        distance = outside + np.minimum(np.maximum(qx, qy), 0) - np.float32(radius)
+    else:
+        distance = np.maximum(qx, qy)
+    return Patch(roi, edge(distance, soft), along, across)
+
+
+def disc(frame: Frame, radius: float, stretch: float = 1.0, soft: float = 0.5) -> Patch | None:
+    """An ellipse with semi-axes `radius * stretch` (along) and `radius` (across)."""
+    found = window(frame, radius * max(stretch, 1.0) + soft + 1)
+    if found is None:
+        return None
+    roi, along, across = found
+    distance = cv2.magnitude(along / np.float32(stretch), across) - np.float32(radius)
+    return Patch(roi, edge(distance, soft), along, across)
+
+
+def blob(frame: Frame, radius: float, lobes: NDArray[np.float64], soft: float = 1.0) -> Patch | None:
+    """A round patch with a wavy rim; `lobes` is (n, 2): relative amplitude and phase of the waves 2..n+1."""
+    found = window(frame, radius * (1 + float(np.abs(lobes[:, 0]).sum())) + soft + 1)
+    if found is None:
+        return None
+    roi, along, across = found
+    angle = np.arctan2(across, along)
+    rim = np.ones_like(angle)
+    for number, (amplitude, phase) in enumerate(lobes, start=2):
+        rim += np.float32(amplitude) * np.cos(number * angle + np.float32(phase))
+    return Patch(roi, edge(cv2.magnitude(along, across) - radius * rim, soft), along, across)
+
+
+def edge(distance: Map, soft: float) -> Map:
+    """Coverage of a signed distance (negative inside): 1 inside, 0 outside, a ramp of `2 * soft` pixels."""
+    return np.clip(0.5 - distance * np.float32(0.5 / soft), 0, 1).astype(np.float32)
+
+
+def text(frame: Frame, words: str, height: float, weight: float = 1.0) -> Patch | None:
+    """Printed characters centred on the frame, `height` pixels tall."""
+    found = window(frame, _text_reach(words, height))
+    if found is None:
+        return None
+    roi, along, across = found
+    bitmap, scale = _bitmap(words, weight)
+    rows, columns = bitmap.shape
+    factor = np.float32(scale / height)
+    cover = cv2.remap(
+        bitmap,
+        along * factor + np.float32(columns / 2),
+        across * factor + np.float32(rows / 2),
+        cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    return Patch(roi, cover, along, across)
+
+
+def _text_reach(words: str, height: float) -> float:
+    bitmap, scale = _bitmap(words, 1.0)
+    return math.hypot(*bitmap.shape) / 2 * height / scale + 2
+
+
+@functools.lru_cache(maxsize=4096)
+def _bitmap(words: str, weight: float) -> tuple[Map, float]:
+    """(coverage bitmap, height of a capital in it): drawn once per text, smoothed for the later resampling."""
+    thickness = max(1, round(2 * weight))
+    (columns, rows), base = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.7, thickness)
+    picture = np.zeros((rows + base + 8, columns + 8), np.uint8)
+    cv2.putText(picture, words, (4, rows + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, thickness, cv2.LINE_AA)
+    return (cv2.GaussianBlur(picture, (0, 0), 0.7).astype(np.float32) / 255), float(rows)
+
+
+@functools.lru_cache(maxsize=4)
+def _texture(sigma: float) -> Map:
+    """A fixed tile of smooth noise, mean 0 and deviation 1; the same in every process."""
+    noise = np.random.default_rng(20240607).standard_normal((_TEXTURE_SIDE, _TEXTURE_SIDE)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return (smooth - smooth.mean()) / smooth.std()
+
+
+def texture(sigma: float, row: int, column: int, side: int = SIDE) -> Map:
+    """A square cut from the noise tile at any offset (taken modulo the tile's free range)."""
+    free = _TEXTURE_SIDE - side
+    row, column = row % free, column % free
+    return _texture(sigma)[row : row + side, column : column + side]
