@@ -39,7 +39,7 @@ class Plan:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
         known = {field.name for field in fields(cls)}
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known}
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known}
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +63,9 @@ class Run:
         for entry in reversed(self.entries):
             if (entry["iter"], entry["stage"], entry["status"]) == (label, stage, "ok"):
                 return dict(entry.get("facts", {}))
-        raise InputError(f"{self.paths.log}: no finished {label}/{stage}; type: deft status --results-dir {self.paths.root}")
+        raise InputError(
+            f"{self.paths.log}: no finished {label}/{stage}; type: deft status --results-dir {self.paths.root}"
+        )
 
     def champion(self) -> tuple[str, dict[str, Any]]:
         """Label and evaluate facts of the best model so far: the last evaluated one that was named champion."""

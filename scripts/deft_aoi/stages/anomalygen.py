@@ -8,11 +8,11 @@ from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
 
 
-def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+def tasks(run: Run, label: str) -> list[Task]:
     return []
 
 
-def collect(run: Run, label: str) -> StageResult:  # noqa: ARG001  (every stage has this shape)
+def collect(run: Run, label: str) -> StageResult:
     """Raises HardStop where the customer's folder changed since it was staged."""
     if run.plan.synthetic == "off":
         return StageResult("no synthetic source in this run", {"mode": "off", "pairs": 0})

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from deft_aoi import pipeline
 from deft_aoi.contracts import check_images, check_labels, is_defect, read_pool, read_rows
-from deft_aoi.data.leakage import find_leaks
+from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.errors import DeftError
 from deft_aoi.experiment import Optics, get, load_spec, optics
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
@@ -170,18 +168,16 @@ def data(workspace: Workspace, seen: Optics) -> list[Finding]:
         check_images(rows, csvs[name], workspace.images, seen.lights, seen.ext)
     found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
     for one, other in (("training", "validation"), ("training", "kpi"), ("validation", "kpi")):
-        found.append(_overlap(tables[one], tables[other], csvs[one], csvs[other]))
+        leaks = find_leaks(tables[one], tables[other])
+        found.append(_overlap(leaks, csvs[one], csvs[other]))
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
-    prefix = workspace.images.relative_to(workspace.root).as_posix()
     for name in ("validation", "kpi"):
-        rooted = tables[name].assign(input_path=[f"{prefix}/{value}" for value in tables[name]["input_path"]])
-        found.append(_overlap(pool, rooted, workspace.pool_csv, csvs[name]))
+        leaks = find_leaks(pool, tables[name], images_first=workspace.root, images_second=workspace.images)
+        found.append(_overlap(leaks, workspace.pool_csv, csvs[name]))
     return found
 
 
-def _overlap(one: pd.DataFrame, other: pd.DataFrame, first: Path, second: Path) -> Finding:
-    leaks = find_leaks(one, other)
-    if not leaks.count:
-        return Finding(10, "ok", f"{first.name} and {second.name} share no row")
-    text = f"{leaks.count} rows stand in both {first} and {second}: {leaks.first}; remove them from one"
-    return Finding(10, "block", text)
+def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:
+    if leaks:
+        return Finding(10, "block", f"leakage: {leaks.sentence(str(first), str(second))}")
+    return Finding(10, "ok", f"{first.name} and {second.name} share no row")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.contracts import SCORE, is_defect, read_rows
-from deft_aoi.errors import InputError
 from deft_aoi.executors.base import Task
+from deft_aoi.kpi.analyze import read_scored, swept_of, write_analysis
 from deft_aoi.kpi.gate import Standing, Verdict, better, judge, parse_target
-from deft_aoi.kpi.sweep import auroc, operating_point, sweep
+from deft_aoi.kpi.sweep import auroc, operating_point
 from deft_aoi.paths import BASELINE
 from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
@@ -48,8 +47,6 @@ def checkpoints(run: Run, label: str) -> dict[str, Path]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    from deft_aoi.kpi.analyze import analyze  # draws figures
-
     target = parse_target(run.plan.kpi_target)
     candidates = {
         kind: score_facts(run.paths.inference(label, kind) / "inference.csv", target.recall) | {"checkpoint": str(path)}
@@ -57,10 +54,9 @@ def collect(run: Run, label: str) -> StageResult:
     }
     kind = min(candidates, key=lambda name: _order(candidates[name]))
     best = candidates[kind]
-    csv = Path(best["inference_csv"])
     verdict = judge(target, best["false_calls"], best["n_pass"], best["misses"], best["n_defect"])
     champion = label == BASELINE or better(_standing(best), _standing(run.champion()[1]))
-    analyze(csv, run.paths.evaluate(label), min_recall=target.recall)
+    write_analysis(Path(best["inference_csv"]), run.paths.evaluate(label))
     facts: dict[str, Any] = {
         "candidates": candidates,
         "best_ckpt_kind": kind,
@@ -80,13 +76,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 def score_facts(csv: Path, recall: float) -> dict[str, Any]:
     """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value."""
-    rows = read_rows(csv, required=("label", "object_name", SCORE))
-    try:
-        scores = rows[SCORE].astype(float).to_numpy()
-    except ValueError as error:
-        raise InputError(f"{csv}: {SCORE} holds text that is no number ({error})") from error
-    defect = is_defect(rows["label"]).to_numpy()
-    swept = sweep(defect, scores)
+    swept = swept_of(read_scored(csv))
     point = operating_point(swept, recall)
     return {
         "inference_csv": str(csv),

@@ -20,7 +20,7 @@ CONTAINER_CHECKPOINT = "/model/best.pth"
 AUGMENTATIONS = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
 
 
-def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+def tasks(run: Run, label: str) -> list[Task]:
     return []
 
 

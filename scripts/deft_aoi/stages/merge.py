@@ -17,7 +17,7 @@ from deft_aoi.stages.leaks import stop_on_leaks
 KEYS = ["input_path", "golden_path", "label", "object_name"]
 
 
-def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+def tasks(run: Run, label: str) -> list[Task]:
     return []
 
 
@@ -34,7 +34,7 @@ def collect(run: Run, label: str) -> StageResult:
     write_rows(csv, combined)
     write_rows(provenance_csv, sources)
     check_images(combined, csv, run.workspace.root, run.optics.lights, run.optics.ext)
-    checked = stop_on_leaks(run, combined, csv, rooted=True)
+    checked = stop_on_leaks(run, combined, csv)
     counts = {str(k): int(v) for k, v in sources["provenance"].value_counts().items()}
     report = run.paths.dataset(label) / "merge_validation.json"
     atomic_write_json(report, {"csv": str(csv), "rows": len(combined), "images": "all present", **checked})

@@ -54,7 +54,8 @@ def _embedding(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) 
     spec = folder / f"embed_{name}.yaml"
     result = output / f"{name}_embeddings.parquet"
     dump_spec(
-        spec, {"input_parquet": str(listing), "output_parquet": str(result), "model": "trunk", "model_path": "reference"}
+        spec,
+        {"input_parquet": str(listing), "output_parquet": str(result), "model": "trunk", "model_path": "reference"},
     )
     return Task(f"embed_{name}", ("embedding", "image_embeddings", "-e", str(spec)), output, expects=(result,))
 
@@ -74,7 +75,7 @@ def collect(run: Run, label: str) -> StageResult:
     mined = mined_frame(run, pool, targets, found.picks)
     artifacts = write_results(run, label, pool, mined, found)
     rows = pool.iloc[[pick.row for pick in found.picks]]
-    stop_on_leaks(run, rows.drop(columns="origin"), artifacts[1], rooted=True)
+    stop_on_leaks(run, rows.drop(columns="origin"), artifacts[1])
     kept = Counter(mined["label"])
     facts: dict[str, Any] = {
         "mining_mined_parquet": str(artifacts[0]),
@@ -85,8 +86,7 @@ def collect(run: Run, label: str) -> StageResult:
         "min_similarity": run.plan.min_similarity,
         "policy": run.plan.policy,
         "by_label": {
-            name: {"kept": kept[name], "candidates": found.candidates[name]}
-            for name in sorted(kept | found.candidates)
+            name: {"kept": kept[name], "candidates": found.candidates[name]} for name in sorted(kept | found.candidates)
         },
         "synthetic_kept": int((mined["origin"] == "synthetic").sum()),
         "unreadable": found.unreadable,

@@ -135,7 +135,9 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
     workspace = Workspace.at(result.plan.workspace)
     paths = RunPaths(results_dir or _waiting_run(workspace) or _new_run(workspace))
     if _is_started(paths):
-        raise InputError(f"{paths.root}: this run is started; its plan cannot change. Leave --results-dir out for a new run")
+        raise InputError(
+            f"{paths.root}: this run is started; its plan cannot change. Leave --results-dir out for a new run"
+        )
     paths.root.mkdir(parents=True, exist_ok=True)
     atomic_write_text(paths.preflight_summary, summary(result, paths))
     atomic_write_json(
@@ -258,7 +260,10 @@ def summary(result: Preflight, paths: RunPaths) -> str:
         lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
     passes = result.dataset["kpi"]["pass"]
     needed = samples_needed(target.limit) if target.limit else None
-    lines += ["", "FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set."]
+    lines += [
+        "",
+        "FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
+    ]
     if needed is None or needed > passes:
         proof = "no number of rows can prove 0 %" if needed is None else f"proof needs {needed:,} PASS rows without one"
         lines.append(f"With {passes:,} PASS rows in the KPI set the target can be reached but not proven ({proof}).")

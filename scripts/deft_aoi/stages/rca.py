@@ -19,7 +19,7 @@ from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
 
 
-def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+def tasks(run: Run, label: str) -> list[Task]:
     return []
 
 
@@ -27,14 +27,18 @@ def collect(run: Run, label: str) -> StageResult:
     """Analyse the best model so far: the one that the iteration starts from."""
     analysed, best = run.champion()
     recall = parse_target(run.plan.kpi_target).recall
-    scored = read_rows(Path(best["inference_csv"]), required=("input_path", "golden_path", "label", "object_name", SCORE))
+    scored = read_rows(
+        Path(best["inference_csv"]), required=("input_path", "golden_path", "label", "object_name", SCORE)
+    )
     scored[SCORE] = scored[SCORE].astype(float)
     threshold, weak = weak_samples(scored, recall, run.plan.top_k_per_label)
     folder = run.paths.rca(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     gaps = per_light(weak, run.workspace.images, run.optics)
     write_parquet(folder / "kpi_gaps.parquet", gaps)
     atomic_write_text(folder / "threshold.txt", repr(threshold))
-    atomic_write_text(folder / "weak_samples_breakdown.txt", breakdown(scored, weak, threshold, run.plan.top_k_per_label))
+    atomic_write_text(
+        folder / "weak_samples_breakdown.txt", breakdown(scored, weak, threshold, run.plan.top_k_per_label)
+    )
     targets = target_defects(scored)
     facts: dict[str, Any] = {
         "rca_dir": str(folder),

@@ -16,7 +16,7 @@ from deft_aoi.stages.base import StageResult
 INLINE = "inference_only"
 
 
-def tasks(run: Run, label: str) -> list[Task]:  # noqa: ARG001  (every stage has this shape)
+def tasks(run: Run, label: str) -> list[Task]:
     return []
 
 

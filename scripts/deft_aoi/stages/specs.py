@@ -30,7 +30,9 @@ def task_spec(run: Run, label: str) -> Spec:
         spec.pop(key, None)
     put(spec, "results_dir", str(run.paths.folder(label)))
     csvs = dict(
-        zip(DATASETS, (run.training_csv(label), run.workspace.validation_csv, *[run.workspace.kpi_csv] * 2), strict=True)
+        zip(
+            DATASETS, (run.training_csv(label), run.workspace.validation_csv, *[run.workspace.kpi_csv] * 2), strict=True
+        )
     )
     for name, csv in csvs.items():
         moved = name == "train_dataset" and label != BASELINE
