@@ -297,6 +297,11 @@ _CAUSES = (
         "free some space or set DEFT_HOME",
     ),
     (
+        r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|TLS CA certificate bundle",
+        "the package index's certificate cannot be checked",
+        "set PIP_CERT (uv: SSL_CERT_FILE) to your network's certificates",
+    ),
+    (
         r"NewConnectionError|NameResolutionError|name resolution|dns error|Connection refused|Network is unreachable|"
         r"ConnectTimeout|Read timed out|ReadTimeout|Could not connect|error sending request|ProxyError|Max retries",
         "the package index cannot be reached",
