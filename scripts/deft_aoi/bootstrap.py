@@ -177,13 +177,10 @@ def run_step(plan: Plan, lock: int, title: str, command: Sequence[str | Path], *
     )
 
     def read() -> None:
-        with open(plan.log, "a", encoding="utf-8") as log:
-            log.write(f"$ {' '.join(map(str, command))}\n")
-            for line in process.stdout or ():
-                log.write(line)
-                if line.strip():
-                    lines.append(line.strip())
-                    progress.detail = lines[-1]
+        for line in process.stdout or ():
+            if line.strip():
+                lines.append(line.strip())
+                progress.detail = lines[-1]
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -198,6 +195,8 @@ def run_step(plan: Plan, lock: int, title: str, command: Sequence[str | Path], *
         raise
     finally:
         progress.end()
+        with contextlib.suppress(OSError), open(plan.log, "a", encoding="utf-8") as log:
+            log.write("\n".join([f"$ {' '.join(map(str, command))}", *lines, ""]))
     if code:
         raise StepError(lines)
 
@@ -340,7 +339,10 @@ def build(plan: Plan, lock: int) -> None:
         if uv is None or not try_uv(plan, lock, uv):
             build_with_pip(plan, lock)
         run_step(plan, lock, "checking", [plan.python, "-c", PROBE], PYTHONPYCACHEPREFIX=str(plan.env / "pycache"))
-    except StepError as error:
+    except (StepError, SetupError) as error:
+        shutil.rmtree(plan.env, ignore_errors=True)  # a full disk gets its space back
+        if isinstance(error, SetupError):
+            raise
         raise SetupError(f"could not make the environment: {explain(error, plan.log)}") from None
     with open(plan.marker, "w", encoding="utf-8") as stream:
         stream.write("\n".join(plan.requirements) + "\n")
