@@ -1,0 +1,73 @@
+"""Checkpoints of the features engine: safetensors bytes under TAO's file names; nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
+
+from deft_aoi.engine.distances import VERSION
+from deft_aoi.engine.head import Head, column_names
+from deft_aoi.engine.refusal import TaskError
+from deft_aoi.engine.trunk import trunk_hash
+from deft_aoi.experiment import Optics
+from deft_aoi.fsio import atomic_write
+
+ENGINE = "deft-aoi features"
+_KEY = "deft"
+_TENSORS = ("center", "scale", "weights")
+
+
+def save_checkpoint(path: Path, head: Head, optics: Optics) -> None:
+    """Write atomically; the same head gives the same bytes (one metadata key: their order is not fixed)."""
+    facts = {
+        "engine": ENGINE,
+        "version": VERSION,
+        "trunk": trunk_hash(),
+        "lights": list(optics.lights),
+        "width": optics.width,
+        "height": optics.height,
+        "inputs": column_names(optics.lights),
+    }
+    tensors = {name: getattr(head, name) for name in _TENSORS} | {"bias": np.array([head.bias])}
+    data = save(tensors, {_KEY: json.dumps(facts, sort_keys=True)})
+    atomic_write(path, lambda stream: stream.write(data))
+
+
+def load_checkpoint(path: Path, optics: Optics) -> Head:
+    """Read a head for these lights and this image size.
+
+    Raises TaskError where the file is missing, is another engine's, or was made for other images.
+    """
+    if not path.is_file():
+        raise TaskError(f"checkpoint {path}: no such file")
+    try:
+        with safe_open(path, "numpy") as opened:
+            metadata = opened.metadata() or {}
+        tensors = load(path.read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise TaskError(
+            f"checkpoint {path}: not written by the features engine (a TAO .pth needs the TAO engine): {error}"
+        ) from error
+    facts = json.loads(metadata.get(_KEY, "{}"))
+    if facts.get("engine") != ENGINE:
+        raise TaskError(f"checkpoint {path}: safetensors of another program; expected one of '{ENGINE}'")
+    expected = {
+        "version": VERSION,
+        "trunk": trunk_hash(),
+        "lights": list(optics.lights),
+        "width": optics.width,
+        "height": optics.height,
+        "inputs": column_names(optics.lights),
+    }
+    for name, value in expected.items():
+        if facts.get(name) != value:
+            found = "other ones" if name == "inputs" else facts.get(name)
+            wanted = "those of this version" if name == "inputs" else value
+            raise TaskError(
+                f"checkpoint {path}: {name} is {found}, the spec and this engine need {wanted}; train again"
+            )
+    return Head(optics.lights, *(tensors[name] for name in _TENSORS), bias=float(tensors["bias"][0]))
