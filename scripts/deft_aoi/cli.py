@@ -30,6 +30,12 @@ COMMANDS = {
     "import-pairs": "make a workspace from folders of NG and golden images",
     "test": "run linters, type checker and all tests",
 }
+# The embedded engine under TAO's own command names, for a hand-off or a spec that a person wants to try.
+ENGINES = {
+    "visual_changenet": "deft_aoi.engine.visual_changenet",
+    "embedding": "deft_aoi.engine.embedding",
+    "classical_baseline": "deft_aoi.engine.classical",
+}
 SCRIPTS = tuple(sorted(path.stem for path in (SKILL_ROOT / "scripts").glob("*.py")))
 
 
@@ -38,7 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     lines = [f"  {name:<16}{text}" for name, text in COMMANDS.items()]
     scripts = "\n".join(f"  {name}" for name in SCRIPTS)
     epilog = (
-        "commands:\n" + "\n".join(lines) + "\n\ncontract scripts (deft NAME --help):\n" + scripts + "\n\n"
+        "commands:\n"
+        + "\n".join(lines)
+        + "\n\nthe embedded engine under TAO's command names:\n"
+        + "\n".join(f"  {name}" for name in ENGINES)
+        + "\n\ncontract scripts (deft NAME --help):\n"
+        + scripts
+        + "\n\n"
         "exit codes: 0 ok, 2 refused input, 3 hard stop, 10 loop complete, 75 still running (call again)"
     )
     parser = argparse.ArgumentParser(
@@ -49,7 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"deft {VERSION}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("command", metavar="COMMAND", choices=[*COMMANDS, *SCRIPTS], help="see the list below")
+    parser.add_argument(
+        "command", metavar="COMMAND", choices=[*COMMANDS, *ENGINES, *SCRIPTS], help="see the list below"
+    )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
@@ -59,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.debug:
         os.environ["DEFT_DEBUG"] = "1"
+    if args.command in ENGINES:
+        code: int = importlib.import_module(ENGINES[args.command]).main(args.arguments)
+        return code
     if args.command in SCRIPTS:
         return run_contract_script(args.command, args.arguments)
     module = importlib.import_module(f"deft_aoi.commands.{args.command.replace('-', '_')}")

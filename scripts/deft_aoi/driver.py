@@ -181,11 +181,10 @@ def _record(run: Run, following: Step, result: StageResult, duration: int) -> Ou
         max_iterations=run.plan.max_iterations,
     )
     after = _snapshot(run)
-    if following.stage in ("evaluate", LOOP_STOP):
-        _render(after, following)
+    note = _render(after, following) if following.stage in ("evaluate", LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
-    line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}"
+    line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}{note}"
     return Outcome(OK if upcoming is not None else COMPLETE, line)
 
 
@@ -246,11 +245,16 @@ def _snapshot(run: Run) -> Run:
     return load_run(run.paths.root)
 
 
-def _render(run: Run, following: Step) -> None:
-    from deft_aoi.report import render  # charts and templates are not needed for any other step
+def _render(run: Run, following: Step) -> str:
+    """Render the report; a text for the status line when that fails: the journal already holds the stage."""
+    try:
+        from deft_aoi.report import render  # charts and templates are not needed for any other step
 
-    render.render_iteration(run.paths.root, following.label)
-    render.render(run.paths.root)
+        render.render_iteration(run.paths.root, following.label)
+        render.render(run.paths.root)
+    except Exception as error:  # a chart must not end hours of unattended work
+        return f" · report not rendered ({type(error).__name__}: {error}); try: deft report --results-dir {run.paths.root}"
+    return ""
 
 
 def _head(run: Run, following: Step) -> str:

@@ -16,17 +16,13 @@ import sys
 import time
 from pathlib import Path
 
+from deft_aoi.cli import ENGINES
 from deft_aoi.errors import InputError
 from deft_aoi.executors.base import JobState, Task
 from deft_aoi.fsio import atomic_write_json, utc_now
 from deft_aoi.paths import SKILL_ROOT
 
 HANDLE, EXIT, LOG, LOCK = "handle.json", "exit.json", "output.log", "alive.lock"
-ENTRY_POINTS = {
-    "visual_changenet": "deft_aoi.engine.visual_changenet",
-    "embedding": "deft_aoi.engine.embedding",
-    "classical_baseline": "deft_aoi.engine.classical",
-}
 
 
 class LocalExecutor:
@@ -64,7 +60,7 @@ class LocalExecutor:
     def command(self, task: Task) -> list[str]:
         """Argument list that this machine runs for TAO's command line."""
         program, *arguments = task.command
-        return [sys.executable, "-m", ENTRY_POINTS[program], *arguments]
+        return [sys.executable, "-m", ENGINES[program], *arguments]
 
     def poll(self, job: Path) -> JobState:
         if not (job / HANDLE).is_file():

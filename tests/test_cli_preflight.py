@@ -1,0 +1,192 @@
+"""Pre-Flight as a user meets it: one clear line for bad input, exit 2, nothing written; a Summary with a code else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from small_workspace import make_workspace
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def deft(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-m", "deft_aoi.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_workspace(tmp_path_factory.mktemp("line") / "ws")
+
+
+@pytest.fixture
+def workspace(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "ws"))
+
+
+def drop_column(ws: Path) -> None:
+    path = ws / "kpi/testing_set.csv"
+    pd.read_csv(path, dtype=str).drop(columns="object_name").to_csv(path, index=False)
+
+
+def lower_case_pass(ws: Path) -> None:
+    path = ws / "train/base/training_set.csv"
+    path.write_text(path.read_text().replace(",PASS,", ",pass,", 1))
+
+
+def share_a_row(ws: Path) -> None:
+    train, held = ws / "train/base/training_set.csv", ws / "train/base/validation_set.csv"
+    rows = pd.concat([pd.read_csv(held, dtype=str), pd.read_csv(train, dtype=str).head(1)])
+    rows.to_csv(held, index=False)
+
+
+def empty_pool(ws: Path) -> None:
+    path = ws / "augmentation/mining_pool/mining_pool.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+
+
+def own_spec_key(ws: Path) -> None:
+    path = ws / "specs/baseline_spec.yaml"
+    spec = yaml.safe_load(path.read_text())
+    spec["train"]["automl_policy"] = "off"
+    path.write_text(yaml.safe_dump(spec))
+
+
+def output_outside(ws: Path) -> None:
+    path = ws / "specs/baseline_spec.yaml"
+    path.write_text(path.read_text() + "results_dir: /results/run\n")
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no workspace": (shutil.rmtree, "no such folder"),
+    "missing csv": (lambda ws: (ws / "kpi/testing_set.csv").unlink(), r"testing_set\.csv: no such CSV"),
+    "missing column": (drop_column, r"testing_set\.csv: column object_name missing"),
+    "label case": (lower_case_pass, r"training_set\.csv, line \d+: label 'pass'.*write exactly PASS"),
+    "missing image": (
+        lambda ws: next((ws / "kpi/images").rglob("*_SolderLight.png")).unlink(),
+        r"line \d+: image .*_SolderLight\.png is missing",
+    ),
+    "overlap": (share_a_row, r"leakage: 1 rows of .*validation_set\.csv are also in .*training_set\.csv"),
+    "empty pool": (empty_pool, r"mining_pool\.csv: no rows"),
+    "spec key": (own_spec_key, r"Key 'train\.automl_policy' not in 'ExperimentConfig'"),
+    "output outside": (output_outside, r"results_dir: /results/run lies outside the workspace"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(workspace: Path, tmp_path: Path, name: str) -> None:
+    spoil, message = BAD[name]
+    spoil(workspace)
+    before = tree(tmp_path)
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "max_iterations is required"),
+        (("--max-iterations", "0"), "max_iterations is required"),
+        (("--max-iterations", "1", "--kpi-target", "FAR < 0.1"), "has no unit"),
+        (("--max-iterations", "1", "--kpi-target", "be good"), "not understood"),
+        (("--max-iterations", "1", "--batch-size", "500"), "smaller than batch_size 500"),
+        (("--max-iterations", "1", "--mine-rows", "0"), "mine_rows is 0"),
+        (("--max-iterations", "1", "--platform", "slurm"), "platform 'slurm'"),
+        (("--max-iterations", "1", "--synthetic", "pregen_ingest"), "no images in"),
+    ],
+)
+def test_bad_parameters_are_refused(workspace: Path, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
+    done = deft("preflight", "--workspace", str(workspace), *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (workspace / "results").exists()
+
+
+def test_several_findings_come_at_once(workspace: Path, tmp_path: Path) -> None:
+    drop_column(workspace)
+    empty_pool(workspace)
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path)
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == [" check 1", " check 1"]
+
+
+def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Path, tmp_path: Path) -> None:
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", "--mine-rows", "9", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in ("| max_iterations | 2 | user |", "| num_epochs | 4 | spec |", "| min_similarity | 0.9 | default |"):
+        assert line in done.stdout
+    assert "false *alarm* rate" in done.stdout
+    assert "can be reached but not proven" in done.stdout
+    code = re.search(r"Approval code: \*\*([0-9A-F]{10})\*\*", done.stdout)
+    assert code
+    assert f"--approve {code[1]}" in done.stdout
+
+
+def plan(workspace: Path, *flags: str) -> dict[str, str]:
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "1", "--json", *flags, cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def start(workspace: Path, code: str) -> subprocess.CompletedProcess[str]:
+    return deft("start", "--workspace", str(workspace), "--approve", code, cwd=workspace)
+
+
+def test_a_wrong_code_starts_nothing(workspace: Path) -> None:
+    plan(workspace)
+    done = start(workspace, "0123456789")
+    assert done.returncode == 2
+    assert "belongs to no Summary" in done.stderr
+    assert not list(workspace.glob("results/run_*/deft_state.json"))
+
+
+def test_a_changed_parameter_is_another_code_and_the_old_one_is_refused(workspace: Path) -> None:
+    first = plan(workspace)["approval_code"]
+    second = plan(workspace, "--mine-rows", "11")["approval_code"]
+    assert first != second
+    assert start(workspace, first).returncode == 2
+    assert start(workspace, second).returncode == 0
+
+
+def test_a_changed_csv_needs_a_new_summary(workspace: Path) -> None:
+    code = plan(workspace)["approval_code"]
+    csv = workspace / "train/base/training_set.csv"
+    csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
+    done = start(workspace, code)
+    assert done.returncode == 2
+    assert "train/base/training_set.csv changed since the Summary was shown" in done.stderr
+
+
+def test_an_unfinished_run_is_named_and_cannot_be_started_twice(workspace: Path) -> None:
+    code = plan(workspace)["approval_code"]
+    assert start(workspace, code).returncode == 0
+    assert "already started" in start(workspace, code).stderr
+    again = deft("preflight", "--workspace", str(workspace), "--max-iterations", "1", cwd=workspace)
+    assert "an unfinished run is there" in again.stdout
+    assert len(list(workspace.glob("results/run_*"))) == 2
+
+
+def test_no_step_without_approval(workspace: Path, tmp_path: Path) -> None:
+    plan(workspace)
+    run = next(workspace.glob("results/run_*"))
+    done = deft("step", "--results-dir", str(run), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no state; start the run first" in done.stderr
