@@ -1,0 +1,23 @@
+"""`deft report`: render the report of a run from what is on disk."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Render the report of a run: report.json and DEFT_Loop_Report.html, at any moment of it."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results-dir", required=True, type=Path, metavar="R", help="run directory: results/run_<time>")
+    parser.add_argument(
+        "--iteration", metavar="LABEL", help="render <LABEL>/report.html and <LABEL>_summary.md (baseline, iter1, ...)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi.report.render import render, render_iteration
+
+    path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
+    print(path)
+    return 0

@@ -1,0 +1,306 @@
+"""Every fact of a run in one record, `report.json`: each with the artifact that it came from.
+
+The KPI figures are taken again from the inference CSVs, never copied from the journal; where the two differ, a check
+says so. `figures` lists them by the name under which a narrative may quote them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deft_aoi.errors import InputError
+from deft_aoi.kpi.gate import Verdict, distance_text, judge
+from deft_aoi.paths import iter_number
+from deft_aoi.report import measure
+from deft_aoi.report.checks import run_checks
+from deft_aoi.report.figures import named_figures
+from deft_aoi.report.source import Record, Source, open_run
+from deft_aoi.report.words import listed
+
+SCHEMA_VERSION = 1
+PARTS = {"train": "train", "rca": "rca", "routing": "routing", "anomalygen": "anomalygen", "data_mining": "mining"}
+PROVENANCES = ("base_train", "previous_iter_train", "mining_pool")
+
+
+def collect(run_dir: Path) -> Record:
+    """Facts of a run at any moment of it, ready for `report.json`.
+
+    Raises InputError where the folder is no run or its journal is damaged.
+    """
+    source = open_run(run_dir)
+    iterations = [iteration(source, label) for label in source.labels]
+    best = best_label(iterations)
+    facts: Record = {
+        "schema_version": SCHEMA_VERSION,
+        "run": run_facts(source, iterations),
+        "kpi": kpi_facts(source),
+        "best": best,
+        "result": result(source, iterations, best),
+        "iterations": iterations,
+        "classical": classical(source),
+        "honesty": honesty(source, iterations),
+        "timeline": timeline(source),
+        "environment": environment(source),
+        "narrative": source.paths.narrative.is_file(),
+    }
+    facts["checks"] = run_checks(source, iterations)
+    facts["figures"] = named_figures(facts)
+    return facts
+
+
+def run_facts(source: Source, iterations: list[Record]) -> Record:
+    status = source.status()
+    last = source.entries[-1] if source.entries else None
+    config = source.config
+    stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == "loop_stop"), {})
+    return {
+        "id": source.paths.root.name,
+        "status": status,
+        "stop_reason": stop.get("reason"),
+        "started_at": source.state.get("started_at"),
+        "updated_at": last["ts"] if last else source.state.get("started_at"),
+        "seconds": sum(entry["duration_sec"] for entry in source.entries),
+        "iterations_done": sum(1 for it in iterations if it["number"] > 0 and it["evaluate"]),
+        "max_iterations": source.state.get("max_iterations"),
+        "next": source.step_after() if status == "in_progress" else None,
+        "problem": problem(source) if status == "hard_stop" else None,
+        **{name: config.get(name) for name in ("engine", "platform", "seed", "policy")},
+    }
+
+
+def problem(source: Source) -> Record:
+    """What stopped the run, with its evidence and what a person can do."""
+    line = source.stop_line() or source.entries[-1]
+    facts = line.get("facts") or {}
+    return {
+        "label": line["iter"],
+        "stage": line["stage"],
+        "summary": line["summary"],
+        "code": facts.get("code"),
+        "evidence": source.shown(facts.get("evidence")),
+        "remedy": facts.get("remedy"),
+        "source": f"{source.paths.log.name} line {line['seq']}",
+    }
+
+
+def kpi_facts(source: Source) -> Record:
+    target = source.target
+    return {
+        "text": target.text if target else str(source.state.get("kpi_target") or "not stated"),
+        "limit_pct": 100 * target.limit if target else None,
+        "inclusive": target.inclusive if target else None,
+        "recall_pct": 100 * source.recall,
+        "source": source.paths.state.name,
+    }
+
+
+def iteration(source: Source, label: str) -> Record:
+    """One iteration (or the baseline): what each finished stage of it found."""
+    part = (source.state.get("iterations") or {}).get(label, {})
+    record: Record = {
+        "label": label,
+        "number": iter_number(label),
+        "stages": [e["stage"] for e in source.entries if e["iter"] == label and e["status"] == "ok"],
+        "seconds": sum(e["duration_sec"] for e in source.entries if e["iter"] == label),
+        "evaluate": evaluation(source, label, part),
+        "merge": merge(source, label),
+    }
+    for stage, name in PARTS.items():
+        facts = source.facts(label, stage)
+        record[name] = {**shown_facts(source, facts), "source": source.line(label, stage)} if facts else None
+    if record["rca"]:
+        record["rca"]["contact_sheet"] = contact_sheet(source, record["rca"].get("rca_dir"))
+    return record
+
+
+def shown_facts(source: Source, facts: Record) -> Record:
+    """Facts with every path made relative to the run or the workspace."""
+    def shown(value: Any) -> Any:
+        if isinstance(value, str) and "/" in value and " " not in value:
+            return source.shown(value)
+        if isinstance(value, dict):
+            return {key: shown(part) for key, part in value.items()}
+        return value
+
+    return {key: shown(value) for key, value in facts.items()}
+
+
+def contact_sheet(source: Source, folder: str | None) -> str | None:
+    path = source.locate(f"{folder}/rca_images/contact_sheet.png") if folder else None
+    return source.shown(path) or None
+
+
+def evaluation(source: Source, label: str, part: Record) -> Record | None:
+    """KPI figures of one model, from its scores; from the journal alone only where the CSV is gone."""
+    facts = source.facts(label, "evaluate") or {k: part[k] for k in ("far_pct", "threshold", "inference_csv") if part.get(k)}
+    if facts.get("far_pct") is None:
+        return None
+    named = facts.get("inference_csv") or part.get("inference_csv")
+    csv = source.locate(named)
+    known = ("far_pct", "far_upper_pct", "far_995_pct", "auroc", "threshold", "false_calls", "n_pass", "n_defect")
+    record: Record = {"far_lower_pct": None, "escapes": None, **{name: facts.get(name) for name in known}}
+    if csv is not None:
+        record.update(measure.figures(measure.load_scores(csv), source.recall, facts.get("threshold")))
+    verdict = verdict_of(source, record)
+    return {
+        **record,
+        "inference_csv": source.shown(named),
+        "recomputed": csv is not None,
+        "recorded": {name: facts.get(name) for name in known},
+        "verdict": verdict.status if verdict else facts.get("verdict"),
+        "met": verdict.met if verdict else facts.get("met"),
+        "sentence": verdict.sentence if verdict else None,
+        "further_pass_needed": verdict.further_pass_needed if verdict else None,
+        "escape_upper_pct": 100 * verdict.escape_upper if verdict else None,
+        "champion": facts.get("champion"),
+        "best_ckpt_kind": facts.get("best_ckpt_kind") or part.get("best_ckpt_kind"),
+        "best_ckpt_path": source.shown(facts.get("best_ckpt_path") or part.get("best_ckpt_path")),
+        "candidates": {kind: one.get("far_pct") for kind, one in (facts.get("candidates") or {}).items()},
+        "source": source.shown(named) if csv else source.line(label, "evaluate"),
+    }
+
+
+def verdict_of(source: Source, record: Record) -> Verdict | None:
+    counts = [record.get(name) for name in ("false_calls", "n_pass", "escapes", "n_defect")]
+    if source.target is None or any(number is None for number in counts):
+        return None
+    calls, n_pass, escapes, n_defect = (int(number) for number in counts if number is not None)
+    return judge(source.target, calls, n_pass, escapes, n_defect)
+
+
+def merge(source: Source, label: str) -> Record | None:
+    """Rows of the combined training set by provenance, counted in the provenance CSV."""
+    facts = source.facts(label, "data_merge")
+    if not facts:
+        return None
+    csv = source.locate(facts.get("provenance_csv"))
+    counts: dict[str, int] = dict(facts.get("provenance") or {})
+    synthetic, by_label = facts.get("synthetic_rows") or 0, {}
+    if csv is not None:
+        rows = pd.read_csv(csv, dtype=str, keep_default_na=False)
+        counts = {str(k): int(v) for k, v in rows["provenance"].value_counts().items()}
+        by_label = {str(k): int(v) for k, v in rows["label"].value_counts().sort_index().items()}
+        synthetic = int((rows["origin"] == "synthetic").sum()) if "origin" in rows else synthetic
+    return {
+        "rows": facts.get("rows") or sum(counts.values()),
+        "provenance": {name: int(counts.get(name, 0)) for name in PROVENANCES},
+        "synthetic_rows": synthetic,
+        "by_label": by_label,
+        "source": source.shown(csv) if csv else source.line(label, "data_merge"),
+    }
+
+
+def best_label(iterations: list[Record]) -> str | None:
+    """Label of the model that the loop kept: the last that was named champion, else the lowest FAR."""
+    scored = [it for it in iterations if it["evaluate"]]
+    champions = [it["label"] for it in scored if it["evaluate"]["champion"]]
+    if champions:
+        return champions[-1]
+    lowest = min(scored, key=lambda it: it["evaluate"]["far_pct"], default=None)
+    return lowest["label"] if lowest else None
+
+
+def result(source: Source, iterations: list[Record], best: str | None) -> Record | None:
+    """The verdict on the best model so far; the gap is phrased, a target is never called unmet."""
+    if best is None:
+        return None
+    found = {it["label"]: it["evaluate"] for it in iterations if it["evaluate"]}
+    best_eval, first = found[best], next(iter(found.values()))
+    target = source.target
+    gap = distance_text(target, best_eval["far_pct"] / 100) if target else "no target stated"
+    return {
+        "label": best,
+        **best_eval,
+        "gap_text": "target met" if gap == "met" else gap,
+        "gap_pp": max(best_eval["far_pct"] - 100 * target.limit, 0.0) if target else None,
+        "first_label": next(iter(found)),
+        "first_far_pct": first["far_pct"],
+        "change_pp": best_eval["far_pct"] - first["far_pct"],
+    }
+
+
+def classical(source: Source) -> Record | None:
+    """The plain aligned absolute difference on the same rows: the reference that needs no training."""
+    csv = source.paths.evaluate("baseline") / "classical/inference.csv"
+    if csv.is_file():
+        found = measure.figures(measure.load_scores(csv), source.recall)
+        return {**{k: found[k] for k in ("far_pct", "far_995_pct", "auroc")}, "source": source.paths.relative(csv)}
+    for label in source.labels:
+        if facts := source.facts(label, "evaluate").get("classical"):
+            return {**facts, "source": source.line(label, "evaluate")}
+    return None
+
+
+def honesty(source: Source, iterations: list[Record]) -> list[str]:
+    """Which set chose what, and what that means for the figures."""
+    if not any(it["evaluate"] for it in iterations):
+        return []
+    chosen = ["the threshold", "the checkpoint"]
+    if len([it for it in iterations if it["evaluate"]]) > 1:
+        chosen.append("the best iteration")
+    lines = [f"The KPI set chose {listed(chosen)}, and its FAR is reported on the same rows."]
+    if any(it["mining"] for it in iterations):
+        policy = str(source.config.get("policy") or "knn")
+        asked = str(source.config.get("rca_source") or "kpi")
+        if "weakness" in policy:
+            lines.append("Mined rows were chosen by their own scores in the pool; no KPI row took part.")
+        elif asked == "kpi":
+            lines.append("Mined rows are neighbours of weak KPI rows, so the KPI set also steered the training data.")
+        else:
+            lines.append(f"Mined rows are neighbours of weak {asked} rows; no KPI row took part.")
+    lines.append("Expect a somewhat higher FAR on new boards; a sealed acceptance set would show how much.")
+    n_defect = next((it["evaluate"]["n_defect"] for it in reversed(iterations) if it["evaluate"]), None)
+    if n_defect and source.recall == 1:
+        lines.append(
+            "The threshold lies just below the lowest defect score, so recall is 100% here by construction: "
+            f"after {n_defect:,} defects, the next one escapes with a probability of about 1 in {n_defect + 1:,}."
+        )
+    return lines
+
+
+def timeline(source: Source) -> list[Record]:
+    keys = ("seq", "ts", "iter", "stage", "status", "summary", "duration_sec", "context_tokens")
+    return [{**{k: e.get(k) for k in keys}, "tokens": e.get("tokens")} for e in source.entries]
+
+
+def environment(source: Source) -> Record:
+    """Plan, data set sizes, versions and the hashes of what the journal vouches for."""
+    hashed: list[Record] = []
+    for entry in source.entries:
+        hashed += [{**item, "line": entry["seq"]} for item in entry.get("artifacts") or [] if "sha256" in item]
+    plan = source.preflight.get("plan") or {}
+    return {
+        "approval": source.preflight.get("digest"),
+        "plan": {k: v if isinstance(v, dict) and "value" in v else {"value": v, "source": ""} for k, v in plan.items()},
+        "dataset": source.preflight.get("dataset") or {},
+        "versions": source.preflight.get("versions") or {},
+        "findings": findings(source),
+        "artifacts": hashed,
+        "config": {k: v for k, v in shown_facts(source, source.config).items() if not isinstance(v, dict)},
+        "stages": dict(Counter(e["stage"] for e in source.entries)),
+    }
+
+
+def findings(source: Source) -> list[str]:
+    """Pre-Flight findings as lines of text."""
+    lines = []
+    for item in source.preflight.get("findings") or []:
+        if isinstance(item, dict):
+            text = item.get("message") or item.get("text") or item.get("detail") or ""
+            lines.append(": ".join(str(part) for part in (item.get("level") or item.get("status"), text) if part))
+        else:
+            lines.append(str(item))
+    return [line for line in lines if line]
+
+
+def require_label(facts: Record, label: str) -> Record:
+    """The record of one iteration; raises InputError naming those that exist."""
+    for one in facts["iterations"]:
+        if one["label"] == label:
+            return one
+    names = ", ".join(it["label"] for it in facts["iterations"]) or "none yet"
+    raise InputError(f"iteration {label!r}: not in run {facts['run']['id']}; found {names}")

@@ -1,0 +1,167 @@
+"""The pairs worth looking at, as pictures: test, golden and their difference, embedded in the page."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deft_aoi.contracts import PASS, SCORE, image_path, read_rows
+from deft_aoi.experiment import Optics
+
+Picture = NDArray[np.uint8]
+MAX_SHIFT = 14
+FULL_HEAT = 96  # grey levels of difference that show as the brightest colour
+QUALITIES = ((160, 84), (128, 80), (96, 74), (64, 64))  # (longest side in pixels, JPEG quality), tried in this order
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The picture files of one light: the test image and what it is compared with."""
+
+    light: str
+    test: Path
+    golden: Path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row worth a look. `kind` is `pass`, `defect` or `mined`; `margin` is score - threshold."""
+
+    key: str
+    kind: str
+    label: str
+    name: str
+    where: str
+    sights: tuple[Sight, ...]
+    score: float | None = None
+    margin: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """One light of a pair as data URIs; an empty text where a file is missing or no image."""
+
+    light: str
+    test: str
+    golden: str
+    difference: str
+
+
+def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each: int) -> list[Pair]:
+    """The `each` highest-scoring PASS rows, highest first, then the `each` lowest-scoring defects, lowest first."""
+    rows = read_rows(csv, required=("input_path", "golden_path", "label", "object_name", SCORE))
+    rows[SCORE] = rows[SCORE].astype(float)
+    is_pass = rows["label"] == PASS
+    passes = rows[is_pass].sort_values(SCORE, ascending=False, kind="stable").head(each)
+    defects = rows[~is_pass].sort_values(SCORE, kind="stable").head(each)
+    pairs = []
+    for kind, some in (("pass", passes), ("defect", defects)):
+        for number, row in enumerate(some.to_dict("records"), start=1):
+            folders = (row["input_path"], row["golden_path"])
+            sights = tuple(
+                Sight(light, *(image_path(images, folder, row["object_name"], light, optics.ext) for folder in folders))
+                for light in optics.lights
+            )
+            where = " · ".join(str(row[c]) for c in ("boardname", "comp_name", "part_type") if row.get(c))
+            score = float(row[SCORE])
+            pairs.append(
+                Pair(f"{kind}{number}", kind, row["label"], row["object_name"], where, sights, score, score - threshold)
+            )
+    return pairs
+
+
+def mined_pairs(parquet: Path, workspace: Path, light: str, limit: int) -> list[Pair]:
+    """Mined rows beside the weak sample that asked for each, one label after the other, the most similar first."""
+    rows = pd.read_parquet(parquet)
+    turn = rows.sort_values("similarity", ascending=False, kind="stable").groupby("label").cumcount()
+    rows = rows.assign(turn=turn).sort_values(["turn", "label"], kind="stable").head(limit)
+    pairs = []
+    for number, row in enumerate(rows.to_dict("records"), start=1):
+        files = [workspace / str(row[column]) for column in ("filepath", "target_filepath")]
+        note = f"similarity {row['similarity']:.3f}, rank {row['rank']}, for a weak {row['target_label']} row"
+        where = str(row.get("origin") or "")
+        name, label = str(row["object_name"]), str(row["label"])
+        pairs.append(Pair(f"mined{number}", "mined", label, name, where, (Sight(light, *files),), note=note))
+    return pairs
+
+
+def embed(pairs: list[Pair], budget: int) -> dict[str, list[View]]:
+    """Data URIs of every pair, at the best of `QUALITIES` whose total stays within `budget` bytes.
+
+    Where even the smallest does not fit, the last pairs stay without pictures.
+    """
+    for quality in QUALITIES[:-1]:
+        views = {pair.key: [_view(sight, *quality) for sight in pair.sights] for pair in pairs}
+        if sum(map(_size, views.values())) <= budget:
+            return views
+    left, views = budget, {}
+    for pair in pairs:
+        shown = [_view(sight, *QUALITIES[-1]) for sight in pair.sights]
+        views[pair.key] = shown if _size(shown) <= left else [View(v.light, "", "", "") for v in shown]
+        left -= _size(views[pair.key])
+    return views
+
+
+def _size(views: list[View]) -> int:
+    return sum(len(view.test) + len(view.golden) + len(view.difference) for view in views)
+
+
+def _view(sight: Sight, side: int, quality: int) -> View:
+    test, golden = read_picture(sight.test), read_picture(sight.golden)
+    heat = None if test is None or golden is None else difference(test, golden)
+    return View(sight.light, *(as_uri(picture, side, quality) for picture in (test, golden, heat)))
+
+
+def read_picture(path: Path) -> Picture | None:
+    """The file as BGR, shape (h, w, 3); None where it is absent or no image."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
+def difference(test: Picture, golden: Picture) -> Picture:
+    """Heat map of the absolute difference after the golden image was moved onto the test image, shape of `test`.
+
+    The scale is fixed (`FULL_HEAT` grey levels), so that pairs compare. The move is a whole-pixel phase correlation
+    of at most `MAX_SHIFT` pixels, and only taken where it lowers the difference.
+    """
+    if golden.shape != test.shape:
+        golden = np.asarray(cv2.resize(golden, (test.shape[1], test.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+    heats = [_absolute(test, golden), _absolute(test, aligned(test, golden))]
+    grey = min(heats, key=lambda heat: float(heat.mean()))
+    scaled = np.minimum(grey.astype(np.float32) * (255 / FULL_HEAT), 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO), np.uint8)
+
+
+def _absolute(test: Picture, golden: Picture) -> Picture:
+    blurred = [cv2.GaussianBlur(image, (3, 3), 0) for image in (test, golden)]
+    return np.asarray(cv2.absdiff(*blurred).max(axis=2), np.uint8)
+
+
+def aligned(test: Picture, golden: Picture) -> Picture:
+    """`golden` moved by the whole-pixel shift that phase correlation finds; edges repeat."""
+    grey = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (test, golden)]
+    height, width = grey[0].shape
+    (dx, dy), _ = cv2.phaseCorrelate(grey[1], grey[0], cv2.createHanningWindow((width, height), cv2.CV_32F))
+    if max(abs(dx), abs(dy)) > MAX_SHIFT:
+        return golden
+    move = np.array([[1, 0, round(dx)], [0, 1, round(dy)]], np.float32)
+    return np.asarray(cv2.warpAffine(golden, move, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def as_uri(picture: Picture | None, side: int, quality: int) -> str:
+    """JPEG data URI, shrunk to at most `side` pixels (never enlarged)."""
+    if picture is None:
+        return ""
+    longest = max(picture.shape[:2])
+    if longest > side:
+        size = (max(1, picture.shape[1] * side // longest), max(1, picture.shape[0] * side // longest))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}" if ok else ""

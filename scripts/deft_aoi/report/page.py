@@ -1,0 +1,243 @@
+"""What the templates show: charts, tables and pictures built from the facts. Scores are read here, not kept in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from deft_aoi.contracts import PASS
+from deft_aoi.paths import BASELINE
+from deft_aoi.report import charts, gallery, measure, words
+from deft_aoi.report.collect import PROVENANCES
+from deft_aoi.report.narrative import Narrative, tell
+from deft_aoi.report.source import Record, Source
+
+PICTURE_BUDGET = 3_600_000
+WORST_EACH, MINED = 14, 12
+STATUS_WORDS = {
+    "not_started": "NOT STARTED", "in_progress": "IN PROGRESS", "hard_stop": "HARD STOP", "complete": "COMPLETE",
+}  # fmt: skip
+STAGE_WORDS = {
+    "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing", "anomalygen": "synthetic pairs",
+    "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining", "data_merge": "merge", "loop_stop": "stop",
+    "resolve": "decision",
+}  # fmt: skip
+
+
+def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> Record:
+    """Everything for the template; `focus` names one iteration, None shows the whole run and its best model."""
+    shown = [one for one in facts["iterations"] if focus is None or one["label"] == focus]
+    model = focus or facts["best"]
+    one = next((it for it in facts["iterations"] if it["label"] == model and it["evaluate"]), None)
+    return {
+        "facts": facts,
+        "focus": focus,
+        "iterations": shown,
+        "model": one["label"] if one else None,
+        "result": one["evaluate"] if one else None,
+        "status": STATUS_WORDS[facts["run"]["status"]],
+        "verdict": verdict_pill(facts, one["evaluate"] if one else None),
+        "told": resolved(told, facts, shown),
+        "far_chart": far_chart(facts),
+        "scores": scores(source, facts, one) if one else None,
+        "gallery": pictures(source, one, shown, told, facts) if one else None,
+        "provenance": provenance(shown),
+        "mining": mining_table(shown),
+        "weak": weak_table(shown),
+        "timing": timing(facts, focus),
+    }
+
+
+def verdict_pill(facts: Record, found: Record | None) -> Record:
+    """Short verdict with its tone; a target that was not reached is phrased as the distance to it."""
+    if found is None:
+        return {"words": "no model yet", "tone": "quiet"}
+    limit = facts["kpi"]["limit_pct"]
+    if limit is None:
+        return {"words": "no target", "tone": "quiet"}
+    if found["verdict"] == "PASS":
+        return {"words": "target met and proven", "tone": "good"}
+    if found["met"]:
+        return {"words": "target met, not yet provable", "tone": "soft"}
+    if found["far_pct"] <= limit:
+        return {"words": "recall below the target", "tone": "far"}
+    return {"words": f"{found['far_pct'] - limit:.3g}pp from target", "tone": "far"}
+
+
+def resolved(told: Narrative, facts: Record, shown: list[Record]) -> Record:
+    """The narrative as HTML."""
+    figures = facts["figures"]
+    return {
+        "headline": tell(told.headline, figures),
+        "summary": tell(told.summary, figures),
+        "iterations": [(it["label"], tell(told.iterations.get(it["label"], ""), figures)) for it in shown],
+        "recommendations": [tell(text, figures) for text in told.recommendations],
+        "caveats": [tell(text, figures) for text in told.caveats],
+        "by_rule": told.by_rule,
+    }
+
+
+def far_chart(facts: Record) -> Markup | None:
+    points = [
+        charts.FarPoint(
+            it["label"], found["far_pct"], found["far_lower_pct"], found["far_upper_pct"], found["far_995_pct"],
+            it["label"] == facts["best"],
+        )
+        for it in facts["iterations"] if (found := it["evaluate"])
+    ]  # fmt: skip
+    reference = facts["classical"]
+    return charts.far_by_iteration(points, reference and reference["far_pct"], facts["kpi"]["limit_pct"]) if points else None
+
+
+def scores(source: Source, facts: Record, one: Record) -> Record | None:
+    """Histogram, curve, confusion and slider of one model; None where its scores are gone."""
+    scored = scores_of(source, one)
+    if scored is None:
+        return None
+    threshold = one["evaluate"]["threshold"]
+    axis = measure.score_axis(scored, threshold)
+    table = measure.confusion(scored, threshold)
+    slider = measure.slider(scored, threshold, source.recall)
+    slider["axis"] = {"kind": axis.kind, "low": axis.low, "high": axis.high}
+    return {
+        "ridges": charts.score_ridges(measure.ridges(scored, axis, threshold), axis, threshold),
+        "curve": curve_chart(source, facts, one),
+        "confusion": table,
+        "axis": axis.kind,
+        "slider": slider,
+        "slider_json": script_json(slider),
+    }
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that is safe inside a script element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def scores_of(source: Source, one: Record | None) -> measure.Scored | None:
+    csv = source.locate(one["evaluate"]["inference_csv"]) if one and one["evaluate"] else None
+    return measure.load_scores(csv) if csv else None
+
+
+def curve_chart(source: Source, facts: Record, one: Record) -> Record:
+    """FAR against recall: this model, the baseline, the last model, and the classical reference."""
+    by_label = {it["label"]: it for it in facts["iterations"] if it["evaluate"]}
+    wanted = [(one["label"], "this")]
+    wanted += [(BASELINE, "first")] if BASELINE in by_label and one["label"] != BASELINE else []
+    last = list(by_label)[-1]
+    wanted += [(last, "last")] if last not in dict(wanted) else []
+    curves = []
+    for label, kind in wanted:
+        if (scored := scores_of(source, by_label[label])) is not None:
+            curves.append(charts.Curve(label, kind, measure.far_against_recall(scored.swept)))
+    csv = source.paths.evaluate(BASELINE) / "classical/inference.csv"
+    if csv.is_file():
+        swept = measure.load_scores(csv).swept
+        curves.append(charts.Curve("classical", "classical", measure.far_against_recall(swept)))
+    chart = charts.far_against_recall(curves, facts["kpi"]["limit_pct"])
+    return {"chart": chart, "keys": [(curve.name, curve.kind) for curve in curves]}
+
+
+def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, facts: Record) -> Record:
+    """The worst pairs of a model and the latest mined rows, with their pictures."""
+    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics()
+    if csv is None or optics is None:
+        return {"groups": [], "missing": "the inference CSV or the experiment spec is not on disk"}
+    images = Path(source.config.get("images_dir") or source.workspace / "kpi/images")
+    images = images if images.is_dir() else source.workspace / "kpi/images"
+    worst = gallery.worst_pairs(csv, one["evaluate"]["threshold"], images, optics, WORST_EACH)
+    mined = mined_rows(source, shown, optics.lights[0])
+    views = gallery.embed([*worst, *mined], PICTURE_BUDGET)
+    cards = [card(pair, views[pair.key], told, facts) for pair in [*worst, *mined]]
+    titles = (
+        ("pass", "False calls first", "Good parts that score highest: what the line would stop for."),
+        ("defect", "Hardest defects", "Defects that score lowest: they hold the threshold down."),
+        ("mined", "What mining brought", "A mined row, then the weak KPI row that asked for it."),
+    )
+    groups = [(kind, title, lead, [c for c in cards if c["kind"] == kind]) for kind, title, lead in titles]
+    return {"groups": [group for group in groups if group[3]], "missing": "", "heat": gallery.FULL_HEAT}
+
+
+def mined_rows(source: Source, shown: list[Record], light: str) -> list[gallery.Pair]:
+    """Pairs of the last iteration that mined."""
+    for it in reversed(shown):
+        parquet = source.locate(source.facts(it["label"], "data_mining").get("mining_mined_parquet"))
+        if parquet is not None:
+            return gallery.mined_pairs(parquet, source.workspace, light, MINED)
+    return []
+
+
+def card(pair: gallery.Pair, views: list[gallery.View], told: Narrative, facts: Record) -> Record:
+    decision = ""
+    if pair.margin is not None:
+        above = pair.margin > 0
+        decision = ("false call" if above else "passes") if pair.kind == "pass" else ("caught" if above else "escapes")
+    said = told.pictures.get(pair.key)
+    return {
+        "key": pair.key, "kind": pair.kind, "label": pair.label, "name": pair.name, "where": pair.where,
+        "views": views, "score": pair.score, "margin": pair.margin, "note": pair.note, "decision": decision,
+        "said": tell(said, facts["figures"]) if said else "",
+    }  # fmt: skip
+
+
+def provenance(shown: list[Record]) -> Record | None:
+    """Training rows by provenance, as chart and table."""
+    rows = []
+    for it in shown:
+        if it["merge"]:
+            rows.append((it["label"], [(name, it["merge"]["provenance"][name]) for name in PROVENANCES], it["merge"]))
+        elif it["label"] == BASELINE and it["train"] and it["train"].get("rows"):
+            parts = [("base_train", int(it["train"]["rows"])), ("previous_iter_train", 0), ("mining_pool", 0)]
+            rows.append((it["label"], parts, {"synthetic_rows": 0, "source": it["train"]["source"]}))
+    if not rows:
+        return None
+    return {"chart": charts.provenance_bars([row[:2] for row in rows]), "rows": rows}
+
+
+def mining_table(shown: list[Record]) -> Record | None:
+    """Kept rows and candidates for each label and iteration, and the most kept at once (for the bars)."""
+    mined = [(it["label"], it["mining"]) for it in shown if it["mining"]]
+    if not mined:
+        return None
+    totals: Counter[str] = Counter()
+    for _, part in mined:
+        totals.update({name: int(y.get("kept") or 0) for name, y in (part.get("by_label") or {}).items()})
+    names = sorted(totals, key=lambda name: (name != PASS, -totals[name], name))
+    most = max((y.get("kept") or 0 for _, p in mined for y in (p.get("by_label") or {}).values()), default=0)
+    rows = [(name, [(part.get("by_label") or {}).get(name) for _, part in mined], totals[name]) for name in names]
+    return {"labels": [label for label, _ in mined], "parts": mined, "rows": rows, "most": most or 1}
+
+
+def weak_table(shown: list[Record]) -> Record | None:
+    """Weak rows by label and the defects that gap analysis names, for each iteration."""
+    seen = [(it["label"], it["rca"]) for it in shown if it["rca"]]
+    if not seen:
+        return None
+    names = sorted({n for _, r in seen for n in r.get("weak_by_label") or {}}, key=lambda name: (name != PASS, name))
+    rows = [(name, [(r.get("weak_by_label") or {}).get(name, 0) for _, r in seen]) for name in names]
+    return {"labels": [label for label, _ in seen], "parts": seen, "rows": rows}
+
+
+def timing(facts: Record, focus: str | None) -> Record | None:
+    """Duration and token use by stage."""
+    entries = [e for e in facts["timeline"] if focus in (None, e["iter"])]
+    if not entries:
+        return None
+    spent: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for entry in entries:
+        spent[entry["stage"]] += entry["duration_sec"]
+        use = entry["tokens"] or {}
+        tokens[entry["stage"]] += int(use.get("input") or 0) + int(use.get("output") or 0)
+    stages = [(name, STAGE_WORDS.get(name, name), seconds, tokens[name]) for name, seconds in spent.items()]
+    return {
+        "chart": charts.duration_bars(entries), "entries": entries, "stages": stages, "total": sum(spent.values()),
+        "tokens": sum(tokens.values()) or None, "total_words": words.duration(sum(spent.values())),
+    }  # fmt: skip

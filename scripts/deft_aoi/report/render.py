@@ -1,0 +1,73 @@
+"""Writes the report: facts, page and summaries, each in one atomic step, from what lies on disk at that moment."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.fsio import atomic_write_json, atomic_write_text
+from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.report import words
+from deft_aoi.report.collect import collect, require_label
+from deft_aoi.report.narrative import Narrative, narrative_of, summary_markdown
+from deft_aoi.report.page import page
+from deft_aoi.report.source import Record, Source, open_run
+
+ASSETS = SKILL_ROOT / "assets/report"
+TEMPLATE = "report.html.j2"
+
+
+def render(run_dir: Path) -> Path:
+    """Write `report.json` and `DEFT_Loop_Report.html` of a run at any moment of it; returns the page's path.
+
+    Raises InputError where the folder is no run, its journal is damaged, or `narrative.json` is refused; then nothing
+    is written.
+    """
+    source, facts, told = _gather(run_dir)
+    html = to_html(source, facts, told, None)
+    atomic_write_json(source.paths.report_facts, facts)
+    atomic_write_text(source.paths.report, html)
+    return source.paths.report
+
+
+def render_iteration(run_dir: Path, label: str) -> Path:
+    """Write `<label>/report.html` and `<label>_summary.md`; returns the page's path.
+
+    Raises InputError as :func:`render` does, and for a label that the run does not have.
+    """
+    source, facts, told = _gather(run_dir)
+    one = require_label(facts, label)
+    html = to_html(source, facts, told, label)
+    atomic_write_text(source.paths.iteration_summary(label), summary_markdown(facts, one, told))
+    atomic_write_text(source.paths.iteration_report(label), html)
+    return source.paths.iteration_report(label)
+
+
+def _gather(run_dir: Path) -> tuple[Source, Record, Narrative]:
+    source = open_run(run_dir)
+    facts = collect(run_dir)
+    return source, facts, narrative_of(facts, source.paths.narrative)
+
+
+def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -> str:
+    """The page as text: style and script inline, and a policy that lets nothing else run or load."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    room = Environment(
+        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    room.filters.update(
+        pct=words.pct, count=words.count, fraction=words.fraction, short=words.short, signed=words.signed,
+        duration=words.duration, size=words.size, plural=words.plural,
+    )  # fmt: skip
+    script = (ASSETS / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    inline: dict[str, Any] = {
+        "style": Markup((ASSETS / "report.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": Markup(digest),
+    }
+    return room.get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)

@@ -1,0 +1,135 @@
+"""One run directory as the report reads it: tolerant of what is not there yet, and of journals of 7.0.x."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deft_aoi import journal
+from deft_aoi.errors import InputError
+from deft_aoi.experiment import Optics, load_spec, optics
+from deft_aoi.kpi.gate import KpiTarget, parse_target
+from deft_aoi.paths import BASELINE, RunPaths, iter_number
+from deft_aoi.pipeline import LOOP_STOP
+from deft_aoi.report.words import located, shown_path
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Journal, state and Pre-Flight of one run, each as it lies on disk."""
+
+    paths: RunPaths
+    entries: tuple[journal.Entry, ...]
+    state: Record
+    preflight: Record
+
+    @property
+    def config(self) -> Record:
+        config = dict(self.state.get("config") or {})
+        return {**(config.get("plan") or {}), **{k: v for k, v in config.items() if k != "plan"}}
+
+    @property
+    def workspace(self) -> Path:
+        named = self.config.get("workspace")
+        return Path(named) if named and Path(named).is_dir() else self.paths.root.parent.parent
+
+    @property
+    def labels(self) -> list[str]:
+        """`baseline`, `iter1`, ... that have a journal line or, in a pre-seeded run, an entry in the state."""
+        named = {entry["iter"] for entry in self.entries}
+        named |= {name for name, part in (self.state.get("iterations") or {}).items() if part.get("stage_completed")}
+        return sorted(named, key=iter_number)
+
+    @property
+    def target(self) -> KpiTarget | None:
+        """The KPI target; None where an old run states it in words that the gate does not take."""
+        try:
+            return parse_target(str(self.state.get("kpi_target") or ""))
+        except InputError:
+            return None
+
+    @property
+    def recall(self) -> float:
+        return self.target.recall if self.target else 1.0
+
+    def optics(self) -> Optics | None:
+        """Lights and file names of the images; None where the spec is gone."""
+        spec = self.locate(self.config.get("specs_file")) or self.workspace / "specs/baseline_spec.yaml"
+        try:
+            return optics(load_spec(spec), spec)
+        except InputError:
+            return None
+
+    def entry(self, label: str, stage: str) -> journal.Entry | None:
+        """Last successful line of a stage of one iteration."""
+        found = (e for e in reversed(self.entries) if (e["iter"], e["stage"], e["status"]) == (label, stage, "ok"))
+        return next(found, None)
+
+    def facts(self, label: str, stage: str) -> Record:
+        entry = self.entry(label, stage)
+        return dict(entry.get("facts") or {}) if entry else {}
+
+    def line(self, label: str, stage: str) -> str:
+        """Where a journal fact comes from."""
+        entry = self.entry(label, stage)
+        return f"{self.paths.log.name} line {entry['seq']}" if entry else self.paths.state.name
+
+    def locate(self, text: str | None) -> Path | None:
+        return located(text, self.paths.root)
+
+    def shown(self, text: str | Path | None) -> str:
+        return shown_path(str(text) if text else None, self.paths.root)
+
+    def status(self) -> str:
+        """`not_started`, `in_progress`, `hard_stop` or `complete`."""
+        if not self.entries:
+            return "not_started"
+        last = self.entries[-1]
+        if last["status"] == "error":
+            return "hard_stop"
+        if last["stage"] == LOOP_STOP:
+            return "hard_stop" if (last.get("facts") or {}).get("reason") == "hard_stop" else "complete"
+        return "in_progress"
+
+    def stop_line(self) -> journal.Entry | None:
+        """The error line of a run that ended in a hard stop."""
+        return next((e for e in reversed(self.entries) if e["status"] == "error"), None)
+
+    def step_after(self) -> str | None:
+        """What the loop does next, as `iter2/train`."""
+        from deft_aoi.pipeline import next_step
+        from deft_aoi.state import is_preseeded
+
+        if not self.state:
+            return None
+        seeded = is_preseeded({"iterations": {BASELINE: {}}, **self.state}, self.entries)
+        step = next_step(self.entries, int(self.state.get("max_iterations") or 0), preseeded=seeded)
+        return str(step) if step else None
+
+
+def open_run(run_dir: Path) -> Source:
+    """Read a run directory. Raises InputError where it holds neither a state nor a journal, or one is damaged."""
+    paths = RunPaths.at(run_dir)
+    if not paths.state.is_file() and not paths.log.is_file():
+        raise InputError(
+            f"{paths.root}: no deft_state.json and no loop_log.jsonl; expected a run directory, "
+            "as <workspace>/results/run_<time>"
+        )
+    return Source(paths, tuple(journal.read(paths.log)), read_object(paths.state), read_object(paths.preflight))
+
+
+def read_object(path: Path) -> Record:
+    """A JSON object, {} where the file is absent; raises InputError where it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON ({error}); type: deft verify --results-dir {path.parent}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value

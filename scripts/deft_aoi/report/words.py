@@ -1,0 +1,86 @@
+"""How the report writes numbers: one place, so that page, summary and narrative never differ."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from pathlib import Path
+
+
+def pct(value: float | None) -> str:
+    """A rate in percent: two decimals, two significant digits below 0.1 %, a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0%"
+    if abs(value) >= 0.1:
+        return f"{value:.2f}%"
+    return f"{value:.{max(1 - math.floor(math.log10(abs(value))), 2)}f}%"
+
+
+def count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def fraction(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def short(value: float | None) -> str:
+    """Six significant digits, for reading; the exact value stands beside it wherever it matters."""
+    return "–" if value is None else f"{value:.6g}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.4g}".replace("-", "−")
+
+
+def duration(seconds: int | None) -> str:
+    """`12s`, `3m 05s`, `1h 04m`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m {seconds % 60:02d}s"
+    return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
+
+
+def size(number: int) -> str:
+    for unit, step in (("MB", 1 << 20), ("KB", 1 << 10)):
+        if number >= step:
+            return f"{number / step:.1f} {unit}"
+    return f"{number} B"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def shown_path(text: str | None, run_dir: Path) -> str:
+    """A path as the page shows it: relative to the run, or `<workspace>/...`, never with the machine's folders."""
+    if not text:
+        return ""
+    path = posixpath.normpath(text)
+    for root, name in ((run_dir, ""), (run_dir.parent.parent, "<workspace>/")):
+        prefix = f"{root.as_posix()}/"
+        if path.startswith(prefix):
+            return name + path[len(prefix) :]
+    return path if not path.startswith("/") else f".../{posixpath.basename(path)}"
+
+
+def located(text: str | None, run_dir: Path) -> Path | None:
+    """The file behind a path of the journal, also after the run directory was moved; None where it is gone."""
+    if not text:
+        return None
+    path = Path(text)
+    candidates = [path] if path.is_absolute() else [run_dir / path, run_dir.parent.parent / path]
+    if path.is_absolute() and run_dir.name in path.parts:
+        tail = path.parts[len(path.parts) - path.parts[::-1].index(run_dir.name) :]
+        candidates.append(run_dir.joinpath(*tail))
+    return next((file for file in candidates if file.is_file()), None)
