@@ -203,8 +203,9 @@ def run_step(plan: Plan, lock: int, title: str, command: Sequence[str | Path], *
 
 def build_with_uv(plan: Plan, lock: int, uv: str) -> None:
     never = {"UV_PYTHON_DOWNLOADS": "never"}
-    run_step(plan, lock, "making the environment", [uv, "venv", "--python", base_python(), plan.env], **never)
-    pins = ["--only-binary", ":all:", "--constraint", plan.constraints]
+    command: list[str | Path] = [uv, "venv", "--python", base_python(), plan.env]
+    run_step(plan, lock, "making the environment", command, **never)
+    pins = ["--only-binary", ":all:", "--constraint", str(plan.constraints)]
     command = [uv, "pip", "install", "--python", plan.python, *pins, *plan.requirements]
     run_step(plan, lock, "installing packages with uv", command, **never)
 
@@ -212,13 +213,13 @@ def build_with_uv(plan: Plan, lock: int, uv: str) -> None:
 def build_with_pip(plan: Plan, lock: int) -> None:
     """`venv` and pip; a Python without ensurepip gets pip from the package index."""
     bundled = importlib.util.find_spec("ensurepip") is not None
-    venv = [base_python(), "-I", "-m", "venv", plan.env]
+    venv: list[str | Path] = [base_python(), "-I", "-m", "venv", plan.env]
     pip: list[str | Path] = [plan.python, "-I", "-m", "pip"]
     if not bundled:
         venv.insert(-1, "--without-pip")
         pip = [plan.python, "-I", fetch_pip(plan.home) / "pip"]
     run_step(plan, lock, "making the environment", venv)
-    flags = ["--progress-bar", "off", "--no-compile", "--only-binary", ":all:", "--constraint", plan.constraints]
+    flags = ["--progress-bar", "off", "--no-compile", "--only-binary", ":all:", "--constraint", str(plan.constraints)]
     run_step(plan, lock, "installing packages with pip", [*pip, "install", *flags, *plan.requirements])
 
 
@@ -236,7 +237,7 @@ def pip_setting(name: str) -> str | None:
     parser = configparser.RawConfigParser()
     with contextlib.suppress(configparser.Error, UnicodeDecodeError):
         # Later files win, as they do for pip.
-        system = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", Path("~/.pip/pip.conf").expanduser(), user]
+        system: list[str | Path] = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", Path("~/.pip/pip.conf").expanduser(), user]
         parser.read([*system, os.environ.get("PIP_CONFIG_FILE") or os.devnull])
     return parser.get("global", name, fallback=None)
 
