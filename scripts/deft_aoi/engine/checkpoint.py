@@ -70,4 +70,5 @@ def load_checkpoint(path: Path, optics: Optics) -> Head:
             raise TaskError(
                 f"checkpoint {path}: {name} is {found}, the spec and this engine need {wanted}; train again"
             )
-    return Head(optics.lights, *(tensors[name] for name in _TENSORS), bias=float(tensors["bias"][0]))
+    center, scale, weights = (tensors[name] for name in _TENSORS)
+    return Head(optics.lights, center, scale, weights, float(tensors["bias"][0]))

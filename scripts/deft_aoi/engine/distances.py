@@ -107,7 +107,7 @@ def tolerant_difference(test: Image, golden: Image, reach: int) -> npt.NDArray[n
 
 
 def structure_loss(test: npt.NDArray[np.float32], golden: npt.NDArray[np.float32], box: int) -> Image:
-    """1 - the contrast and structure part of SSIM (Wang et al., 2004) with a box window: 0 for equal structure, to 2."""
+    """1 - the contrast and structure part of SSIM (Wang et al., 2004) in a box window: 0 for equal, to 2."""
     size = (box, box)
     mean_t, mean_g = cv2.blur(test, size), cv2.blur(golden, size)
     var_t = cv2.blur(test * test, size) - mean_t * mean_t

@@ -81,7 +81,7 @@ def image_embeddings(spec: dict[str, Any]) -> None:
     if not kept:
         raise TaskError(f"{spec['input_parquet']}: none of its {len(rows)} images can be read")
     table = rows.iloc[kept].reset_index(drop=True)
-    table.insert(table.columns.get_loc("filepath") + 1, "embedding", [vectors[index] for index in kept])
+    table.insert(list(table.columns).index("filepath") + 1, "embedding", [vectors[index] for index in kept])
     write_parquet(Path(spec["output_parquet"]), table)
     print(f"wrote {spec['output_parquet']}: {len(kept)} embeddings", file=sys.stderr)
 

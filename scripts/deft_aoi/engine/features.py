@@ -151,7 +151,7 @@ CLASSICAL = "abs_box5.max"
 
 
 def classical_scores(rows: pd.DataFrame, images_dir: Path, optics: Optics) -> npt.NDArray[np.float64]:
-    """Plain aligned absolute difference, box mean 5 x 5, largest over pixels and lights: (n,), 0..1, nothing learned."""
+    """(n,), 0..1: aligned absolute difference, box mean 5 x 5, largest over pixels and lights; nothing learned."""
     column = distances.feature_names().index(CLASSICAL)
     values = feature_table(rows, images_dir, optics, "classical").values
     return np.asarray(values[:, :, column].max(1), np.float64) / 255

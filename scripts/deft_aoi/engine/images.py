@@ -56,13 +56,17 @@ def make_pair(test: npt.NDArray[np.uint8], golden: npt.NDArray[np.uint8], width:
     """Bring both to size and to the same number of channels, then register golden to test."""
     test, golden = resize(test, width, height), resize(golden, width, height)
     if test.ndim != golden.ndim:
-        test, golden = (cv2.cvtColor(i, cv2.COLOR_GRAY2RGB) if i.ndim == 2 else i for i in (test, golden))
+        test, golden = _as_colour(test), _as_colour(golden)
     first, second = test.astype(np.float32), golden.astype(np.float32)
     dx, dy = register(luminance(second), luminance(first))
     moved = translate(second, dx, dy)
     if first.ndim == 2:
         first, moved = first[..., None], moved[..., None]
     return Pair(first, moved, _covered(height, dy), _covered(width, dx), (dx, dy))
+
+
+def _as_colour(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
 
 
 def luminance(image: Image) -> Image:

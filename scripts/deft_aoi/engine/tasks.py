@@ -149,7 +149,7 @@ def metrics(
     cls_weight: tuple[float, float],
     stem: str,
 ) -> dict[str, float]:
-    """TAO's validation figures: loss, accuracy and false alarm at one half, false alarm rate at full recall (percent)."""
+    """TAO's validation figures: loss; accuracy and false alarms at one half, FAR at full recall, in percent."""
     logits = head.logits(values)
     wrong = (logits > 0) != defect
     passes = ~defect
