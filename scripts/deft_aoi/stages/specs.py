@@ -42,8 +42,10 @@ def task_spec(run: Run, label: str) -> Spec:
     put(spec, "train.seed", run.plan.seed)
     put(spec, "train.num_gpus", run.plan.num_gpus)
     put(spec, "train.num_epochs", run.plan.num_epochs)
-    if get(spec, "model.backbone.pretrained_backbone_path") and (weights := backbone_file(run.workspace.backbone_dir)):
-        put(spec, "model.backbone.pretrained_backbone_path", str(weights))
+    if get(spec, "model.backbone.pretrained_backbone_path"):
+        # The embedded engine brings its own trunk, so null is right where nothing is staged.
+        weights = backbone_file(run.workspace.backbone_dir)
+        put(spec, "model.backbone.pretrained_backbone_path", str(weights) if weights else None)
     return spec
 
 
