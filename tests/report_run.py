@@ -81,7 +81,8 @@ class RunMaker:
                 for folder, label in ((row.golden_path, "PASS"), (row.input_path, row.label)):
                     path = images / str(folder) / f"{row.object_name}_{light}.jpg"
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    cv2.imwrite(str(path), picture(int(row.Index), str(label), light_index))
+                    is_golden = folder == row.golden_path
+                    cv2.imwrite(str(path), picture(int(row.Index), str(label), light_index, golden=is_golden))
         self.rows.to_csv(self.workspace / "kpi/testing_set.csv", index=False)
 
     def add(self, label: str, stage: str, summary: str, facts: dict[str, Any], *, files: tuple[Path, ...] = (),
@@ -225,9 +226,10 @@ class RunMaker:
         )  # fmt: skip
         state.save(self.run / "deft_state.json", state.fold(start, self.entries))
         (self.run / "preflight.json").write_text(json.dumps({
-            "plan": {"engine": {"value": "features", "source": "default"}, "seed": {"value": 1234, "source": "user"}},
-            "findings": [], "digest": "5f1c" * 16,
-            "dataset": {"training": 250, "validation": 120, "kpi": len(self.rows), "pool": 900},
+            "plan": {"engine": "features", "seed": 1234, "anomalygen_labels": ["PASS", "MISSING"]},
+            "sources": {"engine": "default", "seed": "user", "anomalygen_labels": "default"},
+            "findings": [], "digest": "5f1c" * 16, "inputs": {"kpi/testing_set.csv": "ab" * 32},
+            "dataset": {"training": {"rows": 250, "pass": 188, "defects": {"bridge": 62}, "boards": 4}, "mining_pool": 900},
             "versions": {"deft": "0.1.0", "python": "3.11.9", "numpy": "2.1.0", "onnxruntime": "1.19.2"},
         }))  # fmt: skip
         return self.run
@@ -260,7 +262,7 @@ def whole_run(root: Path, **options: Any) -> RunMaker:
     return maker
 
 
-def picture(number: int, label: str, light: int) -> np.ndarray:
+def picture(number: int, label: str, light: int, *, golden: bool = False) -> np.ndarray:
     """One component on a board, BGR uint8; the same `number` gives the same board under each label."""
     random = np.random.default_rng([number, light])
     board = np.array([58, 92, 30] if light == 0 else [96, 120, 88], np.float32)
@@ -275,6 +277,7 @@ def picture(number: int, label: str, light: int) -> np.ndarray:
         cv2.fillConvexPoly(image, box.astype(np.int32), (42, 40, 46))
     if label == "bridge":
         cv2.line(image, (middle - 12, middle + 10), (middle + 13, middle + 12), (228, 230, 232), 4)
-    seen = random if label == "PASS" else np.random.default_rng([number, light, 1])
-    image = image * (1 + 0.05 * seen.normal()) + seen.normal(0, 4, image.shape)
+    seen = np.random.default_rng([number, light, int(golden)])
+    image = np.roll(image, tuple(seen.integers(-2, 3, 2)), axis=(0, 1))
+    image = image * (1 + 0.06 * seen.normal()) + seen.normal(0, 4, image.shape)
     return np.clip(cv2.GaussianBlur(image, (3, 3), 0), 0, 255).astype(np.uint8)

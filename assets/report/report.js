@@ -25,7 +25,7 @@
 
   const bend = (score) => {
     if (data.axis.kind === "linear") return score;
-    const inside = Math.min(Math.max(score, 1e-5), 1 - 1e-5);
+    const inside = Math.min(Math.max(score, data.axis.low), data.axis.high);
     return Math.log(inside / (1 - inside));
   };
   const low = bend(data.axis.low);

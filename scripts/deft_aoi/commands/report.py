@@ -13,11 +13,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iteration", metavar="LABEL", help="render <LABEL>/report.html and <LABEL>_summary.md (baseline, iter1, ...)"
     )
+    parser.add_argument(
+        "--figures", action="store_true", help="print every figure a narrative may quote, one a line; write nothing"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    from deft_aoi.report.collect import collect
     from deft_aoi.report.render import render, render_iteration
 
+    if args.figures:
+        for name, figure in collect(args.results_dir)["figures"].items():
+            print(f"{name}\t{figure['text']}\t{figure['source']}")
+        return 0
     path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
     print(path)
     return 0

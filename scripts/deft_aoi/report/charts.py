@@ -93,10 +93,9 @@ def far_by_iteration(points: Sequence[FarPoint], classical: float | None, limit:
         rate_grid(canvas, scale, left, right)
         if classical is not None:
             canvas.line(left, scale.y(classical), right, scale.y(classical), "reference")
-            canvas.text(right, scale.y(classical) - 6, f"classical baseline {words.pct(classical)}", "note", "end")
         if limit is not None:
             canvas.line(left, scale.y(limit), right, scale.y(limit), "target")
-            canvas.text(left + 6, scale.y(limit) - 5, f"target {words.pct(limit)}", "note good")
+            canvas.text(left + 6, scale.y(limit) - 5, f"target {words.exact_pct(limit)}", "note good")
         _models(canvas, points, scale, left, right)
         return canvas.markup()
 
@@ -133,44 +132,48 @@ def score_ridges(ridges: Sequence[Ridge], axis: Axis, threshold: float) -> Marku
 
     The script moves the line: it reads the axis from the data attributes.
     """
-    told = "; ".join(f"{r.label}: {r.total:,} rows, {r.wrong:,} on the wrong side" for r in ridges)
+    told = "; ".join(f"{r.label}: {sum(r.right) + sum(r.wrong):,} rows, {sum(r.wrong):,} decided wrongly" for r in ridges)
     alternative = f"Scores by label with the threshold {words.short(threshold)}. {told}."
 
     def draw(width: int) -> Markup:
-        row, top = 46, 26
+        row, top = (46, 26) if width > 500 else (62, 26)
         height = top + row * len(ridges) + 30
         canvas = Canvas(width, height, alternative, "ridges")
         left, right = (150.0, width - 14.0) if width > 500 else (14.0, width - 10.0)
+        written = -99.0
         for tick in axis_ticks(axis):
             x = left + float(axis.place(tick)) * (right - left)
             canvas.line(x, top, x, height - 26, "grid")
-            canvas.text(x, height - 10, f"{tick:g}", "tick", "middle")
+            if x - written < 46:
+                continue
+            written = x
+            canvas.text(x, height - 10, f"{tick:.8f}".rstrip("0").rstrip("."), "tick", "middle")
         for index, ridge in enumerate(ridges):
-            _ridge(canvas, ridge, left, right, top + row * (index + 1) - 6, axis, threshold)
+            _ridge(canvas, ridge, left, right, top + row * (index + 1) - 6)
         _threshold_mark(canvas, axis, threshold, left, right, top, height)
         return canvas.markup()
 
     return responsive(draw, WHOLE)
 
 
-def _ridge(canvas: Canvas, ridge: Ridge, left: float, right: float, base: float, axis: Axis, threshold: float) -> None:
+def _ridge(canvas: Canvas, ridge: Ridge, left: float, right: float, base: float) -> None:
     kind = "pass" if ridge.label == PASS else "defect"
-    cut = float(axis.place(threshold)) * len(ridge.counts)
-    tallest = math.sqrt(max(ridge.counts)) or 1.0
-    step = (right - left) / len(ridge.counts)
+    both = [good + bad for good, bad in zip(ridge.right, ridge.wrong)]
+    tallest = math.sqrt(max(both)) or 1.0
+    step = (right - left) / len(both)
     canvas.line(left, base, right, base, "axis")
-    for index, rows in enumerate(ridge.counts):
+    for index, (rows, bad) in enumerate(zip(both, ridge.wrong)):
         if rows:
             tall = max(34 * math.sqrt(rows) / tallest, 2.0)
-            wrong = index + 0.5 > cut if kind == "pass" else index + 0.5 <= cut
-            x = left + step * index
-            canvas.rect(x + 0.5, base - tall, step - 1, tall, f"bar {kind}{' wrong' if wrong else ''}", f"{rows:,} rows")
-    said = f"{ridge.total:,} rows"
+            x, amber = left + step * index + 0.5, tall * bad / rows
+            canvas.rect(x, base - tall, step - 1, tall - amber, f"bar {kind}", f"{rows - bad:,} rows")
+            canvas.rect(x, base - amber, step - 1, amber, "bar wrong", f"{bad:,} rows decided wrongly")
+    said = f"{sum(both):,} rows"
     if left > 100:
         canvas.text(left - 12, base - 17, ridge.label, "name", "end", limit=20)
         canvas.text(left - 12, base - 3, said, "tick", "end")
     else:
-        canvas.text(left, base - 25, f"{ridge.label} · {said}", "name halo", limit=44)
+        canvas.text(left, base - 40, f"{ridge.label} · {said}", "name halo", limit=44)
 
 
 def _threshold_mark(

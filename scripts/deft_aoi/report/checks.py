@@ -8,7 +8,7 @@ from typing import Any
 from deft_aoi import journal
 from deft_aoi.fsio import sha256_file
 from deft_aoi.report.source import Record, Source
-from deft_aoi.report.words import pct, plural
+from deft_aoi.report.words import exact_pct, plural
 
 _COMPARED = ("far_pct", "far_995_pct", "auroc", "false_calls", "n_pass", "n_defect")
 
@@ -70,7 +70,7 @@ def check_hashes(source: Source, iterations: list[Record]) -> Record:
 
 def check_recall(source: Source, iterations: list[Record]) -> Record:
     """No defect of the KPI set lies at or below a threshold, unless the target allows some."""
-    name = f"Recall at the threshold is at least {pct(100 * source.recall).replace('.00%', '%')}"
+    name = f"Recall at the threshold is at least {exact_pct(100 * source.recall)}"
     scored = [one for one in iterations if one["evaluate"] and one["evaluate"]["escapes"] is not None]
     for one in scored:
         found = one["evaluate"]

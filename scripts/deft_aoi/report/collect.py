@@ -48,6 +48,9 @@ def collect(run_dir: Path) -> Record:
         "narrative": source.paths.narrative.is_file(),
     }
     facts["checks"] = run_checks(source, iterations)
+    for one in iterations:
+        (one["evaluate"] or {}).pop("recorded", None)
+    (facts["result"] or {}).pop("recorded", None)
     facts["figures"] = named_figures(facts)
     return facts
 
@@ -119,14 +122,15 @@ def iteration(source: Source, label: str) -> Record:
 
 def shown_facts(source: Source, facts: Record) -> Record:
     """Facts with every path made relative to the run or the workspace."""
-    def shown(value: Any) -> Any:
-        if isinstance(value, str) and "/" in value and " " not in value:
-            return source.shown(value)
-        if isinstance(value, dict):
-            return {key: shown(part) for key, part in value.items()}
-        return value
+    return {key: shown(source, value) for key, value in facts.items()}
 
-    return {key: shown(value) for key, value in facts.items()}
+
+def shown(source: Source, value: Any) -> Any:
+    if isinstance(value, str) and "/" in value and " " not in value:
+        return source.shown(value)
+    if isinstance(value, dict):
+        return {key: shown(source, part) for key, part in value.items()}
+    return value
 
 
 def contact_sheet(source: Source, folder: str | None) -> str | None:
@@ -269,20 +273,28 @@ def timeline(source: Source) -> list[Record]:
 
 def environment(source: Source) -> Record:
     """Plan, data set sizes, versions and the hashes of what the journal vouches for."""
-    hashed: list[Record] = []
+    inputs = source.preflight.get("inputs") or {}
+    hashed: list[Record] = [{"path": f"<workspace>/{name}", "sha256": digest, "line": 0} for name, digest in inputs.items()]
     for entry in source.entries:
         hashed += [{**item, "line": entry["seq"]} for item in entry.get("artifacts") or [] if "sha256" in item]
-    plan = source.preflight.get("plan") or {}
+    plan, named = source.preflight.get("plan") or {}, source.preflight.get("sources") or {}
     return {
-        "approval": source.preflight.get("digest"),
-        "plan": {k: v if isinstance(v, dict) and "value" in v else {"value": v, "source": ""} for k, v in plan.items()},
-        "dataset": source.preflight.get("dataset") or {},
+        "approval": source.preflight.get("approval_code") or source.preflight.get("digest"),
+        "plan": {name: {"value": shown(source, value), "source": named.get(name, "")} for name, value in plan.items()},
+        "dataset": {name: dataset(part) for name, part in (source.preflight.get("dataset") or {}).items()},
         "versions": source.preflight.get("versions") or {},
         "findings": findings(source),
         "artifacts": hashed,
         "config": {k: v for k, v in shown_facts(source, source.config).items() if not isinstance(v, dict)},
         "stages": dict(Counter(e["stage"] for e in source.entries)),
     }
+
+
+def dataset(part: Any) -> Record:
+    """Size of one set as Pre-Flight counted it; old plans hold the number of rows only."""
+    if not isinstance(part, dict):
+        return {"rows": part, "pass": None, "defects": {}, "boards": None}
+    return {name: part.get(name) for name in ("rows", "pass", "boards")} | {"defects": part.get("defects") or {}}
 
 
 def findings(source: Source) -> list[str]:

@@ -19,8 +19,8 @@ def named_figures(facts: Record) -> dict[str, Record]:
 
     run, kpi, result = facts["run"], facts["kpi"], facts["result"]
     state = kpi["source"]
-    put("target", kpi["limit_pct"], words.pct(kpi["limit_pct"]), state)
-    put("recall", kpi["recall_pct"], words.pct(kpi["recall_pct"]).replace(".00%", "%"), state)
+    put("target", kpi["limit_pct"], words.exact_pct(kpi["limit_pct"]), state)
+    put("recall", kpi["recall_pct"], words.exact_pct(kpi["recall_pct"]), state)
     put("soft_recall", 99.5, "99.5%", "kpi/sweep.py")
     put("max_iterations", run["max_iterations"], words.count(run["max_iterations"]), state)
     put("iterations", run["iterations_done"], words.count(run["iterations_done"]), "loop_log.jsonl")

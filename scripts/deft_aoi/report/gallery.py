@@ -22,11 +22,12 @@ QUALITIES = ((160, 84), (128, 80), (96, 74), (64, 64))  # (longest side in pixel
 
 @dataclass(frozen=True)
 class Sight:
-    """The picture files of one light: the test image and what it is compared with."""
+    """The picture files of one light; the third picture is `asked_by`, or the difference where there is none."""
 
     light: str
     test: Path
     golden: Path
+    asked_by: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class View:
     light: str
     test: str
     golden: str
-    difference: str
+    third: str
 
 
 def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each: int) -> list[Pair]:
@@ -77,18 +78,18 @@ def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each:
     return pairs
 
 
-def mined_pairs(parquet: Path, workspace: Path, light: str, limit: int) -> list[Pair]:
-    """Mined rows beside the weak sample that asked for each, one label after the other, the most similar first."""
+def mined_pairs(parquet: Path, workspace: Path, optics: Optics, limit: int) -> list[Pair]:
+    """Mined rows with the weak sample that asked for each, one label after the other, the most similar first."""
     rows = pd.read_parquet(parquet)
     turn = rows.sort_values("similarity", ascending=False, kind="stable").groupby("label").cumcount()
     rows = rows.assign(turn=turn).sort_values(["turn", "label"], kind="stable").head(limit)
     pairs = []
     for number, row in enumerate(rows.to_dict("records"), start=1):
-        files = [workspace / str(row[column]) for column in ("filepath", "target_filepath")]
-        note = f"similarity {row['similarity']:.3f}, rank {row['rank']}, for a weak {row['target_label']} row"
-        where = str(row.get("origin") or "")
-        name, label = str(row["object_name"]), str(row["label"])
-        pairs.append(Pair(f"mined{number}", "mined", label, name, where, (Sight(light, *files),), note=note))
+        golden = image_path(workspace, row["golden_path"], row["object_name"], optics.lights[0], optics.ext)
+        sight = Sight(optics.lights[0], workspace / row["filepath"], golden, workspace / str(row["target_filepath"]))
+        note = f"similarity {row['similarity']:.3f}, rank {row['rank']}, asked for by a weak {row['target_label']} row"
+        name, label, origin = str(row["object_name"]), str(row["label"]), str(row.get("origin") or "")
+        pairs.append(Pair(f"mined{number}", "mined", label, name, origin, (sight,), note=note))
     return pairs
 
 
@@ -110,13 +111,16 @@ def embed(pairs: list[Pair], budget: int) -> dict[str, list[View]]:
 
 
 def _size(views: list[View]) -> int:
-    return sum(len(view.test) + len(view.golden) + len(view.difference) for view in views)
+    return sum(len(view.test) + len(view.golden) + len(view.third) for view in views)
 
 
 def _view(sight: Sight, side: int, quality: int) -> View:
     test, golden = read_picture(sight.test), read_picture(sight.golden)
-    heat = None if test is None or golden is None else difference(test, golden)
-    return View(sight.light, *(as_uri(picture, side, quality) for picture in (test, golden, heat)))
+    if sight.asked_by is not None:
+        third = read_picture(sight.asked_by)
+    else:
+        third = None if test is None or golden is None else difference(test, golden)
+    return View(sight.light, *(as_uri(picture, side, quality) for picture in (test, golden, third)))
 
 
 def read_picture(path: Path) -> Picture | None:

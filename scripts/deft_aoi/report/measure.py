@@ -21,7 +21,7 @@ from deft_aoi.kpi.sweep import RECALL_TOLERANCE, Sweep, at_threshold, auroc, ope
 SOFT_RECALL = 0.995
 CURVE_POINTS = 400
 KNOTS = 2000
-_LOGIT_EDGE = 1e-4
+_LOGIT_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,17 @@ class Axis:
         values = np.asarray(score, dtype=np.float64)
         if self.kind == "linear":
             return values
-        inside = np.clip(values, _LOGIT_EDGE / 10, 1 - _LOGIT_EDGE / 10)
+        inside = np.clip(values, self.low, self.high)
         return np.log(inside / (1 - inside))
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Histogram of one label: `counts` over equal steps of the axis; `wrong` says how many are decided wrongly."""
+    """Histogram of one label over equal steps of the axis, rows decided rightly and wrongly apart."""
 
     label: str
-    counts: tuple[int, ...]
-    total: int
-    wrong: int
-    extreme: float
+    right: tuple[int, ...]
+    wrong: tuple[int, ...]
 
 
 def load_scores(csv: Path) -> Scored:
@@ -125,7 +123,7 @@ def score_axis(scored: Scored, threshold: float) -> Axis:
     """Linear, unless all scores are probabilities and the threshold lies so near an end that nothing could be seen."""
     low, high = float(scored.score.min()), float(scored.score.max())
     if 0 <= low and high <= 1 and not 0.12 <= threshold <= 0.88:
-        return Axis("logit", max(low, _LOGIT_EDGE), min(high, 1 - _LOGIT_EDGE))
+        return Axis("logit", min(max(low, _LOGIT_EDGE), 0.1), max(min(high, 1 - _LOGIT_EDGE), 0.9))
     pad = (high - low) * 0.01 or 0.5
     return Axis("linear", low - pad, high + pad)
 
@@ -139,11 +137,9 @@ def ridges(scored: Scored, axis: Axis, threshold: float, bins: int = 72, limit: 
     cell = np.minimum((axis.place(scored.score) * bins).astype(int), bins - 1)
     result = []
     for name, mine in groups:
-        score = scored.score[mine]
-        wrong = int((score > threshold).sum() if name == PASS else (score <= threshold).sum())
-        counts = tuple(int(n) for n in np.bincount(cell[mine], minlength=bins))
-        extreme = float(score.max() if name == PASS else score.min())
-        result.append(Ridge(name, counts, int(mine.sum()), wrong, extreme))
+        bad = mine & ((scored.score > threshold) == (name == PASS))
+        right, wrong = (np.bincount(cell[some], minlength=bins).tolist() for some in (mine & ~bad, bad))
+        result.append(Ridge(name, tuple(right), tuple(wrong)))
     return result
 
 
@@ -194,7 +190,7 @@ def _index_at(swept: Sweep, recall: float) -> int:
 def axis_ticks(axis: Axis) -> list[float]:
     """Round scores to write along the axis."""
     if axis.kind == "logit":
-        marks = (1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
+        marks = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
         return [mark for mark in marks if axis.low <= mark <= axis.high]
     span = axis.high - axis.low
     step = 10.0 ** math.floor(math.log10(span / 4))

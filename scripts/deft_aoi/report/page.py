@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from deft_aoi.contracts import PASS
+from deft_aoi.experiment import Optics
 from deft_aoi.paths import BASELINE
 from deft_aoi.report import charts, gallery, measure, words
 from deft_aoi.report.collect import PROVENANCES
@@ -17,7 +18,7 @@ from deft_aoi.report.narrative import Narrative, tell
 from deft_aoi.report.source import Record, Source
 
 PICTURE_BUDGET = 3_600_000
-WORST_EACH, MINED = 14, 12
+WORST_EACH, MINED = 9, 6
 STATUS_WORDS = {
     "not_started": "NOT STARTED", "in_progress": "IN PROGRESS", "hard_stop": "HARD STOP", "complete": "COMPLETE",
 }  # fmt: skip
@@ -153,24 +154,24 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
     images = Path(source.config.get("images_dir") or source.workspace / "kpi/images")
     images = images if images.is_dir() else source.workspace / "kpi/images"
     worst = gallery.worst_pairs(csv, one["evaluate"]["threshold"], images, optics, WORST_EACH)
-    mined = mined_rows(source, shown, optics.lights[0])
+    mined = mined_rows(source, shown, optics)
     views = gallery.embed([*worst, *mined], PICTURE_BUDGET)
     cards = [card(pair, views[pair.key], told, facts) for pair in [*worst, *mined]]
     titles = (
         ("pass", "False calls first", "Good parts that score highest: what the line would stop for."),
         ("defect", "Hardest defects", "Defects that score lowest: they hold the threshold down."),
-        ("mined", "What mining brought", "A mined row, then the weak KPI row that asked for it."),
+        ("mined", "What mining brought", "New training rows with their golden image, and the weak row that asked for each."),
     )
     groups = [(kind, title, lead, [c for c in cards if c["kind"] == kind]) for kind, title, lead in titles]
     return {"groups": [group for group in groups if group[3]], "missing": "", "heat": gallery.FULL_HEAT}
 
 
-def mined_rows(source: Source, shown: list[Record], light: str) -> list[gallery.Pair]:
+def mined_rows(source: Source, shown: list[Record], optics: Optics) -> list[gallery.Pair]:
     """Pairs of the last iteration that mined."""
     for it in reversed(shown):
         parquet = source.locate(source.facts(it["label"], "data_mining").get("mining_mined_parquet"))
         if parquet is not None:
-            return gallery.mined_pairs(parquet, source.workspace, light, MINED)
+            return gallery.mined_pairs(parquet, source.workspace, optics, MINED)
     return []
 
 

@@ -60,7 +60,7 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     room.filters.update(
-        pct=words.pct, count=words.count, fraction=words.fraction, short=words.short, signed=words.signed,
+        pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short, signed=words.signed,
         duration=words.duration, size=words.size, plural=words.plural,
     )  # fmt: skip
     script = (ASSETS / "report.js").read_text(encoding="utf-8")

@@ -18,6 +18,11 @@ def pct(value: float | None) -> str:
     return f"{value:.{max(1 - math.floor(math.log10(abs(value))), 2)}f}%"
 
 
+def exact_pct(value: float | None) -> str:
+    """A percentage that somebody chose, such as a target: without padding."""
+    return "–" if value is None else f"{value:.10g}%"
+
+
 def count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
