@@ -55,6 +55,7 @@ class Mess:
     flux: tuple[tuple[float, float, float, float], ...] = ()  # x, y, radius, strength
     specks: tuple[tuple[float, float, float, float], ...] = ()  # x, y, radius, tone
     fibres: tuple[tuple[float, float, float, float, float], ...] = ()  # x, y, angle, length, tone
+    glint: float = 0.0  # how strongly dust throws the ring light back, 0..1
     lobes: np.ndarray = field(default_factory=lambda: np.zeros((3, 2)))
 
 
@@ -143,7 +144,8 @@ def _chip_joint(canvas: Canvas, site: Site, part: Frame, land: Land, job: Assemb
 def _lead_joint(canvas: Canvas, body: Frame, pad: Frame, land: Land, lead: float, volume: float) -> None:
     """Toe and side fillets around a gull-wing foot."""
     grow = max(0.0, volume - 1.5) * 1.4
-    patch = box(pad, land.long * 0.97 + grow, land.wide * 0.97 + grow, 1.5)
+    wetted = 0.97 * min(1.0, 0.6 + 0.7 * volume)
+    patch = box(pad, land.long * wetted + grow, land.wide * wetted + grow, 1.5)
     if patch is None:
         return
     foot = land.frame(body)
@@ -166,12 +168,17 @@ def _overflow(canvas: Canvas, site: Site, part: Frame, land: Land, job: Assembly
         patch = disc(cap, site.package.width * 0.5, min(1.0, 0.18 + 0.30 * extra), soft=1.0)
         tall = site.package.tall + 0.6
     else:
-        patch = disc(pad, land.wide * (0.46 + 0.07 * extra), land.long / land.wide * (0.55 + 0.28 * extra), soft=1.0)
+        patch = disc(pad, land.wide * (0.56 + 0.07 * extra), land.long / land.wide, soft=1.0)
         tall = 1.2
-    if patch is not None:
+    if patch is None:
+        return
+    if site.package.family in CHIP_FAMILIES:
         radius = float(max(np.abs(patch.across).max(), 1.0))
         bulge = np.clip(1 - (patch.across / np.float32(radius)) ** 2, 0, 1)
         canvas.paint(patch, SOLDER, metal=1.0, height=np.float32(tall) + np.float32(1.0 + 1.2 * extra) * bulge)
+    else:
+        ball = _lens(patch, land.long * 1.2, land.wide * 1.2)
+        canvas.paint(patch, SOLDER, metal=1.0, height=np.float32(tall) + np.float32(4.0 + 1.5 * extra) * ball)
 
 
 def _bridge(canvas: Canvas, part: Frame, bridge: Bridge) -> None:
@@ -203,7 +210,7 @@ def _draw_chip(canvas: Canvas, site: Site, body: Frame, job: Assembly) -> None:
         for side in (-1, 1):  # the ceramic shows beside the coating
             rim = body.at(0, side * (package.width / 2 - 0.5))
             canvas.paint(box(rim, package.length * 0.6, 0.9), (0.55, 0.54, 0.52), metal=0.0)
-    share = look.terminal * (1.15 if job.flipped else 1.0)
+    share = look.terminal * (1.5 if job.flipped else 1.0)
     for side in (-1, 1):
         end = body.at(side * package.length * (1 - share) / 2, 0)
         cover = box(end, package.length * share, package.width * 1.02, 1.5, soft=0.9)
@@ -299,8 +306,8 @@ def draw_mess(canvas: Canvas, board: Frame, mess: Mess) -> None:
     for x, y, radius, strength in mess.flux:
         canvas.stain(blob(board.at(x, y), radius, mess.lobes, soft=3.0), (0.55, 0.45, 0.22), strength, gloss=0.35)
     for x, y, radius, tone in mess.specks:
-        canvas.paint(disc(board.at(x, y), radius), (tone, tone, tone * 0.95), metal=0.0, gloss=0.3)
+        canvas.paint(disc(board.at(x, y), radius), (tone, tone, tone * 0.95), metal=mess.glint, gloss=0.3)
     for x, y, angle, length, tone in mess.fibres:
         for step, bend in ((-0.25, -0.25), (0.25, 0.25)):
             piece = board.at(x, y, angle).at(step * length, abs(step) * length * 0.2, bend)
-            canvas.paint(box(piece, length * 0.53, 0.9), (tone, tone, tone), metal=0.0, gloss=0.3)
+            canvas.paint(box(piece, length * 0.53, 0.9), (tone, tone, tone), metal=0.5 * mess.glint, gloss=0.3)

@@ -96,9 +96,9 @@ def expose(canvas: Canvas, surface: Relief, light: str, capture: Capture) -> NDA
         gain = capture.white_gain
     else:
         tiers = cv2.LUT(cv2.merge([surface.index] * 3), solder_table)
-        shine = (metal + canvas.gloss * (0.30 * (1 - metal))) * (ring * (0.5 + 0.5 * surface.shade))
+        shine = (metal + canvas.gloss * (0.12 * (1 - metal))) * (ring * (0.5 + 0.5 * surface.shade))
         picture = tiers * shine[..., None]
-        picture += canvas.albedo * ((1 - metal) * surface.shade * 0.42)[..., None]
+        picture += canvas.albedo * ((1 - metal) * surface.shade * 0.14)[..., None]
         gain = capture.solder_gain
     return _sense(picture, gain, capture, LIGHTS.index(light))
 
@@ -115,7 +115,7 @@ def _sense(picture: Map, gain: tuple[float, float, float], capture: Capture, cha
     if strength:
         pixel = (axis * CROP).astype(np.float32)
         spot = np.exp(-((pixel - x) ** 2 + ((pixel - y) ** 2)[:, None]) / np.float32(2 * radius * radius))
-        image += (np.float32(strength) * spot)[..., None]
+        image += (np.float32(strength if channel == 0 else 0.3 * strength) * spot)[..., None]
     image = cv2.GaussianBlur(image, (0, 0), capture.blur)
     rng = np.random.default_rng([capture.noise_seed, channel])
     image += np.float32(capture.noise) * rng.standard_normal(image.shape, dtype=np.float32)

@@ -29,9 +29,9 @@ def _shift(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
     chip = site.package.family in CHIP_FAMILIES
     sign = float(rng.choice([-1, 1]))
     if rng.random() < 0.35:
-        degrees = (8 + 26 * severity) if chip else (4.5 + 9 * severity)
+        degrees = (14 + 22 * severity) if chip else (6 + 9 * severity)
         return replace(good, turn=sign * math.radians(degrees))
-    far = (5.0 + 6.5 * severity) * (1.0 if chip else 0.7)
+    far = (5.0 + 6.5 * severity) * (1.0 if chip else 0.8)
     if rng.random() < 0.35:
         return replace(good, dx=sign * min(far, 0.24 * site.package.length) if chip else sign * far)
     return replace(good, dy=sign * far)
@@ -45,7 +45,7 @@ def _bridge(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
         first, second = (pads[index] for index in pairs[int(rng.integers(len(pairs)))])
         slide = float(rng.uniform(-0.2, 0.4)) * first.long * (1 if first.y > 0 else -1)
         start, end = (first.x, first.y + slide), (second.x, second.y + slide)
-        wide = (2.2 + 6.5 * severity) * (1.0 if site.package.pitch > 8.5 else 0.9)
+        wide = 4.0 + 7.0 * severity
     else:
         side = site.beside[int(rng.integers(len(site.beside)))]
         pad = pads[int(rng.integers(len(pads)))]
@@ -53,8 +53,8 @@ def _bridge(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
         slide = float(rng.uniform(-0.2, 0.35)) * pad.long * (1 if pad.x > 0 else -1)
         half = side * pad.wide * 0.45
         start, end = (pad.x + slide, half), (pad.x + slide, step - half)
-        wide = 2.4 + 7.0 * severity
-    return replace(good, bridges=(Bridge(start, end, wide, 1.2 + 2.8 * severity),))
+        wide = 4.0 + 7.0 * severity
+    return replace(good, bridges=(Bridge(start, end, wide, 0.9 + 1.6 * severity),))
 
 
 def _tombstone(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
@@ -66,17 +66,17 @@ def _tombstone(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembl
 
 def _upside_down(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
     """The part lies on its face."""
-    return replace(good, flipped=True, underside=float(severity))
+    return replace(good, flipped=True, underside=0.35 + 0.65 * severity)
 
 
 def _excess_solder(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
     """One joint bulges over the pad and onto the part."""
-    return _with_volume(rng, good, 1.95 + 1.5 * severity)
+    return _with_volume(rng, good, 2.1 + 1.6 * severity)
 
 
 def _insufficient_solder(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
     """One joint is starved: a low, short fillet, in the end a bare pad."""
-    return _with_volume(rng, good, 0.36 - 0.32 * severity)
+    return _with_volume(rng, good, 0.32 - 0.30 * severity)
 
 
 def _with_volume(rng: Rng, good: Assembly, value: float) -> Assembly:
@@ -87,7 +87,7 @@ def _with_volume(rng: Rng, good: Assembly, value: float) -> Assembly:
 def _lifted_lead(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
     """One lead stands off its solder."""
     pin = int(rng.integers(site.package.pins))
-    rise = 1.6 + 5.0 * severity
+    rise = 4.0 + 6.0 * severity
     return replace(good, lift=tuple(rise if number == pin else 0.0 for number in range(site.package.pins)))
 
 

@@ -16,10 +16,10 @@ from deft_aoi.data.render_scene import Frame
 LOTS = 4
 FAMILIES = ("RES", "CAP", "DIO", "SOT", "IC")
 #: Placement tolerance in crop pixels and degrees: a part inside is PASS.
-OFFSET_TOLERANCE = 3.0
-TURN_TOLERANCE = 5.0
+OFFSET_TOLERANCE = 2.2
+TURN_TOLERANCE = 2.5
 #: A joint inside this range of paste volume is PASS.
-VOLUME_TOLERANCE = (0.68, 1.38)
+VOLUME_TOLERANCE = (0.80, 1.25)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Lot:
     offset: tuple[float, float]  # placement machine's bias
     paste: float  # mean volume
     flux: float  # share of joints with visible residue
+    dust: float  # specks in a window, on average
+    glare: float  # share of windows with a lamp reflex
     roughness: float
     white_gain: tuple[float, float, float]
     solder_gain: tuple[float, float, float]
@@ -58,22 +60,24 @@ def make_lot(seed: int, number: int) -> Lot:
         second_vendor=tuple((v + 1 + int(rng.integers(VENDORS - 1))) % VENDORS for v in vendor),
         date_code=f"{int(rng.integers(22, 26))}{int(rng.integers(10, 53))}",
         made=Print(
-            mask_tint=about_one(0.30),
+            mask_tint=about_one(0.36),
             finish_tint=about_one(0.06),
             silk_shift=(float(wild * rng.uniform(-1.8, 1.8)), float(wild * rng.uniform(-1.8, 1.8))),
             silk_weight=float(1 + wild * rng.uniform(-0.3, 0.4)),
             silk_tone=float(1 + wild * rng.uniform(-0.25, 0.05)),
             weave=float(0.03 + wild * rng.uniform(0, 0.04)),
         ),
-        offset=(float(wild * rng.uniform(-1, 1)), float(wild * rng.uniform(-1, 1))),
-        paste=float(1 + wild * rng.uniform(-0.10, 0.12)),
-        flux=float(0.05 + wild * rng.uniform(0, 0.40)),
-        roughness=float(0.2 + wild * rng.uniform(0, 0.8)),
-        white_gain=about_one(0.16),
-        solder_gain=about_one(0.16),
-        ring_tilt=float(0.06 + wild * rng.uniform(0, 0.16)),
+        offset=(float(wild * rng.uniform(-0.7, 0.7)), float(wild * rng.uniform(-0.7, 0.7))),
+        paste=float(1 + wild * rng.uniform(-0.07, 0.08)),
+        flux=float(0.05 + wild * rng.uniform(0.1, 0.5)),
+        dust=float(0.15 + wild * rng.uniform(0.6, 2.2)),
+        glare=float(0.03 + wild * rng.uniform(0.03, 0.15)),
+        roughness=float(0.2 + wild * rng.uniform(0, 0.4)),
+        white_gain=about_one(0.24),
+        solder_gain=about_one(0.14),
+        ring_tilt=float(0.05 + wild * rng.uniform(0, 0.08)),
         ring_azimuth=float(rng.uniform(0, 2 * math.pi)),
-        blur=float(0.55 + wild * rng.uniform(0, 0.25)),
+        blur=float(0.55 + wild * rng.uniform(0, 0.12)),
     )
 
 
@@ -108,18 +112,18 @@ def good_assembly(rng: np.random.Generator, site: Site, lot: Lot) -> Assembly:
     vendor = reel[FAMILIES.index(family)]
     chip = family in CHIP_FAMILIES
     edge = rng.random() < 0.12
-    play = (1.0 if chip else 0.6) * (1.7 if edge else 0.75)
+    play = (0.7 if chip else 0.5) * (1.7 if edge else 0.75)
     limit = OFFSET_TOLERANCE if chip else OFFSET_TOLERANCE * 0.55
     turn_limit = TURN_TOLERANCE if chip else TURN_TOLERANCE * 0.4
-    shared = lot.paste * rng.normal(1, 0.06)
-    volume = np.clip(shared * rng.normal(1, 0.12 if edge else 0.07, site.package.pins), *VOLUME_TOLERANCE)
+    shared = lot.paste * rng.normal(1, 0.04)
+    volume = np.clip(shared * rng.normal(1, 0.10 if edge else 0.05, site.package.pins), *VOLUME_TOLERANCE)
     return Assembly(
         look=look(family, vendor),
         words=marking(family, vendor, site.value, lot.date_code),
         volume=tuple(float(v) for v in volume),
         dx=float(np.clip(lot.offset[0] + rng.normal(0, play), -limit, limit)),
         dy=float(np.clip(lot.offset[1] + rng.normal(0, play), -limit, limit)),
-        turn=float(np.radians(np.clip(rng.normal(0, 2.2 * play), -turn_limit, turn_limit))),
+        turn=float(np.radians(np.clip(rng.normal(0, 1.5 * play), -turn_limit, turn_limit))),
         roughness=float(np.clip(lot.roughness * rng.uniform(0.6, 1.4), 0, 1)),
         mark_shift=(float(rng.normal(0, 0.8)), float(rng.normal(0, 0.5))),
         mark_fade=float(rng.uniform(0, 0.35) + (0.45 if rng.random() < 0.08 else 0)),
@@ -134,19 +138,19 @@ def mess(rng: np.random.Generator, site: Site, lot: Lot) -> Mess:
         for _ in range(int(rng.integers(1, 3))):
             spread = site.package.length / 2 + 4
             place = rng.uniform(-spread, spread, 2)
-            flux.append((float(place[0]), float(place[1]), float(rng.uniform(6, 15)), float(rng.uniform(0.12, 0.45))))
+            flux.append((float(place[0]), float(place[1]), float(rng.uniform(6, 15)), float(rng.uniform(0.2, 0.6))))
     specks = tuple(
         (*(float(p) for p in rng.uniform(-44, 44, 2)), float(rng.uniform(0.5, 1.3)), float(rng.choice([0.08, 0.75])))
-        for _ in range(int(rng.poisson(0.7)))
+        for _ in range(int(rng.poisson(lot.dust)))
     )
     fibres = ()
-    if rng.random() < 0.07:
+    if rng.random() < 0.05 * lot.dust:
         x, y = rng.uniform(-38, 38, 2)
         fibres = (
             (float(x), float(y), float(rng.uniform(0, 3.14)), float(rng.uniform(10, 24)), float(rng.uniform(0.4, 0.8))),
         )
     lobes = np.column_stack([rng.uniform(0, 0.12, 3), rng.uniform(0, 2 * math.pi, 3)])
-    return Mess(flux=tuple(flux), specks=specks, fibres=fibres, lobes=lobes)
+    return Mess(flux=tuple(flux), specks=specks, fibres=fibres, glint=float(rng.uniform(0.3, 1.0)), lobes=lobes)
 
 
 def capture(rng: np.random.Generator, lot: Lot, drift: tuple[float, float], *, teaching: bool = False) -> Capture:
@@ -155,7 +159,7 @@ def capture(rng: np.random.Generator, lot: Lot, drift: tuple[float, float], *, t
     Nobody teaches a golden from a blurred or glaring picture.
     """
     blurred = rng.random() < 0.08 and not teaching
-    shiny = rng.random() < 0.10 and not teaching
+    shiny = rng.random() < lot.glare and not teaching
     white = drift[0] * rng.normal(1, 0.02)
     ring = drift[1] * rng.normal(1, 0.02)
     return Capture(
@@ -164,13 +168,13 @@ def capture(rng: np.random.Generator, lot: Lot, drift: tuple[float, float], *, t
         tilt=lot.ring_tilt,
         azimuth=lot.ring_azimuth,
         slope=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
-        blur=float(lot.blur + abs(rng.normal(0, 0.06)) + (rng.uniform(0.3, 0.7) if blurred else 0)),
-        noise=float(rng.uniform(0.006, 0.014)),
+        blur=float(lot.blur + abs(rng.normal(0, 0.06)) + (rng.uniform(0.15, 0.4) if blurred else 0)),
+        noise=float(rng.uniform(0.002, 0.005)),
         glare=(
             float(rng.uniform(-45, 45)),
             float(rng.uniform(-45, 45)),
             float(rng.uniform(8, 22)),
-            float(rng.uniform(0.06, 0.22)) if shiny else 0.0,
+            float(rng.uniform(0.1, 0.35)) if shiny else 0.0,
         ),
         grain=(int(rng.integers(4096)), int(rng.integers(4096))),
         noise_seed=int(rng.integers(2**31)),

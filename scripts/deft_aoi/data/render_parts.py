@@ -35,10 +35,10 @@ CATALOGUE = (
     Package("0402", "CAP", 29, 14.5, 8.0, 2, 0.12),
     Package("0603", "CAP", 36, 18, 9.5, 2, 0.12),
     Package("0805", "CAP", 44, 28, 12.0, 2, 0.06),
-    Package("SOD-123", "DIO", 40, 26, 9.0, 2, 0.08, lead=11, reach=11),
-    Package("SOT-23", "SOT", 46, 22, 8.0, 3, 0.10, lead=8, reach=11, pitch=16),
-    Package("SOIC-8", "IC", 48, 36, 9.0, 8, 0.07, lead=6, reach=12, pitch=12.5),
-    Package("TSSOP-14", "IC", 60, 46, 8.0, 14, 0.05, lead=4, reach=11, pitch=8.4),
+    Package("SOD-123", "DIO", 42, 28, 9.0, 2, 0.08, lead=14, reach=16),
+    Package("SOT-23", "SOT", 54, 26, 8.0, 3, 0.10, lead=11, reach=16, pitch=18),
+    Package("SOIC-8", "IC", 66, 34, 9.0, 8, 0.07, lead=8, reach=18, pitch=17),
+    Package("SSOP-10", "IC", 66, 38, 8.0, 10, 0.05, lead=6, reach=16, pitch=13),
 )
 
 
@@ -109,9 +109,9 @@ class Look:
     band: float  # width of a polarity band as a share of the body; 0 = a dot
 
 
-_BLACKS: tuple[Colour, ...] = ((0.05, 0.05, 0.06), (0.05, 0.08, 0.17), (0.13, 0.13, 0.13), (0.04, 0.11, 0.10))
-_TANS: tuple[Colour, ...] = ((0.58, 0.42, 0.27), (0.40, 0.27, 0.17), (0.52, 0.47, 0.41), (0.66, 0.54, 0.42))
-_EPOXIES: tuple[Colour, ...] = ((0.07, 0.07, 0.08), (0.12, 0.12, 0.12), (0.05, 0.05, 0.07), (0.16, 0.15, 0.15))
+_BLACKS: tuple[Colour, ...] = ((0.05, 0.05, 0.06), (0.06, 0.11, 0.28), (0.20, 0.20, 0.20), (0.04, 0.17, 0.14))
+_TANS: tuple[Colour, ...] = ((0.58, 0.42, 0.27), (0.34, 0.21, 0.12), (0.45, 0.42, 0.38), (0.72, 0.62, 0.52))
+_EPOXIES: tuple[Colour, ...] = ((0.07, 0.07, 0.08), (0.17, 0.17, 0.17), (0.05, 0.05, 0.07), (0.25, 0.23, 0.22))
 _MARKS: tuple[Colour, ...] = ((0.86, 0.86, 0.84), (0.62, 0.62, 0.60), (0.90, 0.84, 0.62), (0.45, 0.46, 0.47))
 _TINS: tuple[Colour, ...] = ((0.80, 0.80, 0.79), (0.72, 0.72, 0.73), (0.84, 0.80, 0.70), (0.76, 0.77, 0.78))
 VENDORS = 4
@@ -125,9 +125,9 @@ def look(family: str, vendor: int) -> Look:
         mark=_MARKS[(vendor + (family == "DIO")) % VENDORS],
         style=vendor,
         weight=(1.0, 0.6, 1.5, 1.0)[vendor],
-        terminal=(0.20, 0.25, 0.17, 0.22)[vendor],
+        terminal=(0.20, 0.215, 0.19, 0.205)[vendor],
         tin=_TINS[vendor],
-        matte=(0.85, 0.70, 0.92, 0.78)[vendor],
+        matte=(0.85, 0.80, 0.88, 0.83)[vendor],
         gloss=(0.10, 0.25, 0.05, 0.16)[vendor],
         band=(0.16, 0.11, 0.22, 0.14)[vendor],
     )

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CROP = 96
-OVERSAMPLE = 2
-SIDE = CROP * OVERSAMPLE
+OVERSAMPLE = 1.5
+SIDE = round(CROP * OVERSAMPLE)
 _TEXTURE_SIDE = 512
 
 Map = NDArray[np.float32]

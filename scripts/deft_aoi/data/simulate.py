@@ -288,7 +288,7 @@ def experiment_spec() -> Spec:
                 "infer_dataset": table(_WORKSPACE.kpi_csv),
                 "image_ext": EXT, "batch_size": 16, "workers": 2, "fpratio_sampling": 0.2, "num_input": len(LIGHTS),
                 "input_map": {light: number for number, light in enumerate(LIGHTS)}, "concat_type": "linear",
-                "grid_map": {"x": len(LIGHTS), "y": 1}, "image_width": 224, "image_height": 224, "num_classes": 2,
+                "grid_map": {"x": len(LIGHTS), "y": 1}, "image_width": CROP, "image_height": CROP, "num_classes": 2,
                 "augmentation_config": {
                     "rgb_input_mean": [0.485, 0.456, 0.406], "rgb_input_std": [0.229, 0.224, 0.225],
                     "random_flip": {"enable": True, "vflip_probability": 0.5, "hflip_probability": 0.5},
