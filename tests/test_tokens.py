@@ -1,0 +1,165 @@
+"""deft_aoi.tokens and align_token_usage.py: each message once, subagents apart, the right line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deft_aoi import journal
+from deft_aoi.errors import InputError
+from deft_aoi.tokens import attribute, project_folder, read_messages, transcripts_in, with_subagents
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts/align_token_usage.py"
+
+
+def record(ident: str, time: str, output: int = 10, **extra: Any) -> dict[str, Any]:
+    usage = {
+        "input_tokens": 3, "output_tokens": output, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 50,
+        "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 30},
+    }  # fmt: skip
+    message = {"id": ident, "model": "model-a", "usage": usage}
+    return {"type": "assistant", "requestId": f"r{ident}", "timestamp": time, "message": message, **extra}
+
+
+def write(path: Path, *records: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
+    return path
+
+
+def entries(*times: str, duration: int = 60) -> list[dict[str, Any]]:
+    return [{"seq": n, "ts": time, "duration_sec": duration} for n, time in enumerate(times, start=1)]
+
+
+def test_streamed_blocks_of_one_message_count_once_with_the_last_usage(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "s.jsonl",
+        record("a", "2026-01-01T00:00:10.100Z", 1),
+        record("a", "2026-01-01T00:00:11.200Z", 5),
+        record("a", "2026-01-01T00:00:12.300Z", 42),
+    )
+    (use,) = attribute(read_messages([path]).messages, entries("2026-01-01T00:01:00Z"))
+    assert use.to_json() == {
+        "n_messages": 1, "input": 3, "output": 42, "cache_read": 1000, "cache_create": 50, "cache_create_5m": 20,
+        "cache_create_1h": 30, "context_size_end": 1053, "models": ["model-a"],
+    }  # fmt: skip
+
+
+def test_a_resumed_session_that_repeats_a_message_does_not_count_it_twice(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.jsonl", record("a", "2026-01-01T00:00:10Z"))
+    second = write(tmp_path / "b.jsonl", record("a", "2026-01-01T00:00:10Z"), record("b", "2026-01-01T00:00:20Z"))
+    assert len(read_messages([first, second, first]).messages) == 2
+
+
+def test_sidechains_and_subagents_stand_apart(tmp_path: Path) -> None:
+    session = write(
+        tmp_path / "s.jsonl",
+        record("a", "2026-01-01T00:00:10Z"),
+        record("b", "2026-01-01T00:00:11Z", 7, isSidechain=True),
+    )
+    write(tmp_path / "s/subagents/agent-1.jsonl", record("c", "2026-01-01T00:00:12Z", 9))
+    (use,) = attribute(read_messages(with_subagents(session)).messages, entries("2026-01-01T00:01:00Z"))
+    assert (use.n_messages, use.usage.output) == (1, 10)
+    assert (use.side_messages, use.side_usage.output) == (2, 16)
+    assert use.to_json()["sidechain"]["n_messages"] == 2
+    assert {path.name for path in transcripts_in(tmp_path)} == {"agent-1.jsonl", "s.jsonl"}
+
+
+def test_a_message_belongs_to_the_interval_that_holds_it(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "s.jsonl",
+        record("early", "2025-12-31T00:00:00Z"),
+        record("first", "2026-01-01T00:00:30Z"),
+        record("edge", "2026-01-01T00:01:00Z"),
+        record("second", "2026-01-01T00:01:00.001Z"),
+        record("late", "2026-01-01T00:05:00Z"),
+    )
+    uses = attribute(read_messages([path]).messages, entries("2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"))
+    assert [(use.seq, use.n_messages) for use in uses] == [(1, 2), (2, 1)]
+
+
+def test_lines_without_a_message_get_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.jsonl", record("a", "2026-01-01T00:02:30Z"))
+    log = entries("2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z", "2026-01-01T00:03:00Z")
+    assert [use.seq for use in attribute(read_messages([path]).messages, log)] == [3]
+    assert attribute([], log) == []
+    assert attribute(read_messages([path]).messages, []) == []
+
+
+def test_other_records_and_broken_lines_are_left_out(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "s.jsonl",
+        '{"type": "assistant", "mess',
+        {"type": "user", "timestamp": "2026-01-01T00:00:10Z", "message": {"id": "u", "usage": {"input_tokens": 9}}},
+        {"type": "assistant", "timestamp": "2026-01-01T00:00:10Z", "message": {"id": "n"}},
+        [1, 2],
+        record("a", "not a time"),
+        record("b", "2026-01-01T00:00:10Z"),
+    )
+    read = read_messages([path])
+    assert (len(read.messages), read.unreadable_lines) == (1, 1)
+
+
+def test_project_folder_replaces_every_other_character(tmp_path: Path) -> None:
+    folder = project_folder(Path("/home/a_b/my.project v2"), tmp_path)
+    assert folder == tmp_path / "projects/-home-a-b-my-project-v2"
+
+
+def test_a_folder_without_transcripts_says_which_flag_to_use(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--transcript FILE"):
+        transcripts_in(tmp_path)
+
+
+def journal_at(root: Path) -> Path:
+    log = root / "loop_log.jsonl"
+    for stage in ("train", "evaluate"):
+        journal.append(log, iter_label="baseline", stage=stage, status="ok", summary=stage, duration_sec=5)
+    return log
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+
+
+def test_script_writes_tokens_and_the_journal_still_reads(tmp_path: Path) -> None:
+    log = journal_at(tmp_path)
+    before = log.read_bytes()
+    time = journal.read(log)[0]["ts"]
+    folder = project_folder(tmp_path / "work.dir", tmp_path / "agent")
+    write(folder / "s.jsonl", record("a", time))
+    (tmp_path / "work.dir").mkdir()
+    flags = ("--log-path", log, "--cwd", tmp_path / "work.dir")
+    done = run(*flags, "--dry-run", CLAUDE_CONFIG_DIR=str(tmp_path / "agent"))
+    assert done.returncode == 0, done.stderr
+    assert log.read_bytes() == before
+    done = run(*flags, CLAUDE_CONFIG_DIR=str(tmp_path / "agent"))
+    assert done.returncode == 0, done.stderr
+    assert "baseline train" in done.stdout
+    lines = journal.read(log)
+    assert lines[0]["tokens"]["n_messages"] == 1
+    assert lines[0]["context_tokens"] == 1053
+    assert "tokens" not in lines[1]
+
+
+def test_script_exits_3_when_nothing_was_attributed(tmp_path: Path) -> None:
+    log = journal_at(tmp_path)
+    before = log.read_bytes()
+    done = run("--log-path", log, "--transcript", write(tmp_path / "s.jsonl", record("a", "2001-01-01T00:00:00Z")))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "none of 1 messages" in done.stderr
+    assert log.read_bytes() == before
+
+
+def test_script_refuses_a_missing_journal_or_transcript(tmp_path: Path) -> None:
+    assert run("--log-path", tmp_path / "no.jsonl").returncode == 2
+    done = run("--log-path", journal_at(tmp_path), "--transcript", tmp_path / "no.jsonl")
+    assert done.returncode == 2
+    assert "no such transcript" in done.stderr
