@@ -36,8 +36,8 @@ class RunMaker:
     """Writes one run; `finish()` makes journal and state. Labels may be renamed to test escaping."""
 
     root: Path
-    n_pass: int = 160
-    n_defect: int = 32
+    n_pass: int = 120
+    n_defect: int = 24
     max_iterations: int = 2
     defects: tuple[str, ...] = DEFECTS
     object_prefix: str = "U"
@@ -103,7 +103,7 @@ class RunMaker:
         checkpoint.write_bytes(f"weights of {label}".encode())
         self.add(label, "train", f"{rows} rows, 10 epochs, val_loss 0.0811", {
             "rows": rows, "defects": rows // 4, "engine": "features", "seed": 1234, "epochs": 10, "val_loss": 0.0811,
-            "checkpoints": {"best_val": f"{label}/train/{checkpoint.name}", "latest": f"{label}/train/{checkpoint.name}"},
+            "checkpoints": dict.fromkeys(("best_val", "latest"), f"{label}/train/{checkpoint.name}"),
             "spec": f"{label}/train/spec.yaml", "training_csv": f"{label}/dataset/train_combined_{label}.csv",
             "init_from": None if label == "baseline" else "baseline/train/model_epoch_009_step_00120.pth",
         }, files=(checkpoint,))  # fmt: skip
@@ -125,7 +125,9 @@ class RunMaker:
         threshold = float(below.max()) if below.size else float(np.nextafter(defect[0], -np.inf))
         false_calls, n_pass = int((score[is_pass] > threshold).sum()), int(is_pass.sum())
         far = 100 * false_calls / n_pass
-        upper = 100 * float(stats.beta.ppf(0.95, false_calls + 1, n_pass - false_calls)) if false_calls < n_pass else 100.0
+        upper = (
+            100 * float(stats.beta.ppf(0.95, false_calls + 1, n_pass - false_calls)) if false_calls < n_pass else 100.0
+        )
         soft = defect[int(np.floor(0.005 * defect.size))]
         relative = path.relative_to(self.run).as_posix()
         checkpoint = f"{label}/train/model_epoch_009_step_00120.pth"
@@ -185,7 +187,8 @@ class RunMaker:
             "filepath": image, "input_path": [f"kpi/images/{value}" for value in rows["input_path"]],
             "golden_path": [f"kpi/images/{value}" for value in rows["golden_path"]],
             "object_name": rows["object_name"].tolist(), "label": [names[i % len(names)] for i in range(count)],
-            "target_filepath": targets, "target_label": target["label"].tolist(), "rank": [i % 5 + 1 for i in range(count)],
+            "target_filepath": targets, "target_label": target["label"].tolist(),
+            "rank": [i % 5 + 1 for i in range(count)],
             "similarity": np.linspace(0.99, 0.9, count), "reason": "nearest to a weak row",
             "origin": ["synthetic" if i % 6 == 0 else "real" for i in range(count)],
         })  # fmt: skip
@@ -229,7 +232,9 @@ class RunMaker:
             "plan": {"engine": "features", "seed": 1234, "anomalygen_labels": ["PASS", "MISSING"]},
             "sources": {"engine": "default", "seed": "user", "anomalygen_labels": "default"},
             "findings": [], "digest": "5f1c" * 16, "inputs": {"kpi/testing_set.csv": "ab" * 32},
-            "dataset": {"training": {"rows": 250, "pass": 188, "defects": {"bridge": 62}, "boards": 4}, "mining_pool": 900},
+            "dataset": {
+                "training": {"rows": 250, "pass": 188, "defects": {"bridge": 62}, "boards": 4}, "mining_pool": 900,
+            },
             "versions": {"deft": "0.1.0", "python": "3.11.9", "numpy": "2.1.0", "onnxruntime": "1.19.2"},
         }))  # fmt: skip
         return self.run
@@ -254,7 +259,7 @@ def whole_run(root: Path, **options: Any) -> RunMaker:
         maker.mine(label, rows, 60)
         rows += 60
         maker.train(label, rows)
-        maker.evaluate(label, 3.2 + 0.6 * number)
+        maker.evaluate(label, 2.7 + 0.5 * number)
     best, far, _ = maker.best
     maker.add(f"iter{maker.max_iterations}", "loop_stop", f"max_iterations: best {best}", {
         "reason": "max_iterations", "best_label": best, "best_far_pct": far, "verdict": "FAIL",

@@ -9,7 +9,9 @@ HELP = "Render the report of a run: report.json and DEFT_Loop_Report.html, at an
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results-dir", required=True, type=Path, metavar="R", help="run directory: results/run_<time>")
+    parser.add_argument(
+        "--results-dir", required=True, type=Path, metavar="R", help="run directory: results/run_<time>"
+    )
     parser.add_argument(
         "--iteration", metavar="LABEL", help="render <LABEL>/report.html and <LABEL>_summary.md (baseline, iter1, ...)"
     )

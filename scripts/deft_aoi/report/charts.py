@@ -77,7 +77,7 @@ class FarPoint:
 
 
 def far_by_iteration(points: Sequence[FarPoint], classical: float | None, limit: float | None) -> Markup:
-    """FAR at the target's recall for each model with its bounds, FAR at 99.5 % beside it, classical line, target band."""
+    """FAR of each model with its bounds, FAR at 99.5 % recall beside it, the classical line and the target band."""
     told = "; ".join(f"{point.label} {words.pct(point.far)}" for point in points)
     alternative = f"False alarm rate by iteration: {told}."
     if classical is not None:
@@ -119,11 +119,19 @@ def _models(canvas: Canvas, points: Sequence[FarPoint], scale: RateScale, left: 
         hint = f"{point.label}: FAR {words.pct(point.far)}"
         canvas.circle(x, scale.y(point.far), 7 if index == best else 5, "dot best" if index == best else "dot", hint)
         if point.soft is not None:
-            canvas.circle(x + 13, scale.y(point.soft), 3.5, "dot soft", f"{point.label}: FAR at 99.5% {words.pct(point.soft)}")
+            canvas.circle(
+                x + 13, scale.y(point.soft), 3.5, "dot soft", f"{point.label}: FAR at 99.5% {words.pct(point.soft)}"
+            )
         if index % every == 0 or index in (best, len(points) - 1):
             side = "end" if x + 90 > right and step < 150 else "start"
             shift = -11 if side == "end" else 22
-            canvas.text(x + shift, scale.y(point.far) - 9, words.pct(point.far), "value strong" if index == best else "value", side)
+            canvas.text(
+                x + shift,
+                scale.y(point.far) - 9,
+                words.pct(point.far),
+                "value strong" if index == best else "value",
+                side,
+            )
             canvas.text(x, 300, point.label, "tick strong" if index == best else "tick", "middle", limit=10)
 
 
@@ -132,7 +140,9 @@ def score_ridges(ridges: Sequence[Ridge], axis: Axis, threshold: float) -> Marku
 
     The script moves the line: it reads the axis from the data attributes.
     """
-    told = "; ".join(f"{r.label}: {sum(r.right) + sum(r.wrong):,} rows, {sum(r.wrong):,} decided wrongly" for r in ridges)
+    told = "; ".join(
+        f"{r.label}: {sum(r.right) + sum(r.wrong):,} rows, {sum(r.wrong):,} decided wrongly" for r in ridges
+    )
     alternative = f"Scores by label with the threshold {words.short(threshold)}. {told}."
 
     def draw(width: int) -> Markup:

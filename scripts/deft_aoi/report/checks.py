@@ -15,7 +15,12 @@ _COMPARED = ("far_pct", "far_995_pct", "auroc", "false_calls", "n_pass", "n_defe
 
 def run_checks(source: Source, iterations: list[Record]) -> list[Record]:
     """`{name, ok, detail}`; `ok` is None where there is nothing to check (an old or an empty journal)."""
-    return [check_chain(source), check_figures(iterations), check_hashes(source, iterations), check_recall(source, iterations)]
+    return [
+        check_chain(source),
+        check_figures(iterations),
+        check_hashes(source, iterations),
+        check_recall(source, iterations),
+    ]
 
 
 def _check(name: str, ok: bool | None, detail: str) -> Record:
@@ -51,7 +56,9 @@ def check_figures(iterations: list[Record]) -> Record:
         for key in _COMPARED:
             recorded: Any = found["recorded"].get(key)
             if recorded is not None and not math.isclose(recorded, found[key], rel_tol=1e-9, abs_tol=1e-9):
-                detail = f"{one['label']}: {key} is {recorded} in the journal, {found[key]} from {found['inference_csv']}"
+                detail = (
+                    f"{one['label']}: {key} is {recorded} in the journal, {found[key]} from {found['inference_csv']}"
+                )
                 return _check(name, False, detail)
     return _check(name, True, f"{plural(done, 'model')} agree") if done else _check(name, None, "no scores on disk yet")
 
@@ -59,7 +66,9 @@ def check_figures(iterations: list[Record]) -> Record:
 def check_hashes(source: Source, iterations: list[Record]) -> Record:
     """The inference CSVs that the page shows against the hashes in the journal."""
     name = "Score files match the hashes in the journal"
-    recorded = {item["path"]: item["sha256"] for e in source.entries for item in e.get("artifacts") or [] if "sha256" in item}
+    recorded = {
+        item["path"]: item["sha256"] for e in source.entries for item in e.get("artifacts") or [] if "sha256" in item
+    }
     shown = {one["evaluate"]["inference_csv"] for one in iterations if one["evaluate"]}
     files = [path for path in sorted(shown) if path in recorded and (source.paths.root / path).is_file()]
     for path in files:

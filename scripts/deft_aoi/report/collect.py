@@ -140,7 +140,9 @@ def contact_sheet(source: Source, folder: str | None) -> str | None:
 
 def evaluation(source: Source, label: str, part: Record) -> Record | None:
     """KPI figures of one model, from its scores; from the journal alone only where the CSV is gone."""
-    facts = source.facts(label, "evaluate") or {k: part[k] for k in ("far_pct", "threshold", "inference_csv") if part.get(k)}
+    facts = source.facts(label, "evaluate") or {
+        k: part[k] for k in ("far_pct", "threshold", "inference_csv") if part.get(k)
+    }
     if facts.get("far_pct") is None:
         return None
     named = facts.get("inference_csv") or part.get("inference_csv")
@@ -274,7 +276,9 @@ def timeline(source: Source) -> list[Record]:
 def environment(source: Source) -> Record:
     """Plan, data set sizes, versions and the hashes of what the journal vouches for."""
     inputs = source.preflight.get("inputs") or {}
-    hashed: list[Record] = [{"path": f"<workspace>/{name}", "sha256": digest, "line": 0} for name, digest in inputs.items()]
+    hashed: list[Record] = [
+        {"path": f"<workspace>/{name}", "sha256": digest, "line": 0} for name, digest in inputs.items()
+    ]
     for entry in source.entries:
         hashed += [{**item, "line": entry["seq"]} for item in entry.get("artifacts") or [] if "sha256" in item]
     plan, named = source.preflight.get("plan") or {}, source.preflight.get("sources") or {}

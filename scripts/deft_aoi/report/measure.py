@@ -122,7 +122,7 @@ def ordered_labels(scored: Scored) -> list[str]:
 def score_axis(scored: Scored, threshold: float) -> Axis:
     """Linear, unless all scores are probabilities and the threshold lies so near an end that nothing could be seen."""
     low, high = float(scored.score.min()), float(scored.score.max())
-    if 0 <= low and high <= 1 and not 0.12 <= threshold <= 0.88:
+    if low >= 0 and high <= 1 and not 0.12 <= threshold <= 0.88:
         return Axis("logit", min(max(low, _LOGIT_EDGE), 0.1), max(min(high, 1 - _LOGIT_EDGE), 0.9))
     pad = (high - low) * 0.01 or 0.5
     return Axis("linear", low - pad, high + pad)
@@ -173,7 +173,9 @@ def slider(scored: Scored, threshold: float, recall: float) -> dict[str, Any]:
     labels = []
     for name in ordered_labels(scored):
         below = np.searchsorted(np.sort(scored.score[scored.label == name]), at, side="right")
-        labels.append({"name": name, "n": int((scored.label == name).sum()), "steps": np.diff(below, prepend=0).tolist()})
+        labels.append(
+            {"name": name, "n": int((scored.label == name).sum()), "steps": np.diff(below, prepend=0).tolist()}
+        )
     position = {name: int(np.searchsorted(index, max(i, 0))) for name, i in marked.items()}
     return {"thresholds": at.tolist(), "labels": labels, "marks": position, "exact": bool(index.size == swept.fn.size)}
 

@@ -130,7 +130,7 @@ def _plain(text: str, where: str) -> Markup:
 def _look_up(name: str, figures: Figures, where: str) -> Record:
     if name in figures:
         return figures[name]
-    near = difflib.get_close_matches(name, figures, n=1)
+    near = difflib.get_close_matches(name, figures, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(f"{where}: {{{{{name}}}}} is no figure of this run (report.json lists them under figures){hint}")
 
@@ -189,13 +189,19 @@ def recommendations(facts: Record) -> list[str]:
     result, advice = facts["result"], []
     if facts["run"]["problem"]:
         remedy = facts["run"]["problem"]["remedy"]
-        advice.append(f"The loop stopped by itself. What to do: {code(remedy)}" if remedy else "The loop stopped by itself.")
+        advice.append(
+            f"The loop stopped by itself. What to do: {code(remedy)}" if remedy else "The loop stopped by itself."
+        )
     if result is None:
         return advice
     if result["verdict"] == "NOT PROVABLE" and result["further_pass_needed"]:
-        advice.append("The target is reached but not proven: {{further_pass}} further PASS rows without a false call would do.")
+        advice.append(
+            "The target is reached but not proven: {{further_pass}} further PASS rows without a false call would do."
+        )
     elif not result["met"] and facts["run"]["status"] == "complete":
-        advice.append("{{gap}}: more iterations help while mining still finds rows; otherwise the pool needs new boards.")
+        advice.append(
+            "{{gap}}: more iterations help while mining still finds rows; otherwise the pool needs new boards."
+        )
     reference = facts["classical"]
     if reference and reference["far_pct"] <= result["far_pct"]:
         advice.append("The classical difference, which needs no training, does as well here ({{far.classical}}).")
@@ -227,7 +233,9 @@ def summary_markdown(facts: Record, one: Record, told: Narrative, limit: int = 3
     lines = [f"# {label} of {facts['run']['id']}", "", plain(told.iterations.get(label, ""), figures), ""]
     if (found := one["evaluate"]) is not None:
         lines += [f"- Verdict: {found['sentence']}"] if found["sentence"] else []
-        lines += [f"- {words}: {figures[name]['text']}" for words, kind in _LINES if (name := f"{kind}.{label}") in figures]
+        lines += [
+            f"- {words}: {figures[name]['text']}" for words, kind in _LINES if (name := f"{kind}.{label}") in figures
+        ]
         lines += [f"- Inference: `{found['inference_csv']}`"]
     if one["merge"]:
         parts = ", ".join(f"{plural(n, 'row')} {name}" for name, n in one["merge"]["provenance"].items() if n)
@@ -237,9 +245,10 @@ def summary_markdown(facts: Record, one: Record, told: Narrative, limit: int = 3
         lines += [f"- Mined: {kept}"]
     lines += [f"- Time: {figures[f'duration.{label}']['text']}", "", *facts["honesty"][:1]]
     text = "\n".join(lines)
-    parts = re.split(r"(\s+)", text)
-    # `parts` alternates words and blanks.
-    return (text if len(text.split()) <= limit else "".join(parts[: 2 * limit - 3]).rstrip() + " …") + "\n"
+    if len(text.split()) <= limit:
+        return text + "\n"
+    words_and_blanks = re.split(r"(\s+)", text)
+    return "".join(words_and_blanks[: 2 * limit - 3]).rstrip() + " …\n"
 
 
 _LINES = (

@@ -23,9 +23,9 @@ STATUS_WORDS = {
     "not_started": "NOT STARTED", "in_progress": "IN PROGRESS", "hard_stop": "HARD STOP", "complete": "COMPLETE",
 }  # fmt: skip
 STAGE_WORDS = {
-    "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing", "anomalygen": "synthetic pairs",
-    "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining", "data_merge": "merge", "loop_stop": "stop",
-    "resolve": "decision",
+    "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing",
+    "anomalygen": "synthetic pairs", "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining",
+    "data_merge": "merge", "loop_stop": "stop", "resolve": "decision",
 }  # fmt: skip
 
 
@@ -91,7 +91,11 @@ def far_chart(facts: Record) -> Markup | None:
         for it in facts["iterations"] if (found := it["evaluate"])
     ]  # fmt: skip
     reference = facts["classical"]
-    return charts.far_by_iteration(points, reference and reference["far_pct"], facts["kpi"]["limit_pct"]) if points else None
+    return (
+        charts.far_by_iteration(points, reference and reference["far_pct"], facts["kpi"]["limit_pct"])
+        if points
+        else None
+    )
 
 
 def scores(source: Source, facts: Record, one: Record) -> Record | None:
@@ -160,7 +164,11 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
     titles = (
         ("pass", "False calls first", "Good parts that score highest: what the line would stop for."),
         ("defect", "Hardest defects", "Defects that score lowest: they hold the threshold down."),
-        ("mined", "What mining brought", "New training rows with their golden image, and the weak row that asked for each."),
+        (
+            "mined",
+            "What mining brought",
+            "New training rows with their golden image, and the weak row that asked for each.",
+        ),
     )
     groups = [(kind, title, lead, [c for c in cards if c["kind"] == kind]) for kind, title, lead in titles]
     return {"groups": [group for group in groups if group[3]], "missing": "", "heat": gallery.FULL_HEAT}

@@ -57,11 +57,15 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
     from markupsafe import Markup
 
     room = Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     room.filters.update(
-        pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short, signed=words.signed,
-        duration=words.duration, size=words.size, plural=words.plural,
+        pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short,
+        signed=words.signed, duration=words.duration, size=words.size, plural=words.plural,
     )  # fmt: skip
     script = (ASSETS / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")

@@ -1,4 +1,4 @@
-"""A small canvas for charts: SVG elements whose colours are CSS classes, so that one chart suits light, dark and print."""
+"""A small canvas for charts: SVG whose colours are CSS classes, so that one chart suits light, dark and print."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class Canvas:
         shape = Markup("<line class='{}' x1='{}' y1='{}' x2='{}' y2='{}'/>")
         self._parts.append(shape.format(kind, *(number(value) for value in (x1, y1, x2, y2))))
 
-    def rect(self, x: float, y: float, width: float, height: float, kind: str, hint: str = "", radius: float = 0) -> None:
+    def rect(
+        self, x: float, y: float, width: float, height: float, kind: str, hint: str = "", radius: float = 0
+    ) -> None:
         if width <= 0 or height <= 0:
             return
         title = Markup("<title>{}</title>").format(hint) if hint else Markup("")
@@ -52,7 +54,9 @@ class Canvas:
         shown = words if len(words) <= limit else f"{words[: limit - 1]}…"
         whole = Markup("<title>{}</title>").format(words) if shown != words else Markup("")
         self._parts.append(
-            Markup("<text class='{}' x='{}' y='{}' text-anchor='{}'>{}").format(kind, number(x), number(y), anchor, whole)
+            Markup("<text class='{}' x='{}' y='{}' text-anchor='{}'>{}").format(
+                kind, number(x), number(y), anchor, whole
+            )
             + Markup("{}</text>").format(shown)
         )
 
@@ -66,4 +70,3 @@ class Canvas:
 
     def markup(self) -> Markup:
         return self._head + Markup("").join(self._parts) + Markup("</svg>")
-
