@@ -1,4 +1,4 @@
-"""A tiny workspace made by code: grey chips on noise, defects that hide, move or cover the chip."""
+"""A tiny workspace made by code: grey chips on noise, defects that fade, move or bridge the chip."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEFECTS = ("missing", "shift", "bridge")
 
 
 def draw(rng: np.random.Generator, label: str) -> np.ndarray:
-    """One crop (SIZE, SIZE, 3) uint8; PASS parts move by up to one pixel."""
-    image = rng.normal(90, 6, (SIZE, SIZE, 3))
-    dx, dy = rng.integers(-1, 2, 2) + (7 if label == "shift" else 0)
-    if label != "missing":
-        image[14 + dy : 34 + dy, 18 + dx : 30 + dx] += 90
+    """One crop (SIZE, SIZE, 3) uint8; PASS parts move by up to two pixels, defects range from plain to invisible."""
+    image = rng.normal(90 + rng.uniform(-12, 12), 6, (SIZE, SIZE, 3))
+    severity = rng.uniform(0.05, 1.0)
+    dx, dy = rng.integers(-2, 3, 2) + (round(7 * severity) if label == "shift" else 0)
+    image[14 + dy : 34 + dy, 18 + dx : 30 + dx] += 90 * (1 - severity if label == "missing" else 1)
     if label == "bridge":
-        image[20:24, 4:44] += 110
+        image[20:24, 4:44] += 110 * severity
     return np.clip(image, 0, 255).astype(np.uint8)
 
 

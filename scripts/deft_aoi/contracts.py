@@ -125,9 +125,7 @@ def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.Data
     prefix = csv.parent.resolve().relative_to(root.resolve()).as_posix()
     tails = tuple(f"_{light}{ext}" for light in lights)
     split = [split_image_path(value, tails) for value in rows["input_path"]]
-    rows["object_name"] = [
-        name or derived for name, (_, derived) in zip(rows["object_name"], split, strict=True)
-    ]
+    rows["object_name"] = [name or derived for name, (_, derived) in zip(rows["object_name"], split, strict=True)]
     rows["input_path"] = [posixpath.normpath(f"{prefix}/{folder}") for folder, _ in split]
     rows["golden_path"] = [
         posixpath.normpath(f"{prefix}/{split_image_path(value, tails)[0]}") for value in rows["golden_path"]

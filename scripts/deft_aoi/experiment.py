@@ -104,7 +104,9 @@ def optics(spec: Mapping[str, Any], where: Path) -> Optics:
     """Image facts of a spec; raises InputError where TAO would fail on them."""
     mapping = get(spec, "dataset.classify.input_map")
     if not isinstance(mapping, Mapping) or not mapping:
-        raise InputError(f"{where}: dataset.classify.input_map is empty; expected at least one light, as SolderLight: 0")
+        raise InputError(
+            f"{where}: dataset.classify.input_map is empty; expected at least one light, as SolderLight: 0"
+        )
     ext = get(spec, "dataset.classify.image_ext")
     if not isinstance(ext, str) or not ext.startswith("."):
         raise InputError(f"{where}: dataset.classify.image_ext is {ext!r}; expected it with its dot, as '.jpg'")

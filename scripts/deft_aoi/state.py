@@ -24,7 +24,9 @@ ITERATION_FIELDS = (
 )  # fmt: skip
 
 
-def initial(*, started_at: str, kpi_target: str, results_dir: str, max_iterations: int, config: dict[str, Any]) -> State:
+def initial(
+    *, started_at: str, kpi_target: str, results_dir: str, max_iterations: int, config: dict[str, Any]
+) -> State:
     """State of a run before its first stage."""
     return {
         "version": VERSION,

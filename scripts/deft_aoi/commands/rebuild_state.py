@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi.paths import RunPaths
     from deft_aoi.audit import rebuild
+    from deft_aoi.paths import RunPaths
 
     folded = rebuild(RunPaths.at(args.results_dir))
     print(f"{args.results_dir}/deft_state.json: iteration {folded['current_iteration']} of {folded['max_iterations']}")

@@ -68,9 +68,10 @@ def route(
 def summary_text(
     gaps: pd.DataFrame, pool: pd.DataFrame, mining: list[str], anomalygen: list[str], dropped: list[str]
 ) -> str:
-    """Coverage table: one line for each weak label."""
-    weak, stock = gaps["label"].value_counts(), pool["label"].value_counts()
-    lines = ["label | weak rows | pool rows | goes to"]
+    """Coverage table: one line for each weak label; a sample counts once, whatever the number of lights."""
+    components = gaps.drop_duplicates(["input_path", "object_name"])
+    weak, stock = components["label"].value_counts(), pool["label"].value_counts()
+    lines = ["label | weak samples | pool rows | goes to"]
     for name in [*mining, *[n for n in anomalygen if n not in mining], *dropped]:
         goes = [where for where, names in (("mining", mining), ("anomalygen", anomalygen)) if name in names]
         lines.append(f"{name} | {weak.get(name, 0)} | {stock.get(name, 0)} | {' + '.join(goes) or 'dropped'}")
