@@ -117,7 +117,14 @@ def path_without(folder: Path, *python: Path) -> str:
 
 
 def test_without_any_python_it_says_what_to_install(tmp_path: Path) -> None:
-    done = call(LAUNCHER, "--version", cwd=tmp_path, DEFT_PYTHON="", PATH=path_without(tmp_path / "bin"))
+    done = call(
+        LAUNCHER,
+        "--version",
+        cwd=tmp_path,
+        DEFT_PYTHON="",
+        DEFT_HOME=str(tmp_path),
+        PATH=path_without(tmp_path / "bin"),
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"deft: no Python >= 3\.10 found; .*\n", done.stderr)
 
@@ -142,7 +149,7 @@ def test_an_index_out_of_reach_is_one_clear_line_and_leaves_no_half_environment(
     last = done.stderr.splitlines()[-1]
     assert last.startswith("deft: could not make the environment: the package index cannot be reached; ")
     assert "DEFT_PYTHON" in last
-    assert not list((tmp_path / "home").glob("env-*/"))
+    assert not [path for path in (tmp_path / "home").glob("env-*") if path.is_dir()]
 
 
 def test_a_home_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
