@@ -1,0 +1,89 @@
+"""Pinned versions and known platforms, read from the skill's specs folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deft_aoi.errors import InputError
+from deft_aoi.paths import SKILL_ROOT
+
+VERSIONS = SKILL_ROOT / "specs/versions.yaml"
+PLATFORMS = SKILL_ROOT / "specs/platforms.yaml"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A place where heavy work may run; `works` where this version can start work there."""
+
+    name: str
+    summary: str
+    works: bool
+    aliases: tuple[str, ...]
+    needs: tuple[str, ...]
+    credentials: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pinned_value(dotted: str) -> str:
+    """The value at a dotted key of versions.yaml, as `images.tao_toolkit.pyt`.
+
+    Raises InputError naming the keys that are there where the key is unknown or names a group.
+    """
+    known = flat_keys(_load(VERSIONS))
+    if dotted not in known:
+        below = [key for key in known if key.startswith(f"{dotted}.")]
+        raise InputError(f"{dotted!r} is no pinned value; expected one of {', '.join(below or known)}")
+    return known[dotted]
+
+
+def image(dotted: str, environment: Mapping[str, str] | None = None) -> str:
+    """The container image of a key; the environment variable that versions.yaml names for it goes first."""
+    variables = os.environ if environment is None else environment
+    names = [name for name, key in _load(VERSIONS)["env"].items() if key == dotted]
+    return next((variables[name] for name in names if variables.get(name)), None) or pinned_value(dotted)
+
+
+def platforms() -> list[Platform]:
+    """Every known platform, those that work first."""
+    found = [
+        Platform(
+            name, entry["summary"], entry["works"], tuple(entry["aliases"]), tuple(entry["needs"]),
+            tuple(entry["credentials"]),
+        )
+        for name, entry in _load(PLATFORMS).items()
+    ]  # fmt: skip
+    return sorted(found, key=lambda platform: not platform.works)
+
+
+def platform(name: str) -> Platform:
+    """A platform by name or alias; raises InputError naming the known ones."""
+    for entry in platforms():
+        if name == entry.name or name in entry.aliases:
+            return entry
+    raise InputError(f"platform {name!r}: expected one of {', '.join(entry.name for entry in platforms())}")
+
+
+def flat_keys(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Leaves of a tree by dotted key, as text."""
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flat_keys(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: missing; the skill is incomplete, install it again")
+    tree: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tree

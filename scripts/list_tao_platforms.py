@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""List the platforms where heavy work may run, what each needs, and which of them this version can use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from deft_aoi.cli import run_script
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="list_tao_platforms.py", description=__doc__)
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--platform", help="only this one, by name or alias (docker, cluster, k8s)")
+    parser.add_argument("--skill-bank", help="accepted for callers of the skill bank; the list is this skill's own")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    from deft_aoi import pinned
+
+    chosen = [pinned.platform(args.platform)] if args.platform else pinned.platforms()
+    if args.format == "json":
+        print(json.dumps([entry.to_json() for entry in chosen], indent=2))
+        return 0
+    for entry in chosen:
+        print(f"{entry.name:<14}{'works' if entry.works else 'not yet':<9}{entry.summary}")
+        if args.platform:
+            print(f"{'':<14}also called: {', '.join(entry.aliases) or '-'}")
+            print(f"{'':<14}needs: {', '.join(entry.needs) or 'nothing more'}")
+            print(f"{'':<14}credentials: {', '.join(entry.credentials) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
