@@ -28,6 +28,7 @@ COMMANDS = {
     "simulate": "make a workspace: a simulated inspection line",
     "import-deeppcb": "make a workspace from DeepPCB",
     "import-pairs": "make a workspace from folders of NG and golden images",
+    "docs": "write references/scripts-and-agents.md from --help (for developers)",
     "test": "run linters, type checker and all tests",
 }
 # The embedded engine under TAO's own command names, for a hand-off or a spec that a person wants to try.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -116,8 +117,10 @@ def import_deeppcb(
 
 def plan_split(name: str, boards: Sequence[Board], quota: Quota, size: int, rng: np.random.Generator) -> list[Job]:
     """Which windows each board of a split gives."""
-    defects = pick_defects({board.name: defect_windows(board, size, rng) for board in boards}, quota, rng)
-    passes = {board.name: pass_windows(board, size, rng) for board in boards}
+    # A board's windows depend on the board alone: another seed splits the same windows anew, and caches stay warm.
+    offered = {board.name: np.random.default_rng(zlib.crc32(board.name.encode())) for board in boards}
+    defects = pick_defects({b.name: defect_windows(b, size, offered[b.name]) for b in boards}, quota, rng)
+    passes = {b.name: pass_windows(b, size, offered[b.name]) for b in boards}
     shares = share_out(quota.passes, {board: len(windows) for board, windows in passes.items()})
     return [
         Job(board, name, tuple(defects[board.name]), tuple(passes[board.name]), shares[board.name])
