@@ -113,6 +113,13 @@ def test_shared_boards_are_a_warning(tmp_path: Path) -> None:
     assert "1 boards" in report.warnings[0]
 
 
+def test_validation_rows_that_point_nowhere_cannot_rule_leakage_out(tmp_path: Path) -> None:
+    csv = write(tmp_path / "t.csv", "in,gold,PASS,a,B", "in,gold,open,b,B")
+    held = write(tmp_path / "v.csv", "elsewhere,gold,PASS,c,V")
+    report = validate_training_csv(csv, workspace(tmp_path), validation_csv=held)
+    assert "v.csv, line 2: image elsewhere/c_SolderLight.jpg is missing" in report.problems[0]
+
+
 def test_an_unquoted_comma_does_not_shift_columns(tmp_path: Path) -> None:
     csv = tmp_path / "t.csv"
     csv.write_text(HEADER + "in,gold,PASS,a,B\nin,gold,open,b,board, the second\n")

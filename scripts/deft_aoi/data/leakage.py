@@ -137,7 +137,14 @@ def validate_training_csv(
     _check_repeats(report, rows, found.keys)
     if validation_csv is not None:
         held = read_rows(validation_csv)
-        leaks = leaks_between(rows, held, found.keys, bases.files(held, lights[:1], ext).keys)
+        other = bases.files(held, lights[:1], ext)
+        if other.missing:
+            line, name = other.missing[0]
+            report.problems.append(
+                f"{validation_csv}, line {line}: image {name} is missing under {workspace} and {bases.images} "
+                f"({len(other.missing)} files), so leakage cannot be ruled out; is --workspace-root right?"
+            )
+        leaks = leaks_between(rows, held, found.keys, other.keys)
         report.leaks = [asdict(leak) for leak in leaks.rows]
         report.shared_boards = len(leaks.shared_boards)
         if leaks:
