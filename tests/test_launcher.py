@@ -143,7 +143,12 @@ def no_index(tmp_path: Path) -> dict[str, str]:
 
 
 def test_an_index_out_of_reach_is_one_clear_line_and_leaves_no_half_environment(tmp_path: Path) -> None:
-    done = call(LAUNCHER, "--version", cwd=tmp_path, **no_index(tmp_path))
+    launcher = copy_of_the_skill(tmp_path / "skill")
+    project = tmp_path / "skill/pyproject.toml"
+    project.write_text(
+        re.sub(r"(\ndependencies = \[\n).*?\n\]", r'\1    "numpy",\n]', project.read_text(), flags=re.DOTALL)
+    )
+    done = call(launcher, "--version", cwd=tmp_path, **no_index(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert "first use: making the environment" in done.stderr
     last = done.stderr.splitlines()[-1]
