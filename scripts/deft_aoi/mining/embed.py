@@ -26,7 +26,9 @@ def component_matrix(parquet: Path, files: Sequence[Sequence[str]]) -> tuple[Mat
     A row with an unreadable image has a zero vector and `readable` false.
     """
     table = pd.read_parquet(parquet, columns=["filepath", "embedding"])
-    vectors = np.stack([np.asarray(v, np.float32) for v in table["embedding"]]) if len(table) else np.zeros((0, 1), "f4")
+    vectors = (
+        np.stack([np.asarray(v, np.float32) for v in table["embedding"]]) if len(table) else np.zeros((0, 1), "f4")
+    )
     position = {name: number for number, name in enumerate(table["filepath"])}
     readable = np.ones(len(files[0]), bool)
     blocks: list[Matrix] = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,19 +55,18 @@ def knn(
     fill goes to the others. Targets must come weakest first within each label.
     """
     taken = set(used)
-    queues = {label: _queue(label, target_labels, pool_labels, near, limits) for label in dict.fromkeys(target_labels)}
+    streams = {
+        label: _rounds(_offers(label, target_labels, pool_labels, near, limits), taken, limits.per_target)
+        for label in dict.fromkeys(target_labels)
+    }
     picks: list[Pick] = []
-    by_label: Counter[str] = Counter()
-    by_target: Counter[int] = Counter()
-    for share in (_quotas(list(queues), limits.rows), dict.fromkeys(queues, limits.rows)):
-        for label, queue in queues.items():
-            while queue and by_label[label] < share[label] and len(picks) < limits.rows:
-                pick = queue.popleft()
-                if pick.row not in taken and by_target[pick.target] < limits.per_target:
-                    taken.add(pick.row)
-                    picks.append(pick)
-                    by_label[label] += 1
-                    by_target[pick.target] += 1
+    counts: Counter[str] = Counter()
+    for share in (_quotas(list(streams), limits.rows), dict.fromkeys(streams, limits.rows)):
+        for label, stream in streams.items():
+            while counts[label] < share[label] and len(picks) < limits.rows and (pick := next(stream, None)):
+                taken.add(pick.row)
+                picks.append(pick)
+                counts[label] += 1
     return picks
 
 
@@ -87,18 +86,29 @@ def _quotas(labels: Sequence[str], rows: int) -> dict[str, int]:
     return quota
 
 
-def _queue(
+def _offers(
     label: str, target_labels: Sequence[str], pool_labels: Sequence[str], near: Neighbours, limits: Limits
-) -> deque[Pick]:
-    """Candidates of one label, rank by rank over its targets (every target's first neighbour before any second)."""
-    targets = [number for number, name in enumerate(target_labels) if name == label]
+) -> list[list[Pick]]:
+    """For each target of one label its similar neighbours of that label, nearest first."""
     offers: list[list[Pick]] = []
-    for target in targets:
-        same = [
-            (int(row), float(similarity))
-            for row, similarity in zip(near.index[target], near.similarity[target], strict=True)
-            if row >= 0 and similarity >= limits.min_similarity and pool_labels[row].casefold() == label.casefold()
-        ]
-        offers.append([Pick(row, target, rank, s, "nearest of the same label") for rank, (row, s) in enumerate(same, 1)])
-    depth = max(map(len, offers), default=0)
-    return deque(offer[rank] for rank in range(depth) for offer in offers if rank < len(offer))
+    for target, name in enumerate(target_labels):
+        if name == label:
+            same = [
+                (int(row), float(similarity))
+                for row, similarity in zip(near.index[target], near.similarity[target], strict=True)
+                if row >= 0 and similarity >= limits.min_similarity and pool_labels[row].casefold() == label.casefold()
+            ]
+            offers.append(
+                [Pick(r, target, rank, s, "nearest of the same label") for rank, (r, s) in enumerate(same, 1)]
+            )
+    return offers
+
+
+def _rounds(offers: Sequence[Sequence[Pick]], taken: set[int], rounds: int) -> Iterator[Pick]:
+    """Every target's nearest free row, then every target's next one, `rounds` times; `taken` grows meanwhile."""
+    streams = [iter(offer) for offer in offers]
+    for _ in range(rounds):
+        for stream in streams:
+            pick = next((offer for offer in stream if offer.row not in taken), None)
+            if pick is not None:
+                yield pick

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,12 @@ def prepare_inference_spec(paths: RunPaths) -> Path:
 
 def inference_spec(training: Spec, threshold: float) -> Spec:
     """A spec that only infers: `model` and `dataset.classify` as trained, no training data, threshold as eval_margin."""
-    classify = dict(training["dataset"]["classify"])
+    training = copy.deepcopy(training)
+    classify = training["dataset"]["classify"]
     for name in ("train_dataset", "validation_dataset", "test_dataset"):
         classify.pop(name, None)
     classify["infer_dataset"] = {"csv_path": "", "images_dir": ""}
-    spec: Spec = {"task": "classify", "model": dict(training["model"]), "dataset": {"classify": classify}}
+    spec: Spec = {"task": "classify", "model": training["model"], "dataset": {"classify": classify}}
     put(spec, "model.classify.eval_margin", threshold)
     augmentation = dict(classify.get("augmentation_config") or {})
     augmentation |= {name: {**augmentation.get(name, {}), "enable": False} for name in AUGMENTATIONS}

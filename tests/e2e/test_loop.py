@@ -1,0 +1,271 @@
+"""The whole loop on a tiny line: stopped anywhere or not, in one process or many, it ends with the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from small_workspace import make_workspace
+
+from deft_aoi.executors.local import alive
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ROWS = 24
+FAR_FACTS = ("far_pct", "threshold", "auroc", "false_calls", "rows", "mining_mined_count", "val_loss", "verdict")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "deft_aoi.cli", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(SCRIPTS)}
+
+
+def deft(*arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, check=False)
+    assert check is None or done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+def begin(root: Path, **more: str) -> Path:
+    """A started run on a fresh tiny line that never meets its target."""
+    make_workspace(root, counts=(ROWS, 24, 48, 60))
+    flags = [text for name, value in more.items() for text in (f"--{name.replace('_', '-')}", value)]
+    target = "FAR <= 0% at recall = 100%"
+    shown = deft(
+        "preflight",
+        "--workspace",
+        str(root),
+        "--max-iterations",
+        "2",
+        "--mine-rows",
+        "12",
+        "--num-epochs",
+        "2",
+        "--kpi-target",
+        target,
+        *flags,
+    )
+    code = re.search(r"--approve (\w+)", shown.stdout)
+    assert code
+    started = deft("start", "--workspace", str(root), "--approve", code[1])
+    return Path(started.stdout.split("\n")[0].removeprefix("started "))
+
+
+def entries(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
+
+
+def numbers(run: Path) -> list[tuple[Any, ...]]:
+    """What must be the same in every run of the same plan: stages in order and their figures."""
+    return [
+        (e["seq"], e["iter"], e["stage"], e["status"], *(e["facts"].get(name) for name in FAR_FACTS))
+        for e in entries(run)
+    ]
+
+
+def scores(run: Path) -> list[list[str]]:
+    """Scores as text, to the last digit."""
+    files = sorted(run.glob("*/inference/*/inference.csv"))
+    return [pd.read_csv(path, dtype=str)["siamese_score"].tolist() for path in files]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run done by one process."""
+    run = begin(tmp_path_factory.mktemp("unbroken") / "ws")
+    done = deft("run", "--results-dir", str(run))
+    assert done.stdout.count("\n") == len(entries(run))
+    return run
+
+
+def test_the_loop_is_complete_verified_and_handed_over(unbroken: Path) -> None:
+    log = entries(unbroken)
+    assert log[-1]["stage"] == "loop_stop"
+    assert deft("verify", "--results-dir", str(unbroken)).stdout.startswith("verified: ")
+    model = json.loads((unbroken / "best_model.json").read_text())
+    best = next(e for e in reversed(log) if e["stage"] == "evaluate" and e["facts"]["champion"])
+    assert model["threshold"] == best["facts"]["threshold"]
+    assert Path(model["checkpoint"]).is_file()
+    assert "complete" in deft("step", "--results-dir", str(unbroken), check=10).stdout
+    assert (unbroken / "DEFT_Loop_Report.html").stat().st_size > 10_000
+
+
+def test_a_printed_threshold_decides_as_the_number_did(unbroken: Path) -> None:
+    model = json.loads((unbroken / "best_model.json").read_text())
+    best = next(e for e in reversed(entries(unbroken)) if e["stage"] == "evaluate" and e["facts"]["champion"])
+    scored = pd.read_csv(best["facts"]["inference_csv"])
+    called = scored["siamese_score"] > model["threshold"]
+    assert called[scored["label"] != "PASS"].all()
+    assert 100 * called[scored["label"] == "PASS"].mean() == pytest.approx(model["far_pct"], abs=1e-12)
+
+
+def test_no_row_is_mined_twice_and_rows_add_up(unbroken: Path) -> None:
+    mined = [pd.read_parquet(p) for p in sorted(unbroken.glob("iter*/mining_filter/mined.parquet"))]
+    keys = pd.concat(mined)[["input_path", "object_name"]]
+    assert not keys.duplicated().any()
+    assert (pd.concat(mined)["label"].str.casefold() == pd.concat(mined)["target_label"].str.casefold()).all()
+    for number, frame in enumerate(mined, 1):
+        combined = pd.read_csv(unbroken / f"iter{number}/dataset/train_combined_iter{number}.csv", dtype=str)
+        assert len(combined) == ROWS + sum(len(f) for f in mined[:number])
+        provenance = pd.read_csv(unbroken / f"iter{number}/dataset/train_combined_iter{number}_provenance.csv")
+        assert (provenance["provenance"] == "mining_pool").sum() == len(frame)
+        assert provenance["object_name"].tolist() == combined["object_name"].tolist()
+
+
+def test_a_new_process_for_every_step_gives_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws")
+    lines = []
+    while (done := deft("step", "--results-dir", str(run), "--wait", "120", check=None)).returncode == 0:
+        lines.append(done.stdout)
+    assert done.returncode == 10, done.stderr
+    assert numbers(run) == numbers(unbroken)
+    assert scores(run) == scores(unbroken)
+    assert all(line.startswith("[iter ") for line in lines)
+
+
+def test_a_run_killed_in_every_stage_ends_with_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:
+    """Driver and job are killed by SIGKILL at staggered moments; the run goes on and does nothing twice."""
+    run = begin(tmp_path / "ws")
+    kills = 0
+    for attempt in range(60):
+        done = subprocess.Popen(
+            command("step", "--results-dir", str(run)),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        seconds = 0.25 + 0.3 * (attempt % 9)
+        try:
+            done.communicate(timeout=seconds if attempt % 2 == 0 else 120)
+        except subprocess.TimeoutExpired:
+            os.killpg(done.pid, signal.SIGKILL)
+            done.communicate()
+            kills += 1
+            if attempt % 4 == 0:
+                kill_jobs(run)
+            continue
+        if done.returncode == 10:
+            break
+    assert done.returncode == 10
+    assert kills >= 5
+    assert numbers(run) == numbers(unbroken)
+    assert scores(run) == scores(unbroken)
+    assert deft("verify", "--results-dir", str(run)).stdout.startswith("verified: ")
+
+
+def kill_jobs(run: Path) -> None:
+    """End what a vanished machine would end: every job's process group."""
+    for job in (run / "jobs").glob("*"):
+        if alive(job):
+            pid = json.loads((job / "handle.json").read_text()).get("pid")
+            if pid:
+                os.killpg(pid, signal.SIGKILL)
+            deadline = time.monotonic() + 10
+            while alive(job) and pid and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+
+def test_step_returns_while_a_job_runs_and_reattaches(tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws")
+    done = deft("step", "--results-dir", str(run), "--wait", "0", check=75)
+    assert "running for" in done.stdout
+    jobs = list((run / "jobs").iterdir())
+    assert len(jobs) == 1
+    first = json.loads((jobs[0] / "handle.json").read_text())["submitted"]
+    deft("step", "--results-dir", str(run))
+    assert json.loads((jobs[0] / "handle.json").read_text())["submitted"] == first
+    assert len(list((run / "jobs").iterdir())) == 1
+    assert "baseline/train ok" in deft("status", "--results-dir", str(run)).stdout
+
+
+def test_a_hard_stop_repeats_until_a_person_decides(tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws")
+    victim = next((tmp_path / "ws/kpi/images").rglob("C0_WhiteLight.png"))
+    kept = victim.read_bytes()
+    victim.write_bytes(b"no image")
+    while (done := deft("step", "--results-dir", str(run), check=None)).returncode == 0:
+        pass
+    assert done.returncode == 3
+    assert "HARD STOP task_failed" in done.stdout
+    assert "evidence: " in done.stdout
+    again = deft("step", "--results-dir", str(run), check=3)
+    assert again.stdout == done.stdout
+    length = len(entries(run))
+    victim.write_bytes(kept)
+    deft("resolve", "--results-dir", str(run), "--reason", "restored the image")
+    deft("step", "--results-dir", str(run))
+    assert [e["stage"] for e in entries(run)[length - 1 :]] == [
+        entries(run)[-1]["stage"],
+        "resolve",
+        entries(run)[-1]["stage"],
+    ]
+    assert deft("verify", "--results-dir", str(run)).stdout.startswith("verified")
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run after train and evaluate of the baseline."""
+    run = begin(tmp_path_factory.mktemp("two") / "ws")
+    for _ in range(2):
+        deft("step", "--results-dir", str(run))
+    return run
+
+
+@pytest.fixture
+def copied(two_steps: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_steps, tmp_path / "run", symlinks=True))
+
+
+def test_state_can_be_lost_and_comes_back(copied: Path) -> None:
+    run = copied
+    state = run / "deft_state.json"
+    before = json.loads(state.read_text())
+    state.write_text(state.read_text()[:100])
+    refused = deft("status", "--results-dir", str(run), check=2)
+    assert "deft rebuild-state" in refused.stderr
+    deft("rebuild-state", "--results-dir", str(run))
+    after = json.loads(state.read_text())
+    assert after["iterations"] == before["iterations"]
+    assert after["config"] == before["config"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ('s/"status": "ok"/"status": "OK"/', "status 'OK'"),
+        ('s/"rows": [0-9]*/"rows": 9999/', "prev does not match line 1"),
+        ("1d", "line 1: seq is 2, expected 1"),
+    ],
+)
+def test_verify_names_edits_of_the_journal(copied: Path, spoil: str, message: str) -> None:
+    run = copied
+    log = run / "loop_log.jsonl"
+    where = spoil if spoil == "1d" else f"1{spoil}"
+    subprocess.run(["sed", "-i", where, str(log)], check=True)
+    done = deft("verify", "--results-dir", str(run), check=2)
+    assert message in done.stdout + done.stderr
+
+
+def test_verify_names_changed_artifacts_and_state(copied: Path) -> None:
+    run = copied
+    csv = run / "baseline/inference/best_val/inference.csv"
+    csv.write_text(csv.read_text().replace("PASS", "pass", 1))
+    state = json.loads((run / "deft_state.json").read_text())
+    state["iterations"]["baseline"] |= {"far_pct": 0.0, "passed": True}
+    (run / "deft_state.json").write_text(json.dumps(state))
+    found = deft("verify", "--results-dir", str(run), check=2).stdout
+    assert "baseline/inference/best_val/inference.csv: changed since baseline/evaluate made it" in found
+    assert "iterations.baseline.far_pct is 0.0" in found
+    assert "iterations.baseline.passed is unexpected" in found
