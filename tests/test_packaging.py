@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -86,6 +87,15 @@ def test_one_version_everywhere() -> None:
     assert isinstance(skill["metadata"], dict)
     assert skill["metadata"].get("version", VERSION) == VERSION
     assert 'version = { attr = "deft_aoi.cli.VERSION" }' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_every_entry_point_leads_to_a_function() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    block = text.split("[project.scripts]\n")[1].split("\n\n")[0]
+    targets = re.findall(r'^\w+ = "([\w.]+):(\w+)"$', block, re.MULTILINE)
+    assert len(targets) == len(block.splitlines())
+    for module, name in targets:
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_the_reference_validator_finds_nothing(tmp_path: Path) -> None:
