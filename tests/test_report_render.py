@@ -248,3 +248,8 @@ def test_refusals_of_the_command(tmp_path: Path) -> None:
     assert done.stderr.startswith("deft report: ")
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_name_longer_than_the_system_allows_is_a_missing_picture(tmp_path: Path) -> None:
+    maker = baseline_only(tmp_path, n_pass=20, n_defect=8, object_prefix="y" * 300)
+    assert "no picture" in render(maker.finish()).read_text()

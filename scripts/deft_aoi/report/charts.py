@@ -122,7 +122,9 @@ def _models(canvas: Canvas, points: Sequence[FarPoint], scale: RateScale, left: 
             canvas.circle(
                 x + 13, scale.y(point.soft), 3.5, "dot soft", f"{point.label}: FAR at 99.5% {words.pct(point.soft)}"
             )
-        if index % every == 0 or index in (best, len(points) - 1):
+        if index % every == 0 or index == best:
+            canvas.text(x, 300, point.label, "tick strong" if index == best else "tick", "middle", limit=10)
+        if len(points) <= 6 or index in (0, best, len(points) - 1):
             side = "end" if x + 90 > right and step < 150 else "start"
             shift = -11 if side == "end" else 22
             canvas.text(
@@ -132,7 +134,6 @@ def _models(canvas: Canvas, points: Sequence[FarPoint], scale: RateScale, left: 
                 "value strong" if index == best else "value",
                 side,
             )
-            canvas.text(x, 300, point.label, "tick strong" if index == best else "tick", "middle", limit=10)
 
 
 def score_ridges(ridges: Sequence[Ridge], axis: Axis, threshold: float) -> Markup:
@@ -180,10 +181,10 @@ def _ridge(canvas: Canvas, ridge: Ridge, left: float, right: float, base: float)
             canvas.rect(x, base - amber, step - 1, amber, "bar wrong", f"{bad:,} rows decided wrongly")
     said = f"{sum(both):,} rows"
     if left > 100:
-        canvas.text(left - 12, base - 17, ridge.label, "name", "end", limit=20)
+        canvas.text(left - 12, base - 17, ridge.label, "name", "end", limit=16)
         canvas.text(left - 12, base - 3, said, "tick", "end")
     else:
-        canvas.text(left, base - 40, f"{ridge.label} · {said}", "name halo", limit=44)
+        canvas.text(left, base - 40, f"{said} · {ridge.label}", "name halo", limit=34)
 
 
 def _threshold_mark(

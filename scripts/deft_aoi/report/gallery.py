@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +126,8 @@ def _view(sight: Sight, side: int, quality: int) -> View:
 
 def read_picture(path: Path) -> Picture | None:
     """The file as BGR, shape (h, w, 3); None where it is absent or no image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    # os.path.isfile answers False where Path.is_file raises: a name from a CSV may be longer than the system allows.
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if os.path.isfile(path) else None
     return None if image is None else np.asarray(image, np.uint8)
 
 

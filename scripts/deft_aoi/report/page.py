@@ -43,7 +43,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "status": STATUS_WORDS[facts["run"]["status"]],
         "verdict": verdict_pill(facts, one["evaluate"] if one else None),
         "told": resolved(told, facts, shown),
-        "far_chart": far_chart(facts),
+        "far_chart": far_chart(facts, model),
         "scores": scores(source, facts, one) if one else None,
         "gallery": pictures(source, one, shown, told, facts) if one else None,
         "provenance": provenance(shown),
@@ -82,11 +82,12 @@ def resolved(told: Narrative, facts: Record, shown: list[Record]) -> Record:
     }
 
 
-def far_chart(facts: Record) -> Markup | None:
+def far_chart(facts: Record, model: str | None) -> Markup | None:
+    """FAR of every model; `model` is the one that the page is about."""
     points = [
         charts.FarPoint(
             it["label"], found["far_pct"], found["far_lower_pct"], found["far_upper_pct"], found["far_995_pct"],
-            it["label"] == facts["best"],
+            it["label"] == model,
         )
         for it in facts["iterations"] if (found := it["evaluate"])
     ]  # fmt: skip

@@ -12,6 +12,10 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+# Direction marks and overrides: in SVG a label could turn the text around it.
+_NO_DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
+
 class Canvas:
     """Collects SVG elements; `markup()` gives one `<svg>` with a text alternative."""
 
@@ -51,6 +55,7 @@ class Canvas:
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start", limit: int = 60) -> None:
         """Text at its baseline; longer than `limit` characters it is cut, with the whole as its tooltip."""
+        words = words.translate(_NO_DIRECTION)
         shown = words if len(words) <= limit else f"{words[: limit - 1]}…"
         whole = Markup("<title>{}</title>").format(words) if shown != words else Markup("")
         self._parts.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import posixpath
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def short(value: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    return f"{value:+.4g}".replace("-", "−")
+    """With its sign, four significant digits; a zero as ±0."""
+    return "±0" if value == 0 else f"{value:+.4g}".replace("-", "−")
 
 
 def duration(seconds: int | None) -> str:
@@ -88,4 +90,4 @@ def located(text: str | None, run_dir: Path) -> Path | None:
     if path.is_absolute() and run_dir.name in path.parts:
         tail = path.parts[len(path.parts) - path.parts[::-1].index(run_dir.name) :]
         candidates.append(run_dir.joinpath(*tail))
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if os.path.isfile(file)), None)
