@@ -68,7 +68,10 @@ def spec() -> dict[str, object]:
     """A TAO spec of two lights, four epochs."""
     return {
         "task": "classify",
-        "model": {"backbone": {"type": "c_radio_v2_vit_base_patch16_224"}, "classify": {"difference_module": "learnable"}},
+        "model": {
+            "backbone": {"type": "c_radio_v2_vit_base_patch16_224"},
+            "classify": {"difference_module": "learnable"},
+        },
         "dataset": {
             "classify": {
                 "image_ext": ".png",

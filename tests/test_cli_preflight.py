@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
 from small_workspace import make_workspace
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"

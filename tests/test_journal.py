@@ -93,7 +93,14 @@ def test_a_torn_only_line_leaves_an_empty_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("seq", True), ("seq", "1"), ("duration_sec", 1.5), ("ts", "2026-01-31 09:00"), ("iter", "iter01"), ("stage", "x")],
+    [
+        ("seq", True),
+        ("seq", "1"),
+        ("duration_sec", 1.5),
+        ("ts", "2026-01-31 09:00"),
+        ("iter", "iter01"),
+        ("stage", "x"),
+    ],
 )
 def test_wrong_types_are_named_with_their_line(tmp_path: Path, field: str, value: object) -> None:
     log = tmp_path / "loop_log.jsonl"
@@ -159,6 +166,9 @@ def test_log_stage_and_next_seq_as_a_user_calls_them(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert again.stderr == "log_stage: baseline/train cannot follow baseline/train; legal next: baseline/evaluate\n"
     following = subprocess.run(
-        [sys.executable, str(SCRIPTS / "next_seq.py"), "--log-path", str(log)], capture_output=True, text=True, check=True
+        [sys.executable, str(SCRIPTS / "next_seq.py"), "--log-path", str(log)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert following.stdout == "2\n"

@@ -18,6 +18,7 @@ COLUMNS = (
     "mpass_mfail", "is_valid", "comp_name", "part_type", "number_of_pins", "description", "comp_type_1",
 )  # fmt: skip
 REQUIRED = COLUMNS[:4]
+IDENTITY = ("input_path", "golden_path", "object_name")
 LEAK_KEYS = ("input_path", "golden_path", "label", "object_name", "boardname")
 SCORE = "siamese_score"
 
@@ -43,6 +44,8 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable UTF-8 CSV ({error})") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a surplus first cell as row name and shifts the rest
+        raise InputError(f"{path}: rows have more cells than the header; quote cells that hold a comma")
     missing = [name for name in required if name not in rows.columns]
     if missing:
         raise InputError(f"{path}: column {', '.join(missing)} missing; found {', '.join(rows.columns)}")
@@ -94,6 +97,20 @@ def check_labels(rows: pd.DataFrame, path: Path) -> None:
         raise InputError(
             f"{path}, line {row + 2}: label {found!r}; TAO reads everything but 'PASS' as a defect, "
             f"so write exactly PASS or the defect's name ({int(odd.sum())} such rows)"
+        )
+
+
+def check_repeats(csv: Path, rows: pd.DataFrame) -> None:
+    """Refuse a table that judges and names a part twice: it would count twice."""
+    if not set(IDENTITY) <= set(rows.columns):
+        return
+    repeated = rows.duplicated(list(IDENTITY)).to_numpy()
+    if repeated.any():
+        row = int(repeated.argmax())
+        same = (rows[list(IDENTITY)] == rows.iloc[row][list(IDENTITY)]).all(axis=1).to_numpy()
+        raise InputError(
+            f"{csv}, line {row + 2}: same input_path, golden_path and object_name as line {int(same.argmax()) + 2} "
+            f"({int(repeated.sum())} repeated rows); each would count twice, so remove them"
         )
 
 

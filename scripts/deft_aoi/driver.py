@@ -253,7 +253,9 @@ def _render(run: Run, following: Step) -> str:
         render.render_iteration(run.paths.root, following.label)
         render.render(run.paths.root)
     except Exception as error:  # a chart must not end hours of unattended work
-        return f" · report not rendered ({type(error).__name__}: {error}); try: deft report --results-dir {run.paths.root}"
+        return (
+            f" · report not rendered ({type(error).__name__}: {error}); try: deft report --results-dir {run.paths.root}"
+        )
     return ""
 
 

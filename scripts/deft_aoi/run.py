@@ -1,4 +1,4 @@
-"""One run as read from disk: approved plan, journal, state. Read again before every stage; nothing is kept in memory."""
+"""One run as read from disk: approved plan, journal, state. Read again before every stage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Plan:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
         known = {field.name for field in fields(cls)}
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known}
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known
+        }
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:

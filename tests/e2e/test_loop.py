@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from small_workspace import make_workspace
 
 from deft_aoi.executors.local import alive
+from small_workspace import make_workspace
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 ROWS = 24

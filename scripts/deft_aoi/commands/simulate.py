@@ -8,12 +8,13 @@ from pathlib import Path
 
 from deft_aoi.errors import OK
 
-HELP = """Simulate an inspection line: boards with chips, diodes, transistors and ICs, a golden per component, two lights
-(WhiteLight, SolderLight), eight defects from subtle to plain, and what makes false calls (placement tolerance, vendors,
-lamp and board drift, blur, glare, flux, dust, misregistration). Writes a complete workspace: training seed (1/12 of the
-boards, 12 percent defects, only missing and bridge, one lot), validation (1/6), KPI set (1/3, 12 percent defects, all
-eight kinds, all lots), mining pool (the rest, 20 percent defects), pre-generated NG/OK pairs and specs/baseline_spec.yaml.
-No board is in two of them. Same arguments, same bytes. 24 boards give about 180, 200, 720 and 1,190 rows and 40 pairs."""
+HELP = """Simulate an inspection line: boards with chips, diodes, transistors and ICs, a golden per component, two
+lights (WhiteLight, SolderLight), eight defects from subtle to plain, and what makes false calls: placement tolerance,
+vendors, lamp and board drift, blur, glare, flux, dust, misregistration. Writes a complete workspace: training seed
+(1/12 of the boards, 10 percent defects, only missing and bridge, one lot), validation (1/6 of the boards, 15 percent
+defects), KPI set (1/3, 12 percent), mining pool (the rest, 20 percent), all of these with eight defects and every lot,
+pre-generated NG/OK pairs and specs/baseline_spec.yaml. No board is in two of them. Same arguments, same bytes. 24
+boards give 180, 200, 720 and 1,190 rows and 40 pairs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boards", type=int, default=24, help="boards over all splits, at least 6 (default: 24)")
     parser.add_argument(
         "--rows-per-board", type=int, default=90,
-        help="components exported of a seed or KPI board, at least 12 (default: 90; validation x0.55, pool x1.32)",
+        help="components exported of a seed or KPI board, at least 30 (default: 90; validation x0.55, pool x1.32)",
     )  # fmt: skip
     parser.add_argument(
         "--processes", type=int, help="worker processes (default: one per core); never changes the result"

@@ -31,9 +31,7 @@ def standing(paths: RunPaths) -> dict[str, Any]:
     """What a reader needs to go on, from disk alone."""
     snapshot = state.load(paths.state)
     entries = journal.read(paths.log)
-    following = pipeline.next_step(
-        entries, snapshot["max_iterations"], preseeded=state.is_preseeded(snapshot, entries)
-    )
+    following = pipeline.next_step(entries, snapshot["max_iterations"], preseeded=state.is_preseeded(snapshot, entries))
     jobs = sorted(path.name for path in paths.jobs.glob("*") if alive(path)) if paths.jobs.is_dir() else []
     return {
         "results_dir": str(paths.root),
@@ -54,7 +52,9 @@ def as_text(facts: dict[str, Any]) -> str:
     if facts["next"] is None:
         lines.append("the loop is complete")
     elif facts["next"].endswith(pipeline.RESOLVE):
-        lines.append(f"hard stop: after a person's decision, deft resolve --results-dir {facts['results_dir']} --reason TEXT")
+        lines.append(
+            f"hard stop: after a person's decision, deft resolve --results-dir {facts['results_dir']} --reason TEXT"
+        )
     else:
         lines.append(f"next: {facts['next']} · {command}")
     return "\n".join(lines)

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, SCORE
+from deft_aoi.contracts import IDENTITY, PASS, SCORE, check_repeats
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write, atomic_write_json, atomic_write_text
 from deft_aoi.kpi.bounds import lower_bound, upper_bound
 from deft_aoi.kpi.sweep import OperatingPoint, Sweep, auroc, best_f1_point, far_at_recall, operating_point, sweep
 
-IDENTITY = ("input_path", "golden_path", "object_name")
 FILES = (
     "threshold_metrics.csv",
     "summary.txt",
@@ -63,7 +62,7 @@ def read_scored(csv: Path, *, label_column: str = "label", score_column: str = S
     if rows.empty:
         raise InputError(f"{csv}: no rows below the header")
     _check_labels(csv, rows[label_column], pass_label)
-    _check_repeats(csv, rows)
+    check_repeats(csv, rows)
     label = rows[label_column].to_numpy(dtype=object)
     return Scored(csv, label, np.asarray(label != pass_label, dtype=bool), _scores(csv, rows[score_column]))
 
@@ -219,19 +218,6 @@ def _check_labels(csv: Path, labels: pd.Series, pass_label: str) -> None:
         raise InputError(
             f"{csv}, line {row + 2}: label {labels.iloc[row]!r}; expected exactly {pass_label} or the name of the "
             f"defect ({int(wrong.sum())} such rows), anything else would count as a defect"
-        )
-
-
-def _check_repeats(csv: Path, rows: pd.DataFrame) -> None:
-    if not set(IDENTITY) <= set(rows.columns):
-        return
-    repeated = rows.duplicated(list(IDENTITY)).to_numpy()
-    if repeated.any():
-        row = int(repeated.argmax())
-        same = (rows[list(IDENTITY)] == rows.iloc[row][list(IDENTITY)]).all(axis=1).to_numpy()
-        raise InputError(
-            f"{csv}, line {row + 2}: same input_path, golden_path and object_name as line {int(same.argmax()) + 2} "
-            f"({int(repeated.sum())} repeated rows); each would count twice, so remove them"
         )
 
 

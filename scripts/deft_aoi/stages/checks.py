@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deft_aoi import pipeline
-from deft_aoi.contracts import check_images, check_labels, is_defect, read_pool, read_rows
+from deft_aoi.contracts import check_images, check_labels, check_repeats, is_defect, read_pool, read_rows
 from deft_aoi.data.leakage import Leaks, find_leaks
+from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
+from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import DeftError
 from deft_aoi.experiment import Optics, get, load_spec, optics
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
@@ -75,6 +77,8 @@ def _readable(path: Path) -> list[Finding]:
     required = ("input_path", "golden_path", "label") if path.name == "mining_pool.csv" else None
     rows = read_rows(path) if required is None else read_rows(path, required=required)
     check_labels(rows, path)
+    if required is None:
+        check_repeats(path, rows)
     return [Finding(1, "ok", f"{path.name}: {len(rows)} rows")]
 
 
@@ -119,17 +123,30 @@ def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
     check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext)
     found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
-    pairs = pregen_pairs(workspace)
-    found.append(Finding(8, "ok", f"pre-generated pairs: {pairs} images, mode {plan.synthetic}"))
+    if plan.synthetic == PREGEN:
+        found.append(pregen_pairs(workspace, seen))
     free = shutil.disk_usage(workspace.root).free
     level = "ok" if free > _FREE_BYTES else "block"
     found.append(Finding(8, level, f"disk: {free / (1 << 30):.1f} GiB free (1 GiB needed)"))
     return found
 
 
-def pregen_pairs(workspace: Workspace) -> int:
-    """Number of NG images with pre-generated defects."""
-    return len(list(workspace.pregen_ng.glob("*.*"))) if workspace.pregen_ng.is_dir() else 0
+def has_pregen(workspace: Workspace) -> bool:
+    """Whether anything lies in the folder of pre-generated NG images."""
+    return workspace.pregen_ng.is_dir() and any(workspace.pregen_ng.iterdir())
+
+
+def pregen_pairs(workspace: Workspace, seen: Optics) -> Finding:
+    """How many pre-generated pairs are usable, and what is skipped."""
+    tests = list_images(workspace.pregen_ng, "pre-generated NG")
+    goldens = list_images(workspace.pregen_ok, "pre-generated OK")
+    pairs, skipped = match_pairs(tests, goldens, seen.lights, label_from_name)
+    text = f"pre-generated pairs: {len(pairs)} usable, {len(skipped)} files skipped"
+    if not pairs:
+        return Finding(8, "block", f"{text}: {skipped[0].file}: {skipped[0].reason}")
+    return Finding(
+        8, "note" if skipped else "ok", text + (f" ({skipped[0].file}: {skipped[0].reason})" if skipped else "")
+    )
 
 
 def sizes(workspace: Workspace, plan: Plan) -> list[Finding]:
@@ -154,14 +171,7 @@ def sizes(workspace: Workspace, plan: Plan) -> list[Finding]:
 
 def data(workspace: Workspace, seen: Optics) -> list[Finding]:
     """(10) every image of every light is there, and no row stands in two sets."""
-    csvs = {
-        name: path
-        for name, path in (
-            ("training", workspace.training_csv),
-            ("validation", workspace.validation_csv),
-            ("kpi", workspace.kpi_csv),
-        )
-    }
+    csvs = {"training": workspace.training_csv, "validation": workspace.validation_csv, "kpi": workspace.kpi_csv}
     tables = {name: read_rows(path) for name, path in csvs.items()}
     found = []
     for name, rows in tables.items():

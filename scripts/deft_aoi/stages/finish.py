@@ -78,7 +78,7 @@ def prepare_inference_spec(paths: RunPaths) -> Path:
 
 
 def inference_spec(training: Spec, threshold: float) -> Spec:
-    """A spec that only infers: `model` and `dataset.classify` as trained, no training data, threshold as eval_margin."""
+    """A spec that only infers: `model` and `dataset.classify` as trained, no training data, the threshold set."""
     training = copy.deepcopy(training)
     classify = training["dataset"]["classify"]
     for name in ("train_dataset", "validation_dataset", "test_dataset"):

@@ -26,7 +26,7 @@ def stop_on_leaks(run: Run, rows: pd.DataFrame, csv: Path) -> dict[str, int]:
                 "leakage",
                 leaks.sentence(str(csv), str(judge)),
                 evidence=str(csv),
-                remedy=f"remove these rows from the mining pool or from {judge.name}; a changed KPI set needs a new run",
+                remedy=f"take these rows out of the mining pool; a change of {judge.name} needs a new run",
             )
         compared[f"{name}_rows_compared"] = len(held)
     return compared

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from deft_aoi.contracts import read_pool, read_rows, write_parquet, write_rows
+from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import dump_spec
@@ -102,7 +103,7 @@ def source_pool(run: Run) -> pd.DataFrame:
     real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     frames = [real.assign(origin="real")]
     synthetic = run.paths.synth_pool / "sdg_rows.csv"
-    if run.plan.synthetic == "pregen_ingest" and synthetic.is_file():
+    if run.plan.synthetic == PREGEN and synthetic.is_file():
         frames.append(read_rows(synthetic).assign(origin="synthetic"))
     return pd.concat(frames, ignore_index=True).fillna("")
 

@@ -12,6 +12,8 @@ from typing import Any
 from deft_aoi import state
 from deft_aoi.cli import VERSION
 from deft_aoi.contracts import is_defect, read_rows
+from deft_aoi.data.pregen import MODE as PREGEN
+from deft_aoi.data.pregen import source_record
 from deft_aoi.errors import InputError, Refusals
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, sha256_json, utc_now
@@ -19,7 +21,7 @@ from deft_aoi.kpi.bounds import samples_needed
 from deft_aoi.kpi.gate import parse_target
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.run import Plan, read_json
-from deft_aoi.stages.checks import Finding, all_checks, pregen_pairs
+from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.mining import POLICIES
 
 DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
@@ -65,7 +67,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "num_gpus": get(spec, "train.num_gpus"),
         "seed": get(spec, "train.seed"),
     }
-    defaults = {"kpi_target": DEFAULT_TARGET, "synthetic": "pregen_ingest" if pregen_pairs(workspace) else "off"}
+    defaults = {"kpi_target": DEFAULT_TARGET, "synthetic": PREGEN if has_pregen(workspace) else "off"}
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name in Plan.__dataclass_fields__:
@@ -93,8 +95,8 @@ def _check_plan(plan: Plan) -> None:
     for name, known in choices:
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
-    if plan.synthetic == "pregen_ingest" and not pregen_pairs(Workspace.at(plan.workspace)):
-        raise InputError(f"synthetic pregen_ingest: no images in {Workspace.at(plan.workspace).pregen_ng}")
+    if plan.synthetic == PREGEN and not has_pregen(Workspace.at(plan.workspace)):
+        raise InputError(f"synthetic {PREGEN}: no images in {Workspace.at(plan.workspace).pregen_ng}")
 
 
 def preflight(asked: Mapping[str, Any]) -> Preflight:
@@ -115,6 +117,8 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     inputs = {
         path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())
     }
+    if plan.synthetic == PREGEN:
+        inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
     return Preflight(plan, sources, tuple(findings), dataset, inputs)
 
 

@@ -115,9 +115,8 @@ def breakdown(scored: pd.DataFrame, weak: pd.DataFrame, threshold: float, top_k:
     for label, group in sorted(weak.groupby("label"), key=lambda item: (item[0] != PASS, item[0])):
         wrong = int((group["weakness"] > 0).sum())
         share = 100 * len(group) / len(weak)
-        lines.append(
-            f"  {str(label).upper()}: {len(group)} ({share:.1f}%) — {wrong} misclassified, {len(group) - wrong} marginal"
-        )
+        fate = f"{wrong} misclassified, {len(group) - wrong} marginal"
+        lines.append(f"  {str(label).upper()}: {len(group)} ({share:.1f}%) — {fate}")
     return "\n".join(lines) + "\n"
 
 

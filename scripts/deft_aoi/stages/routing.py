@@ -7,6 +7,7 @@ import time
 import pandas as pd
 
 from deft_aoi.contracts import PASS, read_pool, write_parquet
+from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
 from deft_aoi.fsio import atomic_write_text
@@ -58,7 +59,7 @@ def route(
     """
     in_pool = {name.casefold() for name in pool_labels}
     generated = {name.casefold() for name in anomalygen_labels} if synthetic == INLINE else set()
-    everything = synthetic == "pregen_ingest"
+    everything = synthetic == PREGEN
     mining = [name for name in labels if everything or name.casefold() in in_pool]
     anomalygen = [name for name in labels if name.casefold() in generated]
     dropped = [name for name in labels if name not in mining and name not in anomalygen]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+from deft_aoi.data.backbone import WEIGHT_SUFFIXES
 from deft_aoi.experiment import DATASETS, Spec, dump_spec, get, put
 from deft_aoi.paths import BASELINE
 from deft_aoi.run import Run
-
-WEIGHT_SUFFIXES = (".pth", ".ckpt", ".safetensors")
 
 
 def backbone_file(folder: Path) -> Path | None:

@@ -47,7 +47,8 @@ def collect(run: Run, label: str) -> StageResult:
         "training_csv": str(csv),
         "init_from": initial_weights(run, label),
     }
-    summary = f"trained on {len(rows)} rows ({facts['defects']} defects), {run.plan.num_epochs} epochs, val_loss {val_loss:.4f}"
+    counts = f"{len(rows)} rows ({facts['defects']} defects)"
+    summary = f"trained on {counts}, {run.plan.num_epochs} epochs, val_loss {val_loss:.4f}"
     return StageResult(summary, facts, tuple(dict.fromkeys((spec_path, best, latest))))
 
 
@@ -69,6 +70,6 @@ def best_checkpoint(folder: Path, validation_interval: int) -> tuple[Path, float
             "no_checkpoint",
             f"training finished without a checkpoint that was validated (saved epochs {sorted(saved)})",
             evidence=str(folder / "status.json"),
-            remedy="compare train.checkpoint_interval, validation_interval and num_epochs, then: deft resolve --reason TEXT",
+            remedy="compare checkpoint_interval, validation_interval and num_epochs, then: deft resolve --reason TEXT",
         )
     return saved[scored[0][1]], scored[0][0]
