@@ -43,10 +43,11 @@ class Outcome:
     line: str
 
 
-def step(results_dir: Path, *, wait: float, executor: Executor | None = None) -> Outcome:
+def step(results_dir: Path, *, wait: float, executor: Executor | None = None, report: bool = True) -> Outcome:
     """Do the next stage of a run, waiting at most `wait` seconds for its jobs.
 
-    Every fact is read from disk, so that any process may make the next call. Raises InputError when another process
+    Every fact is read from disk, so that any process may make the next call. `report` false leaves the pages out
+    (benchmarks). Raises InputError when another process
     works on the run or the run cannot be read.
     """
     deadline = time.monotonic() + wait
@@ -72,7 +73,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None) ->
         except InputError as error:
             remedy = "mend what the message names, then: deft resolve --reason TEXT"
             return _record_stop(run, following, HardStop("refused_input", str(error), remedy=remedy), started)
-        return _record(run, following, result, _duration(run, following, started))
+        return _record(run, following, result, _duration(run, following, started), report)
 
 
 def pending(run: Run) -> Step | None:
@@ -168,7 +169,7 @@ def _duration(run: Run, following: Step, started: float) -> int:
     return max(0, round(time.time() - min(first, started)))
 
 
-def _record(run: Run, following: Step, result: StageResult, duration: int) -> Outcome:
+def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
     journal.append(
         run.paths.log,
         iter_label=following.label,
@@ -181,7 +182,7 @@ def _record(run: Run, following: Step, result: StageResult, duration: int) -> Ou
         max_iterations=run.plan.max_iterations,
     )
     after = _snapshot(run)
-    note = _render(after, following) if following.stage in ("evaluate", LOOP_STOP) else ""
+    note = _render(after, following) if report and following.stage in ("evaluate", LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
     line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}{note}"
@@ -263,10 +264,12 @@ def _head(run: Run, following: Step) -> str:
     return f"[iter {iter_number(following.label)}/{run.plan.max_iterations} · {following.stage}]"
 
 
-def drive(results_dir: Path, say: Callable[[str], None], *, executor: Executor | None = None) -> int:
+def drive(
+    results_dir: Path, say: Callable[[str], None], *, executor: Executor | None = None, report: bool = True
+) -> int:
     """Call :func:`step` until the loop is complete or must stop; returns the exit code."""
     while True:
-        outcome = step(results_dir, wait=3600.0, executor=executor)
+        outcome = step(results_dir, wait=3600.0, executor=executor, report=report)
         if outcome.code != STILL_RUNNING:
             say(outcome.line)
         if outcome.code not in (OK, STILL_RUNNING):

@@ -1,0 +1,44 @@
+"""Whole loops on the simulated line: mined, random and all rows side by side, against the classical baseline.
+
+  python benchmarks/simulated_loop.py [--seeds 10] [--boards 24] [--out benchmarks/results/simulated.json]
+A seed is another line. Prints a Markdown table on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from deft_aoi.data.simulate import simulate
+from loops import EVERYTHING, Arm, Point, paired, run_arm, save, table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--boards", type=int, default=24)
+    parser.add_argument("--mine-rows", type=int, default=200)
+    parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    arms = (
+        Arm("knn", "knn", args.mine_rows, args.iterations),
+        Arm("random", "random", args.mine_rows, args.iterations),
+        Arm("everything", "random", EVERYTHING, 1),
+    )
+    found: list[Point] = []
+    for seed in range(args.seeds):
+        with tempfile.TemporaryDirectory() as scratch:
+            workspace = Path(scratch) / "line"
+            simulate(workspace, seed=seed, boards=args.boards)
+            for arm in arms:
+                found += run_arm(workspace, arm, seed, workspace / "results/.cache")
+        if args.out:
+            save(args.out, found)
+    last = f"iter{args.iterations}"
+    print(f"Simulated line, {args.seeds} seeds\n\n{table(found)}\n\n{paired(found, 'knn', 'random', last)}")
+
+
+if __name__ == "__main__":
+    main()
