@@ -42,10 +42,10 @@ class Capture:
 def _tables() -> tuple[Map, Map]:
     """Reflection of metal by slope, index 0..255 for 0..90 degrees: (solder RGB, white)."""
     degrees = np.linspace(0, 90, _STEPS, dtype=np.float32)
-    solder = np.zeros((_STEPS, 3), np.float32)
+    solder: Map = np.full((_STEPS, 3), 0.04, np.float32)
     for centre, spread, colour in _SOLDER_TIERS:
-        solder += np.exp(-(((degrees - centre) / spread) ** 2))[:, None] * np.array(colour, np.float32)
-    solder += 0.04
+        bell = np.exp(-(((degrees - centre) / spread) ** 2))
+        solder = np.asarray(solder + bell[:, None] * np.array(colour), np.float32)
     white = 0.16 + 0.78 * np.exp(-((degrees / 24) ** 2)) + 0.10 * np.exp(-(((degrees - 45) / 15) ** 2))
     return solder[:, None, :], white.astype(np.float32)[:, None]
 
@@ -64,13 +64,13 @@ class Relief:
 def relief(canvas: Canvas, roughness: float, grain: tuple[int, int]) -> Relief:
     """Surface slopes and the shadow that tall bodies throw on their surroundings."""
     height = cv2.GaussianBlur(canvas.height, (0, 0), 0.9)
-    gx = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=OVERSAMPLE / 8)
-    gy = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=OVERSAMPLE / 8)
+    gx: Map = np.asarray(cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=OVERSAMPLE / 8), np.float32)
+    gy: Map = np.asarray(cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=OVERSAMPLE / 8), np.float32)
     rough = np.float32(0.05 + 0.10 * roughness) * canvas.metal
     gx += rough * texture(1.5, *grain)
     gy += rough * texture(1.5, grain[1] + 91, grain[0] + 37)
     steep = cv2.magnitude(gx, gy)
-    facing = 1 / cv2.sqrt(1 + steep * steep)
+    facing = np.asarray(1 / np.sqrt(1 + steep * steep), np.float32)
     angle = np.arctan(steep)
     small = cv2.resize(height, (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
     around = cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.2), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)

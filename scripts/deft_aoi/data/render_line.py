@@ -35,6 +35,7 @@ class Lot:
     paste: float  # mean volume
     flux: float  # share of joints with visible residue
     dust: float  # specks in a window, on average
+    defocus: float  # share of windows out of focus (warped board)
     glare: float  # share of windows with a lamp reflex
     roughness: float
     white_gain: tuple[float, float, float]
@@ -50,18 +51,14 @@ def make_lot(seed: int, number: int) -> Lot:
     wild = 0.0 if number == 0 else 1.0
     vendor = tuple(0 if number == 0 else int(rng.integers(VENDORS)) for _ in FAMILIES)
 
-    def about_one(spread: float) -> tuple[float, float, float]:
-        common = 1 + wild * rng.uniform(-spread, spread)
-        return tuple(float(common * (1 + wild * rng.uniform(-spread, spread) * 0.4)) for _ in range(3))  # type: ignore[return-value]
-
     return Lot(
         number=number,
         vendor=vendor,
         second_vendor=tuple((v + 1 + int(rng.integers(VENDORS - 1))) % VENDORS for v in vendor),
         date_code=f"{int(rng.integers(22, 26))}{int(rng.integers(10, 53))}",
         made=Print(
-            mask_tint=about_one(0.36),
-            finish_tint=about_one(0.06),
+            mask_tint=_about_one(rng, wild * 0.36),
+            finish_tint=_about_one(rng, wild * 0.06),
             silk_shift=(float(wild * rng.uniform(-1.8, 1.8)), float(wild * rng.uniform(-1.8, 1.8))),
             silk_weight=float(1 + wild * rng.uniform(-0.3, 0.4)),
             silk_tone=float(1 + wild * rng.uniform(-0.25, 0.05)),
@@ -70,15 +67,23 @@ def make_lot(seed: int, number: int) -> Lot:
         offset=(float(wild * rng.uniform(-0.7, 0.7)), float(wild * rng.uniform(-0.7, 0.7))),
         paste=float(1 + wild * rng.uniform(-0.07, 0.08)),
         flux=float(0.05 + wild * rng.uniform(0.1, 0.5)),
-        dust=float(0.15 + wild * rng.uniform(0.6, 2.2)),
+        dust=float(0.1 + wild * rng.uniform(1.2, 3.4)),
+        defocus=float(0.02 + wild * rng.uniform(0.04, 0.14)),
         glare=float(0.03 + wild * rng.uniform(0.03, 0.15)),
         roughness=float(0.2 + wild * rng.uniform(0, 0.4)),
-        white_gain=about_one(0.24),
-        solder_gain=about_one(0.14),
+        white_gain=_about_one(rng, wild * 0.40),
+        solder_gain=_about_one(rng, wild * 0.24),
         ring_tilt=float(0.05 + wild * rng.uniform(0, 0.08)),
         ring_azimuth=float(rng.uniform(0, 2 * math.pi)),
         blur=float(0.55 + wild * rng.uniform(0, 0.12)),
     )
+
+
+def _about_one(rng: np.random.Generator, spread: float) -> tuple[float, float, float]:
+    """Three factors near 1: a common part within `spread`, two fifths of it per channel."""
+    common = 1 + rng.uniform(-spread, spread)
+    red, green, blue = (float(common * (1 + 0.4 * rng.uniform(-spread, spread))) for _ in range(3))
+    return red, green, blue
 
 
 def board_frame(rng: np.random.Generator, reach: float = 5.0) -> Frame:
@@ -140,10 +145,10 @@ def mess(rng: np.random.Generator, site: Site, lot: Lot) -> Mess:
             place = rng.uniform(-spread, spread, 2)
             flux.append((float(place[0]), float(place[1]), float(rng.uniform(6, 15)), float(rng.uniform(0.2, 0.6))))
     specks = tuple(
-        (*(float(p) for p in rng.uniform(-44, 44, 2)), float(rng.uniform(0.5, 1.3)), float(rng.choice([0.08, 0.75])))
+        (_within(rng, 44), _within(rng, 44), float(rng.uniform(0.5, 1.6)), float(rng.choice([0.08, 0.75])))
         for _ in range(int(rng.poisson(lot.dust)))
     )
-    fibres = ()
+    fibres: tuple[tuple[float, float, float, float, float], ...] = ()
     if rng.random() < 0.05 * lot.dust:
         x, y = rng.uniform(-38, 38, 2)
         fibres = (
@@ -153,18 +158,26 @@ def mess(rng: np.random.Generator, site: Site, lot: Lot) -> Mess:
     return Mess(flux=tuple(flux), specks=specks, fibres=fibres, glint=float(rng.uniform(0.3, 1.0)), lobes=lobes)
 
 
+def _scaled(gain: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    return gain[0] * float(factor), gain[1] * float(factor), gain[2] * float(factor)
+
+
+def _within(rng: np.random.Generator, reach: float) -> float:
+    return float(rng.uniform(-reach, reach))
+
+
 def capture(rng: np.random.Generator, lot: Lot, drift: tuple[float, float], *, teaching: bool = False) -> Capture:
     """One grab: the lot's lamps, the board's `drift` (white, solder factors) and the moment's chance.
 
     Nobody teaches a golden from a blurred or glaring picture.
     """
-    blurred = rng.random() < 0.08 and not teaching
+    blurred = rng.random() < lot.defocus and not teaching
     shiny = rng.random() < lot.glare and not teaching
     white = drift[0] * rng.normal(1, 0.02)
     ring = drift[1] * rng.normal(1, 0.02)
     return Capture(
-        white_gain=tuple(float(g * white) for g in lot.white_gain),  # type: ignore[arg-type]
-        solder_gain=tuple(float(g * ring) for g in lot.solder_gain),  # type: ignore[arg-type]
+        white_gain=_scaled(lot.white_gain, white),
+        solder_gain=_scaled(lot.solder_gain, ring),
         tilt=lot.ring_tilt,
         azimuth=lot.ring_azimuth,
         slope=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),

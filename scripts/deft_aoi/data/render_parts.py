@@ -75,6 +75,7 @@ def lands(package: Package) -> tuple[Land, ...]:
         return (Land(-out, 0, math.pi, long, wide, face), Land(out, 0, 0.0, long, wide, face))
     out = package.width / 2 + face
     down, up = math.pi / 2, -math.pi / 2
+    places: tuple[tuple[float, float, float], ...]
     if package.family == "SOT":
         places = ((-package.pitch, out, down), (package.pitch, out, down), (0.0, -out, up))
     else:

@@ -32,7 +32,7 @@ _ALL_LOTS = tuple(range(LOTS))
 _ALL_PRODUCTS = tuple(range(len(PRODUCTS)))
 SPLITS = (
     # What an engineer has on the first day: one lot, one vendor each, the two defects that everybody has seen.
-    Split("seed", 0, 1 / 12, 1.0, 0.12, ("missing", "bridge"), (0.35, 1.0), (0,), (0, 1)),
+    Split("seed", 0, 1 / 12, 1.0, 0.10, ("missing", "bridge"), (0.5, 1.0), (0,), (0, 1)),
     Split("validation", 1, 1 / 6, 0.55, 0.15, DEFECTS, (0.0, 1.0), _ALL_LOTS, _ALL_PRODUCTS),
     Split("kpi", 2, 1 / 3, 1.0, 0.12, DEFECTS, (0.0, 1.0), _ALL_LOTS, _ALL_PRODUCTS),
     Split("pool", 3, 5 / 12, 1.32, 0.20, DEFECTS, (0.0, 1.0), _ALL_LOTS, _ALL_PRODUCTS),

@@ -96,10 +96,14 @@ class Canvas:
         shine += cover * np.float32(gloss)
 
 
-def window(frame: Frame, reach: float) -> tuple[Roi, Map, Map] | None:
-    """Region within `reach` pixels of the frame and its local coordinates; None when it misses the canvas."""
+def window(frame: Frame, along_reach: float, across_reach: float) -> tuple[Roi, Map, Map] | None:
+    """Region that holds a box of these half sizes, and its local coordinates; None when it misses the canvas."""
+    c, s = abs(math.cos(frame.angle)), abs(math.sin(frame.angle))
     bounds = []
-    for centre in (frame.y, frame.x):
+    for centre, reach in (
+        (frame.y, s * along_reach + c * across_reach),
+        (frame.x, c * along_reach + s * across_reach),
+    ):
         low = max(0, math.floor((centre - reach + CROP / 2) * OVERSAMPLE))
         high = min(SIDE, math.ceil((centre + reach + CROP / 2) * OVERSAMPLE) + 1)
         if low >= high:
@@ -108,13 +112,13 @@ def window(frame: Frame, reach: float) -> tuple[Roi, Map, Map] | None:
     rows, columns = bounds
     x = _AXIS[columns] - np.float32(frame.x)
     y = (_AXIS[rows] - np.float32(frame.y))[:, None]
-    c, s = np.float32(math.cos(frame.angle)), np.float32(math.sin(frame.angle))
-    return (rows, columns), c * x + s * y, c * y - s * x
+    cosine, sine = np.float32(math.cos(frame.angle)), np.float32(math.sin(frame.angle))
+    return (rows, columns), cosine * x + sine * y, cosine * y - sine * x
 
 
 def box(frame: Frame, length: float, width: float, radius: float = 0.0, soft: float = 0.5) -> Patch | None:
     """A rounded rectangle centred on the frame; `soft` is the half width of its edge in pixels."""
-    found = window(frame, math.hypot(length, width) / 2 + soft + 1)
+    found = window(frame, length / 2 + soft + 1, width / 2 + soft + 1)
     if found is None:
         return None
     roi, along, across = found
@@ -131,7 +135,7 @@ def box(frame: Frame, length: float, width: float, radius: float = 0.0, soft: fl
 
 def disc(frame: Frame, radius: float, stretch: float = 1.0, soft: float = 0.5) -> Patch | None:
     """An ellipse with semi-axes `radius * stretch` (along) and `radius` (across)."""
-    found = window(frame, radius * max(stretch, 1.0) + soft + 1)
+    found = window(frame, radius * stretch + soft + 1, radius + soft + 1)
     if found is None:
         return None
     roi, along, across = found
@@ -141,7 +145,8 @@ def disc(frame: Frame, radius: float, stretch: float = 1.0, soft: float = 0.5) -
 
 def blob(frame: Frame, radius: float, lobes: NDArray[np.float64], soft: float = 1.0) -> Patch | None:
     """A round patch with a wavy rim; `lobes` is (n, 2): relative amplitude and phase of the waves 2..n+1."""
-    found = window(frame, radius * (1 + float(np.abs(lobes[:, 0]).sum())) + soft + 1)
+    reach = radius * (1 + float(np.abs(lobes[:, 0]).sum())) + soft + 1
+    found = window(frame, reach, reach)
     if found is None:
         return None
     roi, along, across = found
@@ -152,19 +157,19 @@ def blob(frame: Frame, radius: float, lobes: NDArray[np.float64], soft: float = 
     return Patch(roi, edge(cv2.magnitude(along, across) - radius * rim, soft), along, across)
 
 
-def edge(distance: Map, soft: float) -> Map:
+def edge(distance: NDArray[np.floating], soft: float) -> Map:
     """Coverage of a signed distance (negative inside): 1 inside, 0 outside, a ramp of `2 * soft` pixels."""
     return np.clip(0.5 - distance * np.float32(0.5 / soft), 0, 1).astype(np.float32)
 
 
 def text(frame: Frame, words: str, height: float, weight: float = 1.0) -> Patch | None:
     """Printed characters centred on the frame, `height` pixels tall."""
-    found = window(frame, _text_reach(words, height))
+    bitmap, scale = _bitmap(words, weight)
+    rows, columns = bitmap.shape
+    found = window(frame, columns / 2 * height / scale + 1, rows / 2 * height / scale + 1)
     if found is None:
         return None
     roi, along, across = found
-    bitmap, scale = _bitmap(words, weight)
-    rows, columns = bitmap.shape
     factor = np.float32(scale / height)
     cover = cv2.remap(
         bitmap,
@@ -174,12 +179,7 @@ def text(frame: Frame, words: str, height: float, weight: float = 1.0) -> Patch 
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return Patch(roi, cover, along, across)
-
-
-def _text_reach(words: str, height: float) -> float:
-    bitmap, scale = _bitmap(words, 1.0)
-    return math.hypot(*bitmap.shape) / 2 * height / scale + 2
+    return Patch(roi, np.asarray(cover, np.float32), along, across)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -189,7 +189,7 @@ def _bitmap(words: str, weight: float) -> tuple[Map, float]:
     (columns, rows), base = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.7, thickness)
     picture = np.zeros((rows + base + 8, columns + 8), np.uint8)
     cv2.putText(picture, words, (4, rows + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, thickness, cv2.LINE_AA)
-    return (cv2.GaussianBlur(picture, (0, 0), 0.7).astype(np.float32) / 255), float(rows)
+    return (cv2.GaussianBlur(picture, (0, 0), 0.7) / np.float32(255)).astype(np.float32), float(rows)
 
 
 @functools.lru_cache(maxsize=4)
@@ -197,7 +197,7 @@ def _texture(sigma: float) -> Map:
     """A fixed tile of smooth noise, mean 0 and deviation 1; the same in every process."""
     noise = np.random.default_rng(20240607).standard_normal((_TEXTURE_SIDE, _TEXTURE_SIDE)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-    return (smooth - smooth.mean()) / smooth.std()
+    return np.asarray((smooth - smooth.mean()) / smooth.std(), np.float32)
 
 
 def texture(sigma: float, row: int, column: int, side: int = SIDE) -> Map:

@@ -30,13 +30,14 @@ from deft_aoi.data.render_line import LOTS, Lot, make_lot
 from deft_aoi.data.render_pair import Pictures, golden_pictures, line_pictures, synthetic_pair
 from deft_aoi.data.render_plan import SPLITS, BoardPlan, RowPlan, plan_boards
 from deft_aoi.data.render_scene import CROP
+from deft_aoi.data.workspace_files import baseline_spec
 from deft_aoi.errors import InputError
-from deft_aoi.experiment import Spec, dump_spec
+from deft_aoi.experiment import dump_spec
 from deft_aoi.fsio import atomic_write_json
 from deft_aoi.paths import Workspace
 
 MIN_BOARDS = 6
-MIN_ROWS_PER_BOARD = 12
+MIN_ROWS_PER_BOARD = 30  # fewer, and the smallest validation set is below a batch
 ROWS_PER_BOARD = 90
 RECORD = "simulated_line.json"
 EXT = ".jpg"
@@ -96,7 +97,7 @@ def simulate(
         jobs += [functools.partial(_render_pairs, seed, numbers, stage.root) for numbers in _chunks(pairs)]
         tables = _run(jobs, processes or len(os.sched_getaffinity(0)), progress)
         counts = _write_tables(stage, plans, tables)
-        dump_spec(stage.spec, experiment_spec())
+        dump_spec(stage.spec, baseline_spec(lights=LIGHTS, ext=EXT, size=CROP))
         record = {
             "seed": seed, "boards": boards, "rows_per_board": rows_per_board, "pairs": pairs, "lights": list(LIGHTS),
             "image_side": CROP, "lots": LOTS, "products": list(PRODUCTS), "counts": counts,
@@ -108,8 +109,12 @@ def simulate(
 
 
 def _check_numbers(seed: int, boards: int, rows_per_board: int, processes: int | None) -> None:
-    checks = (("--seed", seed, 0), ("--boards", boards, MIN_BOARDS), ("--rows-per-board", rows_per_board, MIN_ROWS_PER_BOARD),
-              ("--processes", 1 if processes is None else processes, 1))  # fmt: skip
+    checks = (
+        ("--seed", seed, 0),
+        ("--boards", boards, MIN_BOARDS),
+        ("--rows-per-board", rows_per_board, MIN_ROWS_PER_BOARD),
+        ("--processes", 1 if processes is None else processes, 1),
+    )
     for flag, value, least in checks:
         if value < least:
             raise InputError(f"{flag} {value}: expected a whole number from {least}; nothing was written")
@@ -181,7 +186,7 @@ def _run(jobs: Sequence[Callable[[], Rows]], processes: int, progress: Progress 
         return [future.result() for future in futures]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _lot(seed: int, number: int) -> Lot:
     return make_lot(seed, number)
 
@@ -216,8 +221,9 @@ def _csv_row(plan: BoardPlan, row: RowPlan, site: Site) -> dict[str, str]:
         (f"images/{plan.name}", f"/{site.name}_{LIGHTS[-1]}{EXT}") if plan.split == "pool" else (plan.name, "")
     )
     values = (
-        f"{folder}/test{tail}", f"{folder}/golden{tail}", row.defect or PASS, site.name, PRODUCTS[plan.product], plan.name,
-        site.package.name, "MFAIL" if row.defect else "MPASS", "1", site.name.partition("@")[0],
+        f"{folder}/test{tail}", f"{folder}/golden{tail}", row.defect or PASS, site.name,
+        PRODUCTS[plan.product], plan.name, site.package.name, "MFAIL" if row.defect else "MPASS", "1",
+        site.name.partition("@")[0],
         f"{site.package.family}_{site.package.name}", str(site.package.pins),
         f"lot {'ABCDEFGH'[plan.lot]}, position {row.position + 1}", site.package.family,
     )  # fmt: skip
@@ -259,49 +265,3 @@ def _write_tables(stage: Workspace, plans: Sequence[BoardPlan], tables: Sequence
             "labels": {label: int(labels[label]) for label in (PASS, *DEFECTS) if label in labels.index},
         }
     return counts
-
-
-def experiment_spec() -> Spec:
-    """TAO's experiment spec of the workspace; paths are relative to it."""
-
-    def table(path: Path) -> dict[str, str]:
-        return {"csv_path": path.as_posix(), "images_dir": _WORKSPACE.images.as_posix()}
-
-    return {
-        "task": "classify",
-        "model": {
-            "backbone": {
-                "type": "c_radio_v2_vit_base_patch16_224",
-                "pretrained_backbone_path": (_WORKSPACE.backbone_dir / "c_radio_v2_b.safetensors").as_posix(),
-                "freeze_backbone": False,
-            },
-            "classify": {
-                "train_margin_euclid": 2.0, "eval_margin": 0.5, "embedding_vectors": 5, "embed_dec": 30,
-                "difference_module": "learnable", "learnable_difference_modules": 4,
-            },
-        },
-        "dataset": {
-            "classify": {
-                "train_dataset": table(_WORKSPACE.training_csv),
-                "validation_dataset": table(_WORKSPACE.validation_csv),
-                "test_dataset": table(_WORKSPACE.kpi_csv),
-                "infer_dataset": table(_WORKSPACE.kpi_csv),
-                "image_ext": EXT, "batch_size": 16, "workers": 2, "fpratio_sampling": 0.2, "num_input": len(LIGHTS),
-                "input_map": {light: number for number, light in enumerate(LIGHTS)}, "concat_type": "linear",
-                "grid_map": {"x": len(LIGHTS), "y": 1}, "image_width": CROP, "image_height": CROP, "num_classes": 2,
-                "augmentation_config": {
-                    "rgb_input_mean": [0.485, 0.456, 0.406], "rgb_input_std": [0.229, 0.224, 0.225],
-                    "random_flip": {"enable": True, "vflip_probability": 0.5, "hflip_probability": 0.5},
-                    "augment": True,
-                },
-            }
-        },
-        "train": {
-            "num_epochs": 10, "num_gpus": 1, "gpu_ids": [0], "num_nodes": 1, "seed": 1234,
-            "checkpoint_interval": 1, "validation_interval": 1,
-            "optim": {"optim": "adamw", "lr": 1.0e-5, "policy": "linear", "momentum": 0.9, "weight_decay": 0.01},
-            "classify": {"loss": "ce", "cls_weight": [1.0, 10.0]},
-        },
-        "evaluate": {"batch_size": 16},
-        "inference": {"batch_size": 16},
-    }  # fmt: skip
