@@ -169,3 +169,35 @@ def test_words() -> None:
     ]
     assert [duration(s) for s in (5, 65, 3700)] == ["5s", "1m 05s", "1h 01m"]
     assert shown_path("/elsewhere/secret/x.csv", Path("/w/results/run")) == ".../x.csv"
+
+
+def test_score_axis_stretches_only_crowded_probabilities() -> None:
+    import numpy as np
+
+    from deft_aoi.kpi.sweep import sweep
+
+    label = np.array(["PASS"] * 50 + ["shift"] * 50)
+    for score, kind in (
+        (np.linspace(0.1, 0.9, 100), "linear"),
+        (np.r_[np.linspace(0, 0.01, 50), np.linspace(0.99, 1, 50)], "logit"),
+        (np.linspace(-30, 45, 100), "linear"),
+    ):
+        scored = measure.Scored(label, score, sweep(label != "PASS", score))
+        axis = measure.score_axis(scored, 0.5)
+        place = axis.place(np.sort(score))
+        assert axis.kind == kind
+        assert (np.diff(place) >= 0).all()
+        assert 0 <= place[0] < place[-1] <= 1
+        assert 2 <= len(measure.axis_ticks(axis)) <= 12
+
+
+def test_figures_command_lists_what_a_narrative_may_quote(finished: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "deft_aoi.cli", "report", "--results-dir", str(finished), "--figures"]
+    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert {name for name, _, _ in lines} == set(collect(finished)["figures"])

@@ -150,7 +150,7 @@ def score_ridges(ridges: Sequence[Ridge], axis: Axis, threshold: float) -> Marku
         row, top = (46, 26) if width > 500 else (62, 26)
         height = top + row * len(ridges) + 30
         canvas = Canvas(width, height, alternative, "ridges")
-        left, right = (150.0, width - 14.0) if width > 500 else (14.0, width - 10.0)
+        left, right = (168.0, width - 14.0) if width > 500 else (14.0, width - 10.0)
         written = -99.0
         for tick in axis_ticks(axis):
             x = left + float(axis.place(tick)) * (right - left)
@@ -181,7 +181,7 @@ def _ridge(canvas: Canvas, ridge: Ridge, left: float, right: float, base: float)
             canvas.rect(x, base - amber, step - 1, amber, "bar wrong", f"{bad:,} rows decided wrongly")
     said = f"{sum(both):,} rows"
     if left > 100:
-        canvas.text(left - 12, base - 17, ridge.label, "name", "end", limit=16)
+        canvas.text(left - 12, base - 17, ridge.label, "name", "end", limit=19)
         canvas.text(left - 12, base - 3, said, "tick", "end")
     else:
         canvas.text(left, base - 40, f"{said} · {ridge.label}", "name halo", limit=34)

@@ -22,6 +22,7 @@ SOFT_RECALL = 0.995
 CURVE_POINTS = 400
 KNOTS = 2000
 _LOGIT_EDGE = 1e-6
+_NEAR_END = 0.03
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,10 @@ def ordered_labels(scored: Scored) -> list[str]:
 
 
 def score_axis(scored: Scored, threshold: float) -> Axis:
-    """Linear, unless all scores are probabilities and the threshold lies so near an end that nothing could be seen."""
+    """Linear, unless all scores are probabilities and most of them, or the threshold, crowd at the ends."""
     low, high = float(scored.score.min()), float(scored.score.max())
-    if low >= 0 and high <= 1 and not 0.12 <= threshold <= 0.88:
+    crowded = float(np.mean((scored.score < _NEAR_END) | (scored.score > 1 - _NEAR_END)))
+    if low >= 0 and high <= 1 and (crowded > 0.5 or not 0.12 <= threshold <= 0.88):
         return Axis("logit", min(max(low, _LOGIT_EDGE), 0.1), max(min(high, 1 - _LOGIT_EDGE), 0.9))
     pad = (high - low) * 0.01 or 0.5
     return Axis("linear", low - pad, high + pad)
