@@ -162,23 +162,18 @@ def _lead_joint(canvas: Canvas, body: Frame, pad: Frame, land: Land, lead: float
 def _overflow(canvas: Canvas, site: Site, part: Frame, land: Land, job: Assembly, index: int) -> None:
     """Too much solder climbs over the terminal or hides the lead's foot under a bulge."""
     extra = job.volume[index] - 1.6
-    pad = land.frame(part)
     if site.package.family in CHIP_FAMILIES:
-        cap = pad.at(-land.long / 2 + 1, 0)
-        patch = disc(cap, site.package.width * 0.5, min(1.0, 0.18 + 0.30 * extra), soft=1.0)
-        tall = site.package.tall + 0.6
+        end = land.frame(part.at(job.dx, job.dy, job.turn)).at(-land.face, 0)
+        long, wide = 9.0 + 5.0 * extra, site.package.width * 1.06
+        patch = box(end.at(-1.0 - extra, 0), long, wide, long * 0.45, soft=1.0)
+        tall, swell = site.package.tall * 0.94, 1.6 + 1.4 * extra
     else:
-        patch = disc(pad, land.wide * (0.56 + 0.07 * extra), land.long / land.wide, soft=1.0)
-        tall = 1.2
-    if patch is None:
-        return
-    if site.package.family in CHIP_FAMILIES:
-        radius = float(max(np.abs(patch.across).max(), 1.0))
-        bulge = np.clip(1 - (patch.across / np.float32(radius)) ** 2, 0, 1)
-        canvas.paint(patch, SOLDER, metal=1.0, height=np.float32(tall) + np.float32(1.0 + 1.2 * extra) * bulge)
-    else:
-        ball = _lens(patch, land.long * 1.2, land.wide * 1.2)
-        canvas.paint(patch, SOLDER, metal=1.0, height=np.float32(tall) + np.float32(4.0 + 1.5 * extra) * ball)
+        long, wide = land.long * 1.2, land.wide * 1.2
+        patch = disc(land.frame(part), land.wide * (0.56 + 0.07 * extra), land.long / land.wide, soft=1.0)
+        tall, swell = 1.2, 4.0 + 1.5 * extra
+    if patch is not None:
+        lens = _lens(patch, long, wide)
+        canvas.paint(patch, SOLDER, metal=1.0, height=np.float32(tall) + np.float32(swell) * lens)
 
 
 def _bridge(canvas: Canvas, part: Frame, bridge: Bridge) -> None:
@@ -215,7 +210,7 @@ def _draw_chip(canvas: Canvas, site: Site, body: Frame, job: Assembly) -> None:
         end = body.at(side * package.length * (1 - share) / 2, 0)
         cover = box(end, package.length * share, package.width * 1.02, 1.5, soft=0.9)
         canvas.paint(cover, look.tin, metal=look.matte, gloss=0.1, height=package.tall)
-    if job.words and not job.flipped and package.length > 28:
+    if job.words and not job.flipped and package.length > 30:
         _print(canvas, body, job, package.width * 0.44)
 
 
@@ -306,7 +301,10 @@ def draw_mess(canvas: Canvas, board: Frame, mess: Mess) -> None:
     for x, y, radius, strength in mess.flux:
         canvas.stain(blob(board.at(x, y), radius, mess.lobes, soft=3.0), (0.55, 0.45, 0.22), strength, gloss=0.35)
     for x, y, radius, tone in mess.specks:
-        canvas.paint(disc(board.at(x, y), radius), (tone, tone, tone * 0.95), metal=mess.glint, gloss=0.3)
+        speck = disc(board.at(x, y), radius)
+        if speck is not None:
+            grain = canvas.height[speck.roi] + np.float32(0.7) * speck.cover * np.float32(radius)
+            canvas.paint(speck, (tone, tone, tone * 0.95), metal=mess.glint, gloss=0.3, height=grain)
     for x, y, angle, length, tone in mess.fibres:
         for step, bend in ((-0.25, -0.25), (0.25, 0.25)):
             piece = board.at(x, y, angle).at(step * length, abs(step) * length * 0.2, bend)

@@ -61,7 +61,7 @@ def make_site(seed: int, product: int, number: int) -> Site:
     roomy = chip and package.width < 20
     beside = tuple(side for side in (-1, 1) if roomy and rng.random() < 0.6)
     half = max(abs(land.y) + (land.long if land.y else land.wide) / 2 for land in lands(package))
-    size = float(rng.uniform(7, 9))
+    size = float(rng.uniform(6, 7) if len(beside) == 2 else rng.uniform(7, 9))
     free = 1 if beside == (-1,) else -1
     crowded = len(beside) == 2  # then the name stands at the part's end
     if crowded:
@@ -78,7 +78,7 @@ def make_site(seed: int, product: int, number: int) -> Site:
         beside=beside,
         beside_gap=float(rng.uniform(6, 9)),
         outline=bool(rng.random() < 0.6),
-        label_x=half + size * 0.5 + 3 if crowded else float(rng.uniform(-6, 6)),
+        label_x=half + size * 1.7 + 2 if crowded else float(rng.uniform(-6, 6)),
         label_y=float(rng.uniform(-6, 6)) if crowded else free * (half + size * 0.5 + 5),
         label_size=size,
         vias=tuple(via for via in vias if _clear(via, package)),

@@ -54,7 +54,7 @@ def make_lot(seed: int, number: int) -> Lot:
     return Lot(
         number=number,
         vendor=vendor,
-        second_vendor=tuple((v + 1 + int(rng.integers(VENDORS - 1))) % VENDORS for v in vendor),
+        second_vendor=tuple((v + int(wild) * (1 + int(rng.integers(VENDORS - 1)))) % VENDORS for v in vendor),
         date_code=f"{int(rng.integers(22, 26))}{int(rng.integers(10, 53))}",
         made=Print(
             mask_tint=_about_one(rng, wild * 0.36),
