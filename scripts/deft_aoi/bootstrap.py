@@ -237,7 +237,12 @@ def pip_setting(name: str) -> str | None:
     parser = configparser.RawConfigParser()
     with contextlib.suppress(configparser.Error, UnicodeDecodeError):
         # Later files win, as they do for pip.
-        system: list[str | Path] = ["/etc/xdg/pip/pip.conf", "/etc/pip.conf", Path("~/.pip/pip.conf").expanduser(), user]
+        system: list[str | Path] = [
+            "/etc/xdg/pip/pip.conf",
+            "/etc/pip.conf",
+            Path("~/.pip/pip.conf").expanduser(),
+            user,
+        ]
         parser.read([*system, os.environ.get("PIP_CONFIG_FILE") or os.devnull])
     return parser.get("global", name, fallback=None)
 
