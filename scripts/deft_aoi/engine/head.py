@@ -16,9 +16,9 @@ from deft_aoi.engine.distances import feature_names
 
 ANY_LIGHT = "any"
 ITERATIONS_PER_EPOCH = 12
-PRIOR_FEATURES = ("abs_box3.max", "abs_box5.max", "tol1_box3.max", "fit_tol1_box3.max")
-_PRIOR_SUM = 2.0  # total prior weight on standardised numbers
-_PRIOR_STRENGTH = 0.3  # pull towards the prior, in units of one balanced row
+PRIOR_FEATURES = ("abs_box5.max", "tol1_box3.max")
+_PRIOR_SUM = 10.0  # total prior weight on standardised numbers
+_PRIOR_STRENGTH = 0.1  # pull towards the prior, in units of one balanced row
 _LINEAR = 6.0  # logits beyond this are compressed, so that float32 probabilities do not tie
 _TAIL = 2.0
 

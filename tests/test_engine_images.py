@@ -1,0 +1,106 @@
+"""Registration and distances of single pairs, and the trunk's file."""
+
+from __future__ import annotations
+
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+
+from deft_aoi.engine.distances import feature_names, local_minimum, pair_features, pool, tolerant_difference
+from deft_aoi.engine.images import decode, make_pair, register, translate
+from deft_aoi.engine.trunk import EMBEDDING_SIZE, MODEL, STRIDES, Trunk
+from deft_aoi.paths import SKILL_ROOT
+
+
+def scene(seed: int = 0, side: int = 96) -> np.ndarray:
+    """Grey uint8 blocks on a plain ground."""
+    rng = np.random.default_rng(seed)
+    image = np.full((side, side), 60, np.uint8)
+    for _ in range(6):
+        x, y = rng.integers(10, side - 30, 2)
+        image[y : y + rng.integers(6, 20), x : x + rng.integers(6, 20)] = rng.integers(120, 250)
+    return image
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (3, -5), (-11, 9), (14, 0)])
+def test_registration_finds_whole_shifts(dx: int, dy: int) -> None:
+    golden = scene().astype(np.float32)
+    assert register(golden, translate(golden, dx, dy)) == (dx, dy)
+
+
+def test_registration_stays_within_reach_and_finds_nothing_in_a_blank() -> None:
+    blank = np.full((96, 96), 90, np.float32)
+    assert register(blank, blank) == (0, 0)
+    first, second = scene(1).astype(np.float32), scene(2).astype(np.float32)
+    assert max(map(abs, register(first, second))) <= 14
+
+
+def test_registration_ignores_a_change_of_brightness() -> None:
+    golden = scene(3).astype(np.float32)
+    assert register(golden, translate(golden, 4, 2) * 0.8 + 20) == (4, 2)
+
+
+def test_a_pair_of_one_image_has_no_difference() -> None:
+    pair = make_pair(scene(), scene(), 96, 96)
+    features = pair_features([pair], Trunk())[0]
+    assert features.shape == (len(feature_names()),)
+    assert np.abs(features).max() < 1e-3
+
+
+def test_a_defect_raises_the_numbers_that_look_at_it() -> None:
+    damaged = scene()
+    damaged[40:50, 5:90] = 255
+    trunk = Trunk()
+    plain, worse = pair_features([make_pair(scene(), scene(), 96, 96), make_pair(damaged, scene(), 96, 96)], trunk)
+    assert (worse > plain).mean() > 0.95
+
+
+def test_numbers_do_not_depend_on_who_shares_the_batch() -> None:
+    trunk = Trunk()
+    pairs = [make_pair(scene(n), scene(n + 1), 96, 96) for n in range(5)]
+    together = pair_features(pairs, trunk)
+    alone = np.concatenate([pair_features([pair], trunk) for pair in pairs])
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_colour_grey_and_odd_sizes() -> None:
+    colour = cv2.cvtColor(scene(side=100), cv2.COLOR_GRAY2RGB)
+    pair = make_pair(colour, scene(side=90), 70, 50)
+    assert pair.test.shape == pair.golden.shape == (50, 70, 3)
+    assert np.isfinite(pair_features([pair], Trunk())).all()
+
+
+def test_a_displacement_within_tolerance_is_no_difference() -> None:
+    image = scene().astype(np.float32)[..., None]
+    moved = np.roll(image, 1, axis=1)
+    assert tolerant_difference(moved, image, 1).max() == 0
+    assert tolerant_difference(np.roll(image, 5, axis=1), image, 1).max() > 0
+
+
+def test_the_local_minimum_forgives_one_cell() -> None:
+    maps = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    moved = np.roll(maps, 1, axis=3)
+    assert local_minimum(moved, maps, 1)[0, :, 1:].max() == 0
+    assert local_minimum(moved, maps, 0).max() > 0
+
+
+def test_pooling_takes_the_largest_parts() -> None:
+    plane = np.arange(1000, dtype=np.float32).reshape(20, 50)
+    np.testing.assert_allclose(pool(plane), [999, 998, 989.5, 949.5, 499.5])
+
+
+def test_bytes_that_are_no_image() -> None:
+    assert decode(b"") is None
+    assert decode(b"not an image") is None
+
+
+def test_the_trunk_is_the_file_its_readme_names_and_has_a_licence() -> None:
+    folder = SKILL_ROOT / "assets/trunk"
+    assert hashlib.sha256(MODEL.read_bytes()).hexdigest() in (folder / "README.md").read_text()
+    assert "Apache License" in (folder / "LICENSE").read_text()
+    assert MODEL.stat().st_size < 4_000_000
+    maps, embedding = Trunk()([np.zeros((48, 64, 1), np.float32)] * 2)
+    assert [tuple(m.shape[2:]) for m in maps] == [(48 // s, 64 // s) for s in STRIDES]
+    assert embedding.shape == (2, EMBEDDING_SIZE)
