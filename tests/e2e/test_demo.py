@@ -1,0 +1,42 @@
+"""`deft demo`, smaller: the simulated line through the launcher to the report."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "scripts/deft"), "demo", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(tmp_path: Path) -> None:
+    done = demo("--boards", "10", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = re.findall(r"^\[iter (\d)/2 · (\w+)\] .*", done.stdout, re.M)
+    assert [stage for _, stage in lines][:3] == ["train", "evaluate", "rca"]
+    fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", done.stdout)]
+    assert min(fars[1:]) < fars[0], "mined rows made the model better"
+    assert re.search(r"^verdict: (PASS|FAIL|NOT PROVABLE) · \d+s$", done.stdout, re.M)
+    report = re.search(r"^report: (.+)$", done.stdout, re.M)
+    assert report
+    assert "report not rendered" not in done.stdout
+    page = Path(report[1]).read_text()
+    assert page.count("<img") >= 6
+    model = json.loads(Path(report[1]).with_name("best_model.json").read_text())
+    assert f"{model['far_pct']:.2f}%" in page
+
+
+def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "deft-demo").mkdir()
+    (tmp_path / "deft-demo/mine.txt").write_text("mine")
+    done = demo(cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is no simulated line" in done.stderr
+    assert [p.name for p in (tmp_path / "deft-demo").iterdir()] == ["mine.txt"]
