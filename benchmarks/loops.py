@@ -97,10 +97,9 @@ def table(found: Sequence[Point]) -> str:
     for arm, label in dict.fromkeys((p.arm, p.label) for p in found):
         mine = [p for p in found if (p.arm, p.label) == (arm, label)]
         each = " ".join(f"{p.far_pct:.2f}" for p in mine)
-        lines.append(
-            f"| {arm} | {label} | {round(_mean(p.rows for p in mine))} | {each} | {_mean(p.far_pct for p in mine):.2f} | "
-            f"{_mean(p.far_995_pct for p in mine):.2f} | {100 * _mean(p.auroc for p in mine):.3f} |"
-        )
+        far, near, area = (_mean(getattr(p, name) for p in mine) for name in ("far_pct", "far_995_pct", "auroc"))
+        rows = round(_mean(p.rows for p in mine))
+        lines.append(f"| {arm} | {label} | {rows} | {each} | {far:.2f} | {near:.2f} | {100 * area:.3f} |")
     return "\n".join(lines)
 
 
