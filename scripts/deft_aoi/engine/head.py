@@ -15,12 +15,13 @@ import numpy.typing as npt
 from deft_aoi.engine.distances import feature_names
 
 ANY_LIGHT = "any"
-ITERATIONS_PER_EPOCH = 12
+ITERATIONS_PER_EPOCH = 6
 PRIOR_FEATURES = ("abs_box5.max", "tol1_box3.max")
 _PRIOR_SUM = 10.0  # total prior weight on standardised numbers
 _PRIOR_STRENGTH = 0.1  # pull towards the prior, in units of one balanced row
 _LINEAR = 6.0  # logits beyond this are compressed, so that float32 probabilities do not tie
 _TAIL = 2.0
+_BLOCK = 4096  # rows that are in memory as float64 at a time
 
 Matrix = npt.NDArray[np.float64]
 
@@ -37,8 +38,12 @@ class Head:
 
     def logits(self, values: npt.NDArray[np.float32]) -> Matrix:
         """(n,) from a table (n, lights, features)."""
-        scaled = (columns(values) - self.center) / self.scale
+        parts = [self._block(values[first : first + _BLOCK]) for first in range(0, len(values), _BLOCK)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def _block(self, values: npt.NDArray[np.float32]) -> Matrix:
         # Row by row sums: a matrix product may add in another order for another number of rows.
+        scaled = (columns(values) - self.center) / self.scale
         return np.asarray((scaled * self.weights).sum(1) + self.bias, np.float64)
 
     def scores(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
