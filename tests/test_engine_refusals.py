@@ -133,3 +133,9 @@ def test_a_checkpoint_of_another_size_is_refused(ready: Path, tmp_path: Path) ->
 
 def test_inference_without_a_checkpoint(ready: Path, tmp_path: Path) -> None:
     assert "inference.checkpoint is not set" in refused(ready, tmp_path, "inference")
+
+
+def test_a_results_path_that_is_a_file(ready: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    line = refused(ready, tmp_path, "train", train__results_dir=str(tmp_path / "taken"))
+    assert str(tmp_path / "taken") in line

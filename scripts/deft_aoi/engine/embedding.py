@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DeftError as error:
         print(f"embedding {args.task}: {error}", file=sys.stderr)
         return TaskError.exit_code
+    except OSError as error:
+        print(f"embedding {args.task}: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return TaskError.exit_code
     return 0
 
 
