@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-
 from deft_aoi import driver, journal
 from deft_aoi.errors import COMPLETE
 from deft_aoi.executors.local import LocalExecutor
