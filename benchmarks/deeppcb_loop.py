@@ -1,7 +1,7 @@
 """Whole loops on DeepPCB: mined, random and all rows side by side, against the classical baseline.
 
-With an interpreter that has the packages of pyproject.toml:
-  PYTHONPATH=scripts python benchmarks/deeppcb_loop.py --deeppcb DIR [--split-by board] [--seeds 5] [--out benchmarks/results/deeppcb.json]
+From the repository's folder:
+  PYTHONPATH=scripts python benchmarks/deeppcb_loop.py --deeppcb DIR [--split-by board] [--seeds 5] [--out FILE]
 A seed is another split of the boards. Prints a Markdown table on stdout.
 """
 

@@ -1,7 +1,7 @@
 """Whole loops on the simulated line: mined, random and all rows side by side, against the classical baseline.
 
-With an interpreter that has the packages of pyproject.toml:
-  PYTHONPATH=scripts python benchmarks/simulated_loop.py [--seeds 10] [--boards 24] [--out benchmarks/results/simulated.json]
+From the repository's folder:
+  PYTHONPATH=scripts python benchmarks/simulated_loop.py [--seeds 10] [--boards 24] [--out FILE]
 A seed is another line. Prints a Markdown table on stdout.
 """
 

@@ -92,9 +92,7 @@ def transcripts_in(folder: Path) -> list[Path]:
     """Transcripts of a project folder, subagents' included. Raises InputError where there are none."""
     found = sorted({*folder.glob("*.jsonl"), *folder.glob("subagents/*.jsonl"), *folder.glob("*/subagents/*.jsonl")})
     if not found:
-        raise InputError(
-            f"{folder}: no transcripts (*.jsonl) there; pass --transcript FILE or --project-dir FOLDER"
-        )
+        raise InputError(f"{folder}: no transcripts (*.jsonl) there; pass --transcript FILE or --project-dir FOLDER")
     return found
 
 
