@@ -42,6 +42,17 @@ def test_registration_ignores_a_change_of_brightness() -> None:
     assert register(golden, translate(golden, 4, 2) * 0.8 + 20) == (4, 2)
 
 
+@pytest.mark.parametrize("missing", [False, True], ids=["extra in test", "missing from test"])
+def test_a_defect_at_the_rim_is_not_pushed_out_of_sight(missing: bool) -> None:
+    """Found on DeepPCB: extra copper at the rim of a blank window was registered away, and its score was zero."""
+    blank, damaged = np.full((96, 96), 230, np.uint8), np.full((96, 96), 230, np.uint8)
+    damaged[0:12, 20:50] = 10
+    test, golden = (blank, damaged) if missing else (damaged, blank)
+    pair = make_pair(test, golden, 96, 96)
+    assert max(map(abs, pair.shift)) <= 0.5
+    assert np.abs(pair.test - pair.golden)[pair.rows, pair.columns].max() > 200
+
+
 def test_a_pair_of_one_image_has_no_difference() -> None:
     pair = make_pair(scene(), scene(), 96, 96)
     features = pair_features([pair], Trunk())[0]

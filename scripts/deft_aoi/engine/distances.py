@@ -15,7 +15,7 @@ import numpy.typing as npt
 from deft_aoi.engine.images import Image, Pair, luminance
 from deft_aoi.engine.trunk import STRIDES, Maps, Trunk
 
-VERSION = 1
+VERSION = 2
 POOLS = ("max", "top0.3", "top2", "top10", "mean")
 _SHARES = (0.003, 0.02, 0.1)
 _BOXES = (1, 3, 5, 9)
