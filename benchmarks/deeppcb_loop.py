@@ -26,6 +26,7 @@ def main() -> None:
     args = parser.parse_args()
     arms = (
         Arm("knn", "knn", args.mine_rows, 3),
+        Arm("weakness", "weakness", args.mine_rows, 3),
         Arm("random", "random", args.mine_rows, 3),
         Arm("everything", "random", EVERYTHING, 1),
     )

@@ -25,6 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     arms = (
         Arm("knn", "knn", args.mine_rows, args.iterations),
+        Arm("weakness", "weakness", args.mine_rows, args.iterations),
         Arm("random", "random", args.mine_rows, args.iterations),
         Arm("everything", "random", EVERYTHING, 1),
     )
@@ -38,7 +39,8 @@ def main() -> None:
         if args.out:
             save(args.out, found)
     last = f"iter{args.iterations}"
-    print(f"Simulated line, {args.seeds} seeds\n\n{table(found)}\n\n{paired(found, 'knn', 'random', last)}")
+    versus = "\n".join(paired(found, name, "random", last) for name in ("knn", "weakness"))
+    print(f"Simulated line, {args.seeds} seeds\n\n{table(found)}\n\n{versus}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deft_aoi.mining.index import same_label_neighbours
-from deft_aoi.mining.select import Limits, Neighbours, knn, random_rows
+from deft_aoi.mining.select import Limits, Neighbours, knn, random_rows, weakest
 
 LABELS = ("PASS", "bridge", "missing")
 
@@ -87,6 +87,17 @@ def test_random_rows_are_unused_and_follow_the_seed() -> None:
     assert len(set(first)) == 10
     assert not {1, 2, 3} & set(first)
     assert len(random_rows(5, {0}, limits, 1)) == 4
+
+
+def test_the_most_wrong_rows_are_taken_half_and_half_and_one_half_fills_the_other() -> None:
+    labels = ["PASS", "PASS", "PASS", "bridge", "bridge", "missing"]
+    scores = [0.9, 0.1, 0.5, 0.8, 0.2, 0.3]
+    rows = list(range(6))
+    assert {p.row for p in weakest(labels, rows, scores, Limits(4, 5, 0.9))} == {0, 2, 4, 5}
+    assert {p.row for p in weakest(labels, rows, scores, Limits(5, 5, 0.9))} == {0, 2, 3, 4, 5}
+    assert len(weakest(labels, rows, scores, Limits(99, 5, 0.9))) == 6
+    assert {p.row for p in weakest(labels, rows[:4], scores[:4], Limits(3, 5, 0.9))} == {0, 2, 3}
+    assert {p.row for p in weakest(labels, [1, 3, 4, 5], [0.1, 0.8, 0.2, 0.3], Limits(4, 5, 0.9))} == {1, 3, 4, 5}
 
 
 def test_neighbours_are_exact_unused_and_of_the_same_label() -> None:

@@ -124,6 +124,17 @@ def test_no_row_is_mined_twice_and_rows_add_up(unbroken: Path) -> None:
         assert provenance["object_name"].tolist() == combined["object_name"].tolist()
 
 
+def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws", policy="weakness")
+    deft("run", "--results-dir", str(run))
+    mined = pd.concat([pd.read_parquet(p) for p in sorted(run.glob("iter*/mining_filter/mined.parquet"))])
+    assert len(mined) == 24
+    assert not mined[["input_path", "object_name"]].duplicated().any()
+    assert mined["reason"].str.startswith("among the most wrong").all()
+    assert (mined["label"] == "PASS").sum() == 12
+    assert deft("verify", "--results-dir", str(run)).stdout.startswith("verified: ")
+
+
 def test_a_new_process_for_every_step_gives_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:
     run = begin(tmp_path / "ws")
     lines = []

@@ -93,7 +93,8 @@ def _covered(length: int, shift: float) -> slice:
 def register(golden: Image, test: Image) -> tuple[float, float]:
     """Shift (dx, dy) of golden, within +-REACH, that leaves the least mean squared difference to test.
 
-    Every whole-pixel shift is compared: a phase correlation peak alone is lost on windows with few edges. A quarter-pixel parabola refines it and is kept only where it lowers the absolute difference.
+    Every whole-pixel shift is compared: a phase correlation peak alone is lost on windows with few edges. A
+    quarter-pixel parabola refines it and is kept only where it lowers the absolute difference.
     """
     surface, reach = difference_surface(golden, test)
     offsets = np.arange(-reach, reach + 1)

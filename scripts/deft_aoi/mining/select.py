@@ -70,6 +70,24 @@ def knn(
     return picks
 
 
+def weakest(pool_labels: Sequence[str], rows: Sequence[int], scores: Sequence[float], limits: Limits) -> list[Pick]:
+    """The rows that the current model gets most wrong: defects of the lowest score, PASS of the highest, half and half.
+
+    `rows` are the unused pool rows and `scores` their `siamese_score`, in the same order. What one half cannot fill
+    goes to the other. This is gap analysis' weakness applied to the pool, so no KPI row takes part.
+    """
+    scored = list(zip(rows, scores, strict=True))
+    passes = sorted((pair for pair in scored if pool_labels[pair[0]] == PASS), key=lambda p: (-p[1], p[0]))
+    defects = sorted((pair for pair in scored if pool_labels[pair[0]] != PASS), key=lambda p: (p[1], p[0]))
+    share = max(limits.rows - limits.rows // 2, limits.rows - len(passes))
+    taken = defects[:share]
+    taken += passes[: limits.rows - len(taken)]
+    return [
+        Pick(row, NO_TARGET, rank, 0.0, f"among the most wrong, score {score:.4g}")
+        for rank, (row, score) in enumerate(taken, 1)
+    ]
+
+
 def random_rows(pool_size: int, used: Collection[int], limits: Limits, seed: int) -> list[Pick]:
     """Unused rows drawn uniformly: the yardstick that every policy must beat."""
     free = np.setdiff1d(np.arange(pool_size), np.fromiter(used, dtype=np.int64, count=len(used)))

@@ -14,17 +14,20 @@ from deft_aoi.contracts import read_pool, read_rows, write_parquet, write_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
-from deft_aoi.experiment import dump_spec
+from deft_aoi.experiment import dump_spec, put
 from deft_aoi.fsio import atomic_write_text
+from deft_aoi.kpi.analyze import read_scored
 from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import same_label_neighbours
-from deft_aoi.mining.select import NO_TARGET, Limits, Pick, knn, random_rows
+from deft_aoi.mining.select import NO_TARGET, Limits, Pick, knn, random_rows, weakest
 from deft_aoi.paths import iter_label, iter_number
 from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.evaluate import FINISHED
 from deft_aoi.stages.leaks import stop_on_leaks
+from deft_aoi.stages.specs import task_spec
 
-POLICIES = ("knn", "random")
+POLICIES = ("knn", "weakness", "random")
 SOURCES = ("source", "target")
 _DEPTH = 200
 
@@ -39,9 +42,12 @@ class Found:
 
 
 def tasks(run: Run, label: str) -> list[Task]:
-    """Embed the pool and the targets with the same encoder; the cache makes a second pass over the pool free."""
+    """knn: embed the pool and the targets with the same encoder (the cache makes a second pass over the pool free).
+    weakness: score the unused pool rows with the best model so far."""
     if run.plan.policy == "random":
         return []
+    if run.plan.policy == "weakness":
+        return [_scoring(run, label)]
     frames = {"source": source_pool(run), "target": target_rows(run, label)}
     roots = {"source": run.workspace.root, "target": run.workspace.images}
     return [_embedding(run, label, name, frames[name], roots[name]) for name in SOURCES]
@@ -59,6 +65,19 @@ def _embedding(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) 
         {"input_parquet": str(listing), "output_parquet": str(result), "model": "trunk", "model_path": "reference"},
     )
     return Task(f"embed_{name}", ("embedding", "image_embeddings", "-e", str(spec)), output, expects=(result,))
+
+
+def _scoring(run: Run, label: str) -> Task:
+    folder, pool = run.paths.mining(label), source_pool(run)
+    csv, output = folder / "pool_to_score.csv", folder / "score_pool"
+    write_rows(csv, pool.iloc[free_rows(run, label, pool)].drop(columns="origin"))
+    spec = task_spec(run, label)
+    put(spec, "dataset.classify.infer_dataset", {"csv_path": str(csv), "images_dir": str(run.workspace.root)})
+    put(spec, "inference.checkpoint", run.champion()[1]["best_ckpt_path"])
+    put(spec, "inference.results_dir", str(output))
+    dump_spec(folder / "score_pool.yaml", spec)
+    command = ("visual_changenet", "inference", "-e", str(folder / "score_pool.yaml"))
+    return Task("score_pool", command, output, expects=(output / "inference.csv",), finished=FINISHED)
 
 
 def collect(run: Run, label: str) -> StageResult:
@@ -125,12 +144,22 @@ def used_rows(run: Run, label: str, pool: pd.DataFrame) -> set[int]:
     return {row for row, key in enumerate(pairs) if key in keys}
 
 
+def free_rows(run: Run, label: str, pool: pd.DataFrame) -> list[int]:
+    """Pool rows that no earlier iteration took, in the pool's order."""
+    used = used_rows(run, label, pool)
+    return [row for row in range(len(pool)) if row not in used]
+
+
 def search(run: Run, label: str, pool: pd.DataFrame, targets: pd.DataFrame, used: set[int]) -> Found:
     """Apply the approved policy."""
     limits = Limits(run.plan.mine_rows, run.plan.top_k_per_target, run.plan.min_similarity)
     if run.plan.policy == "random":
         return Found(random_rows(len(pool), used, limits, run.plan.seed + iter_number(label)), Counter(), 0)
     folder = run.paths.mining(label)
+    if run.plan.policy == "weakness":
+        free, labels = free_rows(run, label, pool), list(pool["label"])
+        scores = read_scored(folder / "score_pool/inference.csv").score.tolist()
+        return Found(weakest(labels, free, scores, limits), Counter(labels[row] for row in free), 0)
     matrices = []
     for name, rows, root in (("source", pool, run.workspace.root), ("target", targets, run.workspace.images)):
         parquet = folder / f"embed_{name}" / f"{name}_embeddings.parquet"
