@@ -13,8 +13,8 @@ from pathlib import Path
 
 from deft_aoi import state
 from deft_aoi.cli import run_script
-from deft_aoi.journal import append, next_seq, read
-from deft_aoi.pipeline import STAGES
+from deft_aoi.journal import append, next_seq
+from deft_aoi.pipeline import PRUNE, STAGES
 
 __all__ = ["append_stage", "main", "next_seq"]
 
@@ -31,7 +31,7 @@ def append_stage(
 ) -> int:
     """Append the line and refresh deft_state.json beside the journal, if there is one; returns the line's seq."""
     snapshot = log_path.with_name("deft_state.json")
-    before = state.load(snapshot) if snapshot.is_file() else None
+    approved = state.load(snapshot)["max_iterations"] if snapshot.is_file() else None
     entry = append(
         log_path,
         iter_label=iter_label,
@@ -40,10 +40,10 @@ def append_stage(
         summary=summary,
         duration_sec=duration_sec,
         context_tokens=context_tokens,
-        max_iterations=before["max_iterations"] if before else None,
+        max_iterations=approved,
     )
-    if before:
-        state.save(snapshot, state.fold(before, read(log_path)))
+    if approved is not None:
+        state.refresh(snapshot, log_path)
     return int(entry["seq"])
 
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log-path", type=Path, required=True, help="loop_log.jsonl of the run")
     parser.add_argument("--iter-label", required=True, help="baseline or iter<N>")
-    parser.add_argument("--stage", required=True, choices=STAGES)
+    parser.add_argument("--stage", required=True, choices=[stage for stage in STAGES if stage != PRUNE])
     parser.add_argument("--status", required=True, choices=("ok", "error"))
     parser.add_argument("--summary", required=True, help="one line")
     parser.add_argument("--duration-sec", type=int, required=True, help="whole seconds, >= 0")

@@ -88,7 +88,8 @@ def test_every_next_step_is_legal_and_the_fold_follows(choices: list[tuple[bool,
 def test_whatever_is_not_legal_is_refused(before: str, after: str, first: int, second: int) -> None:
     from deft_aoi.paths import iter_label
 
-    previous = entry(Step(iter_label(first), before), facts={"stage": "train"})
+    facts = {"stage": "train", "after": entry(Step(iter_label(first), "evaluate"))}
+    previous = entry(Step(iter_label(first), before), facts=facts)
     new = entry(Step(iter_label(second), after))
     legal = Step(new["iter"], after) in pipeline.legal_steps(previous)
     if legal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import runpy
@@ -23,7 +24,8 @@ COMMANDS = {
     "status": "say where a run stands and what comes next",
     "verify": "check journal, artifacts and state against each other",
     "rebuild-state": "fold the journal into a fresh deft_state.json",
-    "resolve": "record a person's decision after a hard stop",
+    "resolve": "record a person's decision after a hard stop; --stop ends the loop",
+    "prune": "drop checkpoints that are neither best nor latest",
     "report": "render the report of a run",
     "simulate": "make a workspace: a simulated inspection line",
     "import-deeppcb": "make a workspace from DeepPCB",
@@ -115,7 +117,10 @@ def guarded(name: str, action: Callable[[], int]) -> int:
     except OSError as error:
         if os.environ.get("DEFT_DEBUG"):
             traceback.print_exc()
-        print(f"{name}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        text = f"{name}: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        if error.errno == errno.ENOSPC:
+            text += "; nothing is lost: free space (deft prune --results-dir R drops checkpoints), then call again"
+        print(text, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing is lost, the next `deft step` goes on", file=sys.stderr)

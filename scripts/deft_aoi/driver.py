@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from deft_aoi import journal, pipeline, state
+from deft_aoi import journal, pipeline, space, state
 from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError
 from deft_aoi.executors.base import Executor, Task
-from deft_aoi.executors.local import LocalExecutor
+from deft_aoi.executors.local import EXIT, LocalExecutor, began
 from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import locked, move_aside
 from deft_aoi.paths import iter_number
 from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
-from deft_aoi.run import Run, load_run
+from deft_aoi.run import Run, approved, load_run, read_json
 from deft_aoi.stages.base import Stage, StageResult
 
 STAGE_MODULES = {
@@ -31,6 +32,7 @@ STAGE_MODULES = {
     LOOP_STOP: "finish",
 }
 MAX_LOST = 3
+MAX_ATTEMPTS = 10
 _POLL_SECONDS = 0.2
 _LOG_TAIL = 3
 
@@ -54,10 +56,14 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
     run = load_run(results_dir)
     with _only_worker(run):
         run = load_run(results_dir)
-        if not run.state["config"].get("approval"):
-            raise InputError(f"{run.paths.root}: nobody has approved this run; type: deft preflight, then deft start")
+        approved(run.paths, run.state)
+        behind = state.load(run.paths.state) != run.state  # a crash between journal and snapshot
+        if behind:
+            state.save(run.paths.state, run.state)
         following = pending(run)
         if following is None:
+            if report and (behind or not run.paths.report.is_file()):
+                _render(run, Step(run.entries[-1]["iter"], LOOP_STOP))
             return Outcome(COMPLETE, f"[{run.state['current_iteration']}] loop complete · report: {run.paths.report}")
         if following.stage == RESOLVE:
             return _repeat_stop(run)
@@ -67,6 +73,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
             running = _do_tasks(run, following, module, executor or make_executor(run), deadline)
             if running is not None:
                 return Outcome(STILL_RUNNING, f"{_head(run, following)} {running} · call deft step again")
+            space.require(run, following.label, following.stage, started=True)
             result = module.collect(run, following.label)
         except HardStop as stop:
             return _record_stop(run, following, stop, started)
@@ -123,12 +130,13 @@ def _do_tasks(run: Run, following: Step, module: Stage, executor: Executor, dead
             else:
                 if now.kind == "lost":
                     _move_lost_job(job, task)
-                _submit(executor, task, job)
+                _submit(run, following, executor, task, job)
     return None
 
 
-def _submit(executor: Executor, task: Task, job: Path) -> None:
+def _submit(run: Run, following: Step, executor: Executor, task: Task, job: Path) -> None:
     """Start a task in an empty output folder: TAO would silently resume from a half-written one."""
+    space.require(run, following.label, following.stage)
     if task.output.is_dir() and any(task.output.iterdir()):
         move_aside(task.output)
     task.output.mkdir(parents=True, exist_ok=True)
@@ -137,12 +145,14 @@ def _submit(executor: Executor, task: Task, job: Path) -> None:
 
 def _move_lost_job(job: Path, task: Task) -> None:
     """A job without owner or exit record (machine lost, killed): set its remains aside; stop when it keeps dying."""
-    lost = len(list(job.parent.glob(f"{job.name}.failed-*"))) + 1
     aside = move_aside(job)
-    if lost >= MAX_LOST:
+    gone = list(job.parent.glob(f"{job.name}.failed-*"))
+    # A job whose submitter died before the supervisor ran never did anything; it may be tried more often.
+    lost = sum(map(began, gone))
+    if lost >= MAX_LOST or len(gone) >= MAX_ATTEMPTS:
         raise HardStop(
             "job_keeps_dying",
-            f"{task.name} vanished {lost} times without an exit record",
+            f"{task.name} vanished {len(gone)} times without an exit record",
             evidence=str(aside / "output.log"),
             remedy="look at the log and at memory (dmesg | grep -i oom), then: deft resolve --reason TEXT",
         )
@@ -206,7 +216,7 @@ def _record_stop(run: Run, following: Step, stop: HardStop, started: float) -> O
 
 def _repeat_stop(run: Run) -> Outcome:
     """The message of the hard stop that ended the last step, with its evidence and what a person can do."""
-    last = run.entries[-1]
+    last = next(entry for entry in reversed(run.entries) if entry["status"] == "error")
     facts = last.get("facts", {})
     parts = [f"HARD STOP {facts.get('code', 'error')} at {last['iter']}/{last['stage']}: {last['summary']}"]
     parts += [f"evidence: {facts['evidence']}"] if facts.get("evidence") else []
@@ -214,18 +224,21 @@ def _repeat_stop(run: Run) -> Outcome:
     return Outcome(HARD_STOP, "\n".join(parts))
 
 
-def resolve(results_dir: Path, reason: str) -> Outcome:
-    """Record a person's decision after a hard stop; the failed stage may then run again."""
+def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> Outcome:
+    """Record a person's decision after a hard stop: the failed stage may run again, or (`stop`) the loop ends here.
+
+    Ending hands the best model so far over, if there is one.
+    """
     run = load_run(results_dir)
     with _only_worker(run):
         run = load_run(results_dir)
         following = pending(run)
         if following is None or following.stage != RESOLVE:
             raise InputError(f"{run.paths.root}: no hard stop to resolve; type: deft status")
-        failed = run.entries[-1]["stage"]
-        for job in run.paths.jobs.glob(f"{following.label}-{failed}-*"):
-            if ".failed-" not in job.name:
-                move_aside(job)
+        error = next(entry for entry in reversed(run.entries) if entry["status"] == "error")
+        failed = error["stage"]
+        if not stop:
+            _clear_jobs(run, following.label, failed, keep_finished=error.get("facts", {}).get("code") == space.CODE)
         journal.append(
             run.paths.log,
             iter_label=following.label,
@@ -233,16 +246,44 @@ def resolve(results_dir: Path, reason: str) -> Outcome:
             status="ok",
             summary=reason,
             duration_sec=0,
-            facts={"stage": failed},
+            facts={"decision": pipeline.STOP if stop else "retry"},
         )
         _snapshot(run)
+    if stop:
+        return step(results_dir, wait=0)
     return Outcome(OK, f"resolved: {failed} of {following.label} may run again · next: deft step")
+
+
+def _clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:
+    """Set the failed stage's jobs aside, so that they run again; a full disk says nothing against a finished one."""
+    for job in run.paths.jobs.glob(f"{label}-{failed}-*"):
+        if ".failed-" in job.name or (
+            keep_finished and (job / EXIT).is_file() and read_json(job / EXIT)["returncode"] == 0
+        ):
+            continue
+        move_aside(job)
+
+
+def prune(results_dir: Path, policy: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
+    """Drop checkpoints by policy, journaled; with `dry_run` only say which."""
+    from deft_aoi.prune import prune as drop
+    from deft_aoi.prune import unneeded
+
+    run = load_run(results_dir)
+    with _only_worker(run):
+        run = load_run(results_dir)
+        if dry_run:
+            paths = unneeded(run, policy)
+            return [{"path": run.paths.relative(path), "bytes": path.stat().st_size} for path in paths]
+        gone = drop(run, policy)
+        if gone:
+            _snapshot(run)
+    return gone
 
 
 def _snapshot(run: Run) -> Run:
     """Write the state that follows from the journal and return the run as it now is on disk."""
-    entries = journal.read(run.paths.log)
-    state.save(run.paths.state, state.fold(run.state, entries))
+    state.refresh(run.paths.state, run.paths.log)
     return load_run(run.paths.root)
 
 

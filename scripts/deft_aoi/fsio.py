@@ -35,9 +35,11 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fchmod(stream.fileno(), 0o644)
             os.fsync(stream.fileno())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk shows up in write and fsync, which know no name
         raise
     sync_folder(path.parent)
 

@@ -7,11 +7,13 @@ its newline). Journals of 7.0.x, which lack these three, are read as well.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +26,9 @@ from deft_aoi.paths import iter_number
 Entry = dict[str, Any]
 STATUSES = ("ok", "error")
 _TAIL_BYTES = 1 << 16
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_FAR = 1 << 22
+_ALIGNED = ("tokens", "context_tokens", "prev")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _FIELDS: dict[str, type] = {
     "seq": int,
     "ts": str,
@@ -87,19 +91,33 @@ def append(
         "artifacts": list(artifacts),
         "facts": dict(facts or {}),
     }
-    with _writing(path), open(path, "ab+") as stream:
+    with writing(path), open(path, "ab+") as stream:
         repair_tail(stream, path)
         last = _last_line(stream)
         previous = None if last is None else _parse(last, path, None)
         entry["seq"] = 1 if previous is None else previous["seq"] + 1
+        entry["facts"] |= pipeline.inherited(previous, stage)
         _check(entry, f"{path.name}: new line")
         pipeline.check_order(previous, entry, max_iterations)
         entry["prev"] = "" if last is None else line_hash(last)
-        stream.write(encode(entry) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+        _write_line(stream.fileno(), encode(entry) + b"\n", path)
     sync_folder(path.parent)
     return entry
+
+
+def _write_line(descriptor: int, line: bytes, path: Path) -> None:
+    """One write, then fsync; a line that does not fit on the disk is taken back as a whole.
+
+    Raises OSError with the journal's path.
+    """
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        if os.write(descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except OSError as error:
+        os.ftruncate(descriptor, size)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def repair_tail(stream: IO[bytes], path: Path) -> int:
@@ -133,7 +151,7 @@ def set_tokens(path: Path, tokens: Mapping[int, Mapping[str, Any]]) -> None:
 
     `context_tokens` becomes the context size at the stage's end.
     """
-    with _writing(path):
+    with writing(path):
         entries = read(path)
         for entry in entries:
             if (use := tokens.get(entry["seq"])) is not None:
@@ -165,25 +183,54 @@ def line_hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def _writing(path: Path) -> AbstractContextManager[object]:
+def content_hash(entry: Mapping[str, Any]) -> str:
+    """SHA-256 of what a line says, whatever token alignment writes into it later."""
+    return line_hash(encode({name: value for name, value in entry.items() if name not in _ALIGNED}))
+
+
+def tail(path: Path, back_to: int) -> list[Entry] | None:
+    """The last lines, oldest first, from the one numbered `back_to` on; reads the file's end only.
+
+    None where that line is not among the last `_FAR` bytes. The lines are checked field by field.
+    """
+    if not path.is_file():
+        return []
+    found: list[Entry] = []
+    with open(path, "rb") as stream:
+        for line in _backwards(stream, _FAR):
+            found.append(_parse(line, path, None))
+            if found[-1]["seq"] <= back_to:
+                break
+        else:
+            return found[::-1] if found and found[-1]["seq"] == 1 else None if found else []
+    return found[::-1]
+
+
+def _backwards(stream: IO[bytes], limit: float = math.inf) -> Iterator[bytes]:
+    """Complete lines without their newline, the last one first; ends after about `limit` bytes."""
+    position = size = stream.seek(0, os.SEEK_END)
+    rest, torn = b"", True
+    while position > 0 and size - position < limit:
+        start = max(0, position - _TAIL_BYTES)
+        stream.seek(start)
+        lines = (stream.read(position - start) + rest).split(b"\n")
+        rest, position = lines[0], start
+        for line in reversed(lines[1:]):
+            if not torn:
+                yield line
+            torn = False
+    if position == 0 and not torn and rest:
+        yield rest
+
+
+def writing(path: Path) -> AbstractContextManager[object]:
     """Exclusive right to write the journal; the lock is a file beside it, since alignment replaces the journal."""
     return locked(path.with_suffix(".lock"))
 
 
 def _last_line(stream: IO[bytes]) -> bytes | None:
-    """Last complete line without its newline, reading backwards block by block."""
-    position = stream.seek(0, os.SEEK_END)
-    tail = b""
-    while position > 0:
-        start = max(0, position - _TAIL_BYTES)
-        stream.seek(start)
-        tail = stream.read(position - start) + tail
-        position = start
-        end = tail.rfind(b"\n")
-        if end >= 0 and (begin := tail.rfind(b"\n", 0, end)) >= 0:
-            return tail[begin + 1 : end]
-    end = tail.rfind(b"\n")
-    return tail[:end] if end >= 0 else None
+    """Last complete line without its newline."""
+    return next(_backwards(stream), None)
 
 
 def _parse(line: bytes, path: Path, number: int | None) -> Entry:
@@ -206,6 +253,8 @@ def _check(entry: Entry, where: str) -> None:
     iter_number(entry["iter"])
     if entry["stage"] not in pipeline.STAGES:
         raise InputError(f"{where}: stage {entry['stage']!r}; expected one of {', '.join(pipeline.STAGES)}")
+    if entry["stage"] == pipeline.PRUNE and not isinstance(entry.get("facts", {}).get("after"), dict):
+        raise InputError(f"{where}: a prune line without facts.after; it is written by deft prune alone")
     if entry["status"] not in STATUSES:
         raise InputError(f"{where}: status {entry['status']!r}; expected ok or error")
     if entry["duration_sec"] < 0 or entry["context_tokens"] < 0:

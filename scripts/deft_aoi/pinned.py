@@ -51,6 +51,11 @@ def image(dotted: str, environment: Mapping[str, str] | None = None) -> str:
     return next((variables[name] for name in names if variables.get(name)), None) or pinned_value(dotted)
 
 
+def image_keys() -> tuple[str, ...]:
+    """Dotted keys of all pinned container images."""
+    return tuple(key for key in flat_keys(_load(VERSIONS)) if key.startswith("images."))
+
+
 def platforms() -> list[Platform]:
     """Every known platform, those that work first."""
     found = [

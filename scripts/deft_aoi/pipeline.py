@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ BASELINE_ORDER = ("train", "evaluate", "rca")
 ITERATION_ORDER = ("rca", "routing", "anomalygen", "data_mining", "data_merge", "train", "evaluate")
 LOOP_STOP = "loop_stop"
 RESOLVE = "resolve"
+PRUNE = "prune"
+STOP = "stop"
 STAGES = (
     "evaluate", "rca", "routing", "anomalygen_finetune", "anomalygen", "data_mining", "data_merge", "train",
-    LOOP_STOP, RESOLVE,
+    LOOP_STOP, RESOLVE, PRUNE,
 )  # fmt: skip
 # Within one iteration. `anomalygen` may be absent from journals of the EA variant, `anomalygen_finetune` is optional.
 FOLLOWERS: dict[str, tuple[str, ...]] = {
@@ -40,27 +42,61 @@ class Step:
         return f"{self.label}/{self.stage}"
 
 
+def deciding(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The line that says what comes next: `entry`, or what a `prune` line was written after."""
+    return entry["facts"]["after"] if entry["stage"] == PRUNE else entry
+
+
+def last_deciding(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Last line of a journal that is no `prune`; None for an empty one."""
+    return next((entry for entry in reversed(entries) if entry["stage"] != PRUNE), None)
+
+
+def inherited(previous: Mapping[str, Any] | None, stage: str) -> dict[str, Any]:
+    """Facts that a `resolve` or `prune` line takes over from the line before it, so that the tail alone decides."""
+    if previous is None:
+        return {}
+    before = deciding(previous)
+    if stage == RESOLVE:
+        return {"stage": before["stage"]}
+    if stage == PRUNE:
+        kept = {name: before[name] for name in ("iter", "stage", "status") if name in before}
+        known = {name: value for name, value in before.get("facts", {}).items() if name in ("stage", "decision")}
+        marks = {"prev": ""} if "prev" in before else {}
+        return {"after": kept | {"facts": known} | marks}
+    return {}
+
+
 def legal_steps(previous: Mapping[str, Any] | None) -> tuple[Step, ...]:
     """Steps that may follow the journal's last line (None: an empty journal)."""
     if previous is None:
         # A pre-seeded baseline (its checkpoint was trained elsewhere) starts at evaluate.
         return (Step(BASELINE, "train"), Step(BASELINE, "evaluate"))
-    label, stage = previous["iter"], previous["stage"]
-    if stage == LOOP_STOP:
+    return (*_followers(deciding(previous)), Step(previous["iter"], PRUNE))
+
+
+def _followers(last: Mapping[str, Any]) -> tuple[Step, ...]:
+    label, stage = last["iter"], last["stage"]
+    stop, following = Step(label, LOOP_STOP), iter_label(iter_number(label) + 1)
+    if stage == LOOP_STOP and last["status"] == "ok":
         return ()
+    if last["status"] == "error":
+        return (Step(label, RESOLVE), stop)
     if stage == RESOLVE:
-        return (Step(label, previous["facts"]["stage"]), Step(label, LOOP_STOP))
-    if previous["status"] == "error":
-        return (Step(label, RESOLVE), Step(label, LOOP_STOP))
-    following = iter_label(iter_number(label) + 1)
-    stop = Step(label, LOOP_STOP)
+        facts = last.get("facts", {})
+        again = (Step(label, facts["stage"]),) if facts.get("stage") and facts.get("decision") != STOP else ()
+        return (*again, stop)
     if label == BASELINE and stage == "evaluate":
         return (Step(label, "rca"), stop)
     if label == BASELINE and stage == "rca":
         # 7.0.x journals go from the baseline's rca straight to routing.
         return (Step(following, "rca"), Step(following, "routing"), stop)
     if stage == "evaluate":
-        return (Step(following, "rca"), stop)
+        # 7.0.x has rca at an iteration's end; lines of its own carry no `prev`.
+        old = () if "prev" in last else (Step(label, "rca"), Step(following, "routing"))
+        return (Step(following, "rca"), *old, stop)
+    if stage == "rca" and "prev" not in last:
+        return (Step(label, "routing"), Step(following, "rca"), Step(following, "routing"), stop)
     return tuple(Step(label, name) for name in FOLLOWERS[stage])
 
 
@@ -72,10 +108,31 @@ def check_order(
     legal = legal_steps(previous)
     if step not in legal:
         after = "an empty journal" if previous is None else f"{previous['iter']}/{previous['stage']}"
-        names = ", ".join(map(str, legal)) or "nothing: the loop is complete"
+        names = ", ".join(str(other) for other in legal if other.stage != PRUNE) or "nothing: the loop is complete"
         raise InputError(f"{step} cannot follow {after}; legal next: {names}")
-    if max_iterations is not None and iter_number(step.label) > max_iterations:
+    if max_iterations is not None and iter_number(step.label) > max_iterations and step.stage != PRUNE:
         raise InputError(f"{step}: the run was approved for {max_iterations} iterations; expected loop_stop")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The last model that was evaluated: its iteration, and whether it met the target."""
+
+    label: str | None = None
+    met: bool = False
+
+    def after(self, entry: Mapping[str, Any]) -> Judged:
+        """What is known once `entry` is in the journal."""
+        if entry["stage"] != "evaluate" or entry["status"] != "ok":
+            return self
+        return Judged(entry["iter"], entry.get("facts", {}).get("met") is True)
+
+
+def judged(entries: Iterable[Mapping[str, Any]]) -> Judged:
+    found = Judged()
+    for entry in entries:
+        found = found.after(entry)
+    return found
 
 
 def next_step(entries: Sequence[Mapping[str, Any]], max_iterations: int, *, preseeded: bool = False) -> Step | None:
@@ -83,29 +140,41 @@ def next_step(entries: Sequence[Mapping[str, Any]], max_iterations: int, *, pres
 
     After a hard stop (status error) it is `resolve`: a person's decision, never a retry.
     """
-    if not entries:
+    last = last_deciding(entries)
+    if last is None:
         return Step(BASELINE, "evaluate" if preseeded else "train")
-    last = entries[-1]
+    return step_after(last, judged(entries), max_iterations)
+
+
+def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int) -> Step | None:
+    """:func:`next_step` from the journal's last line and the last judgement alone."""
+    last = deciding(last)
     label, stage = last["iter"], last["stage"]
+    if last["status"] == "error":
+        return Step(label, RESOLVE)
     if stage == LOOP_STOP:
         return None
     if stage == RESOLVE:
-        return Step(label, last["facts"]["stage"])
-    if last["status"] == "error":
-        return Step(label, RESOLVE)
+        facts = last.get("facts", {})
+        ends = facts.get("decision") == STOP or not facts.get("stage")
+        return Step(label, LOOP_STOP if ends else facts["stage"])
     order = BASELINE_ORDER if label == BASELINE else ITERATION_ORDER
-    if stage != order[-1]:
+    if stage != order[-1] and not (stage == "rca" and known.label == label):  # 7.0.x: rca ends an iteration
         return Step(label, order[order.index("anomalygen" if stage == "anomalygen_finetune" else stage) + 1])
-    if stop_reason(entries, max_iterations) is not None:
+    if _reason(last, known, max_iterations) is not None:
         return Step(label, LOOP_STOP)
     return Step(iter_label(iter_number(label) + 1), ITERATION_ORDER[0])
 
 
 def stop_reason(entries: Sequence[Mapping[str, Any]], max_iterations: int) -> str | None:
-    """`kpi_met`, `max_iterations`, or None when the loop goes on after a finished baseline or iteration."""
-    evaluated = [entry for entry in entries if entry["stage"] == "evaluate" and entry["status"] == "ok"]
-    if evaluated and evaluated[-1].get("facts", {}).get("met") is True:
+    """`kpi_met`, `max_iterations`, `hard_stop` (a person ended the loop), or None when the loop goes on."""
+    last = last_deciding(entries)
+    return None if last is None else _reason(last, judged(entries), max_iterations)
+
+
+def _reason(last: Mapping[str, Any], known: Judged, max_iterations: int) -> str | None:
+    if last["stage"] == RESOLVE and last.get("facts", {}).get("decision") == STOP:
+        return "hard_stop"
+    if known.met:
         return "kpi_met"
-    if iter_number(entries[-1]["iter"]) >= max_iterations:
-        return "max_iterations"
-    return None
+    return "max_iterations" if iter_number(last["iter"]) >= max_iterations else None

@@ -11,6 +11,7 @@ from typing import Any
 from deft_aoi import journal, state
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, Spec, load_spec, optics
+from deft_aoi.fsio import sha256_json
 from deft_aoi.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
 
 
@@ -85,15 +86,57 @@ class Run:
 
 
 def load_run(results_dir: Path) -> Run:
-    """Read a started run; raises InputError where a part is absent or damaged."""
+    """Read a started run; raises InputError where a part is absent or damaged.
+
+    Lines of 7.0.x carry no facts; theirs are taken from the state and the scores, in memory only.
+    """
     paths = RunPaths.at(results_dir)
     snapshot = state.load(paths.state)
+    if not isinstance(snapshot["config"].get("plan"), Mapping):
+        raise InputError(
+            f"{paths.root}: no approved plan in this run (it is of 7.0.x, or was written by hand); type: deft preflight "
+            f"--workspace W --max-iterations {snapshot['max_iterations']} --results-dir {paths.root}, then deft start"
+        )
     plan = Plan.from_json(snapshot["config"]["plan"])
     workspace = Workspace.at(plan.workspace)
     spec = load_spec(workspace.spec)
     entries = tuple(journal.read(paths.log))
     folded = state.fold(snapshot, entries)
+    if state.is_legacy(entries):
+        from deft_aoi.legacy import with_facts  # reads inference CSVs; no other run pays for that import
+
+        entries = with_facts(entries, folded, plan.kpi_target, (paths.root, workspace.root))
     return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), entries, folded)
+
+
+def approved(paths: RunPaths, snapshot: Mapping[str, Any]) -> None:
+    """Raise InputError unless the state's plan is the one that a person has approved."""
+    approval = snapshot["config"].get("approval")
+    if not approval:
+        raise InputError(f"{paths.root}: nobody has approved this run; type: deft preflight, then deft start")
+    problem = approval_problem(paths, snapshot)
+    if problem:
+        raise InputError(f"{paths.root}: {problem}; type: deft rebuild-state --results-dir {paths.root}")
+
+
+def approval_problem(paths: RunPaths, snapshot: Mapping[str, Any]) -> str | None:
+    """None where plan, target and iterations of the state are those of the approved Summary, else what is off."""
+    record, config = read_json(paths.preflight), snapshot["config"]
+    if config["approval"] != record["digest"] or approval_digest(record) != record["digest"]:
+        return "the approval in deft_state.json does not belong to preflight.json"
+    plan = record["plan"]
+    pairs = {f"config.plan.{name}": (config["plan"].get(name), value) for name, value in plan.items()}
+    pairs |= {name: (snapshot[name], plan[name]) for name in ("kpi_target", "max_iterations")}
+    changed = [
+        f"{name} is {found!r}, approved was {value!r}" for name, (found, value) in pairs.items() if found != value
+    ]
+    return f"deft_state.json: {'; '.join(changed)}" if changed else None
+
+
+def approval_digest(record: Mapping[str, Any]) -> str:
+    """Digest of a Summary: every parameter, spec and CSVs by their bytes, image pins, the skill's version."""
+    parts = {"plan": record["plan"], "inputs": record["inputs"], "skill": record["versions"]["skill"]}
+    return sha256_json(parts | ({"images": record["images"]} if record.get("images") else {}))
 
 
 def read_json(path: Path) -> dict[str, Any]:

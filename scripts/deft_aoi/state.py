@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deft_aoi import journal
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
 from deft_aoi.paths import BASELINE, iter_number
-from deft_aoi.pipeline import BASELINE_ORDER, ITERATION_ORDER, LOOP_STOP, RESOLVE
+from deft_aoi.pipeline import BASELINE_ORDER, ITERATION_ORDER, LOOP_STOP, PRUNE, RESOLVE, Judged
 
 State = dict[str, Any]
 VERSION = 2
@@ -39,6 +41,7 @@ def initial(
         "iterations": {BASELINE: _pending()},
         "_completed_step_values": STEP_VALUES,
         "_status_values": STATUS_VALUES,
+        "journal": {"lines": 0, "digest": "", "last": "", "evaluated": None, "met": False},
     }
 
 
@@ -49,9 +52,10 @@ def _pending() -> dict[str, Any]:
 def fold(start: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> State:
     """State after `entries`, from the run's initial part of `start`; pure, so it can be rebuilt at any time.
 
-    A baseline that was pre-seeded (`stage_completed` train without a journal line) is kept.
+    A baseline that was pre-seeded (`stage_completed` train without a journal line) is kept, and so is what a state of
+    7.0.x says of its iterations: the lines of its journal carry no facts.
     """
-    seeded = start["iterations"].get(BASELINE, {}) if is_preseeded(start, entries := list(entries)) else {}
+    entries = list(entries)
     state = initial(
         started_at=start["started_at"],
         kpi_target=start["kpi_target"],
@@ -59,10 +63,55 @@ def fold(start: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> Stat
         max_iterations=start["max_iterations"],
         config=dict(start["config"]),
     )
-    state["iterations"][BASELINE].update(seeded)
+    if is_legacy(entries):
+        ours = {entry["iter"] for entry in entries if "facts" in entry}
+        kept = {label: {**_pending(), **part} for label, part in start["iterations"].items()}
+        state["iterations"] = {
+            label: {name: part[name] for name in _pending()} if label in ours else part for label, part in kept.items()
+        }
+    elif is_preseeded(start, entries):
+        state["iterations"][BASELINE].update(start["iterations"][BASELINE])
     for entry in entries:
         _fold_one(state, entry)
     return state
+
+
+def advance(before: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> State:
+    """`before` with further lines folded in: fold(s, a + b) == advance(fold(s, a), b)."""
+    state = copy.deepcopy(dict(before))
+    for entry in entries:
+        _fold_one(state, entry)
+    return state
+
+
+def catch_up(snapshot: Mapping[str, Any], log: Path) -> State:
+    """The state of the journal as it is now, from a snapshot that may be older; reads the journal's tail where it can.
+
+    Where the snapshot does not fit the journal, the whole journal is folded.
+    """
+    known = snapshot.get("journal")
+    lines = journal.tail(log, known["lines"]) if known else None
+    if known and lines is not None:
+        if known["lines"] == 0:
+            return fold(snapshot, lines)
+        if lines and lines[0]["seq"] == known["lines"] and journal.content_hash(lines[0]) == known["last"]:
+            return advance(snapshot, lines[1:])
+    return fold(snapshot, journal.read(log))
+
+
+def refresh(path: Path, log: Path) -> State:
+    """Bring the snapshot up to the journal under the journal's lock, so that no writer puts an older one back."""
+    with journal.writing(log):
+        before = load(path)
+        after = catch_up(before, log)
+        if after != before:
+            save(path, after)
+    return after
+
+
+def is_legacy(entries: Iterable[Mapping[str, Any]]) -> bool:
+    """True where the journal has lines of 7.0.x, which carry no facts."""
+    return any("facts" not in entry for entry in entries)
 
 
 def is_preseeded(state: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> bool:
@@ -73,7 +122,10 @@ def is_preseeded(state: Mapping[str, Any], entries: Iterable[Mapping[str, Any]])
 
 
 def _fold_one(state: State, entry: Mapping[str, Any]) -> None:
+    _count_line(state["journal"], entry)
     label, stage = entry["iter"], entry["stage"]
+    if stage == PRUNE:
+        return
     part = state["iterations"].setdefault(label, _pending())
     state["current_iteration"] = max(state["current_iteration"], iter_number(label))
     if entry["status"] == "error":
@@ -88,6 +140,14 @@ def _fold_one(state: State, entry: Mapping[str, Any]) -> None:
     part.update({name: facts[name] for name in ITERATION_FIELDS if name in facts})
     if stage == (BASELINE_ORDER if label == BASELINE else ITERATION_ORDER)[-1]:
         part["status"] = "complete"
+
+
+def _count_line(known: dict[str, Any], entry: Mapping[str, Any]) -> None:
+    """How far the state has read: lines, a digest over all of them, the last one's hash and the last judgement."""
+    last = journal.content_hash(entry)
+    judged = Judged(known["evaluated"], known["met"]).after(entry)
+    digest = journal.line_hash((known["digest"] + last).encode())
+    known.update(lines=known["lines"] + 1, digest=digest, last=last, evaluated=judged.label, met=judged.met)
 
 
 def load(path: Path) -> State:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "Record a person's decision after a hard stop in the journal; the failed stage may then run again."
+HELP = (
+    "Record a person's decision after a hard stop in the journal: the failed stage may run again (exit 0), "
+    "or with --stop the loop ends (exit 10)."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
+    parser.add_argument("--stop", action="store_true", help="end the loop here and hand over the best model so far")
     parser.add_argument("--reason", required=True, help="what was decided or mended, one line")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import driver
 
-    outcome = driver.resolve(args.results_dir, args.reason)
+    outcome = driver.resolve(args.results_dir, args.reason, stop=args.stop)
     print(outcome.line)
     return outcome.code

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from deft_aoi import journal, pipeline, state
 from deft_aoi.errors import OK
-from deft_aoi.executors.local import alive
+from deft_aoi.executors.local import HANDLE, LOG, alive, submitted
 from deft_aoi.paths import RunPaths
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
@@ -28,33 +29,72 @@ def run(args: argparse.Namespace) -> int:
 
 
 def standing(paths: RunPaths) -> dict[str, Any]:
-    """What a reader needs to go on, from disk alone."""
+    """What a reader needs to go on, from disk alone: the state, brought up to the journal by the journal's tail."""
     snapshot = state.load(paths.state)
-    entries = journal.read(paths.log)
-    following = pipeline.next_step(entries, snapshot["max_iterations"], preseeded=state.is_preseeded(snapshot, entries))
-    jobs = sorted(path.name for path in paths.jobs.glob("*") if alive(path)) if paths.jobs.is_dir() else []
+    now = state.catch_up(snapshot, paths.log)
+    lines = now["journal"]["lines"]
+    last = journal.tail(paths.log, max(1, lines - _LAST + 1)) or []
+    following = _next(paths, now, last)
     return {
         "results_dir": str(paths.root),
-        "kpi_target": snapshot["kpi_target"],
-        "max_iterations": snapshot["max_iterations"],
-        "entries": len(entries),
-        "last": [{k: e[k] for k in ("seq", "ts", "iter", "stage", "status", "summary")} for e in entries[-_LAST:]],
-        "running": jobs,
+        "kpi_target": now["kpi_target"],
+        "max_iterations": now["max_iterations"],
+        "entries": lines,
+        "last": [{k: e[k] for k in ("seq", "ts", "iter", "stage", "status", "summary")} for e in last[-_LAST:]],
+        "running": running(paths),
+        "stopped": _stopped(last) if following is not None and following.stage == pipeline.RESOLVE else None,
         "next": None if following is None else str(following),
+        "approved": bool(now["config"].get("approval")),
     }
+
+
+def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> pipeline.Step | None:
+    if not last:
+        return pipeline.next_step([], now["max_iterations"], preseeded=state.is_preseeded(now, []))
+    if not all("facts" in entry for entry in last) and now["config"].get("plan"):
+        from deft_aoi.driver import pending  # a run of 7.0.x: its figures must be read from the scores
+        from deft_aoi.run import load_run
+
+        return pending(load_run(paths.root))
+    known = pipeline.Judged(now["journal"]["evaluated"], now["journal"]["met"])
+    return pipeline.step_after(last[-1], known, now["max_iterations"])
+
+
+def running(paths: RunPaths) -> list[dict[str, Any]]:
+    """Jobs that are alive, for how many seconds, and where their output is."""
+    if not paths.jobs.is_dir():
+        return []
+    alive_now = [job for job in sorted(paths.jobs.iterdir()) if (job / HANDLE).is_file() and alive(job)]
+    return [{"job": job.name, "seconds": int(time.time() - submitted(job)), "log": str(job / LOG)} for job in alive_now]
+
+
+def _stopped(last: list[journal.Entry]) -> dict[str, Any] | None:
+    """Code, message, evidence and remedy of the hard stop that a person has to decide on."""
+    entry = next((e for e in reversed(last) if e["status"] == "error"), None)
+    if entry is None:
+        return None
+    facts = entry.get("facts", {})
+    return {"message": entry["summary"], **{name: facts.get(name) for name in ("code", "evidence", "remedy")}}
 
 
 def as_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['results_dir']} · target {facts['kpi_target']} · {facts['entries']} entries"]
     lines += [f"  {e['seq']:>3} {e['iter']}/{e['stage']} {e['status']}: {e['summary']}" for e in facts["last"]]
-    lines += [f"running: {', '.join(facts['running'])}"] if facts["running"] else []
+    lines += [f"running: {job['job']} for {job['seconds']}s · log: {job['log']}" for job in facts["running"]]
     command = f"deft step --results-dir {facts['results_dir']}"
     if facts["next"] is None:
         lines.append("the loop is complete")
-    elif facts["next"].endswith(pipeline.RESOLVE):
+    elif facts["stopped"]:
+        stop = facts["stopped"]
+        lines += [f"HARD STOP {stop['code'] or 'error'}: {stop['message']}"]
+        lines += [f"evidence: {stop['evidence']}"] if stop["evidence"] else []
+        lines += [f"what to do: {stop['remedy']}"] if stop["remedy"] else []
         lines.append(
-            f"hard stop: after a person's decision, deft resolve --results-dir {facts['results_dir']} --reason TEXT"
+            f"after a person's decision: deft resolve --results-dir {facts['results_dir']} --reason TEXT (to end the "
+            "loop: --stop)"
         )
+    elif not facts["approved"]:
+        lines.append(f"next: {facts['next']}, once a person has approved: deft preflight, then deft start")
     else:
         lines.append(f"next: {facts['next']} · {command}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from deft_aoi.cli import ENGINES
 from deft_aoi.errors import InputError
@@ -22,6 +23,7 @@ from deft_aoi.executors.base import JobState, Task
 from deft_aoi.fsio import atomic_write_json, utc_now
 from deft_aoi.paths import SKILL_ROOT
 
+_TRIES, _RETRY_SECONDS = 20, 0.05
 HANDLE, EXIT, LOG, LOCK = "handle.json", "exit.json", "output.log", "alive.lock"
 
 
@@ -35,10 +37,7 @@ class LocalExecutor:
         """Start `task`; its handle is on disk before this returns. Raises InputError if the job already runs."""
         job.mkdir(parents=True, exist_ok=True)
         with open(job / LOCK, "ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(f"{job}: this job already runs; wait for it with deft step") from error
+            _take(lock, job)
             handle = {"command": self.command(task), "task": list(task.command), "submitted": utc_now()}
             atomic_write_json(job / HANDLE, handle)
             environment = os.environ | {
@@ -65,7 +64,7 @@ class LocalExecutor:
     def poll(self, job: Path) -> JobState:
         if not (job / HANDLE).is_file():
             return JobState("absent")
-        seconds = time.time() - (job / HANDLE).stat().st_mtime
+        seconds = time.time() - submitted(job)
         if alive(job):
             return JobState("running", seconds=seconds)
         if (job / EXIT).is_file():
@@ -87,11 +86,35 @@ class LocalExecutor:
         return "local: the reference engine on this machine, no container"
 
 
+def _take(lock: IO[bytes], job: Path) -> None:
+    """Lock the job; someone who only asks whether it is alive may hold the lock for a moment."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
+    raise InputError(f"{job}: this job already runs; wait for it with deft step")
+
+
+def submitted(job: Path) -> float:
+    """When the job was handed over, in seconds of the epoch. The folder's lock file is never written again."""
+    return (job / LOCK).stat().st_mtime if (job / LOCK).is_file() else (job / HANDLE).stat().st_mtime
+
+
+def began(job: Path) -> bool:
+    """Whether the job's supervisor ever ran: it notes its process id, or says in the log why it could not."""
+    if (job / LOG).is_file() and (job / LOG).stat().st_size:
+        return True
+    return (job / HANDLE).is_file() and "pid" in json.loads((job / HANDLE).read_text(encoding="utf-8"))
+
+
 def alive(job: Path) -> bool:
-    """Whether any process still holds the job's lock."""
+    """Whether any process still holds the job's lock. Askers share the lock, so that they never see each other."""
     try:
         with open(job / LOCK, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:

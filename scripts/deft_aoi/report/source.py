@@ -12,7 +12,7 @@ from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, load_spec, optics
 from deft_aoi.kpi.gate import KpiTarget, parse_target
 from deft_aoi.paths import BASELINE, RunPaths, iter_number
-from deft_aoi.pipeline import LOOP_STOP
+from deft_aoi.pipeline import LOOP_STOP, last_deciding
 from deft_aoi.report.words import located, shown_path
 
 Record = dict[str, Any]
@@ -88,7 +88,9 @@ class Source:
         """`not_started`, `in_progress`, `hard_stop` or `complete`."""
         if not self.entries:
             return "not_started"
-        last = self.entries[-1]
+        last = last_deciding(self.entries)
+        if last is None:
+            return "not_started"
         if last["status"] == "error":
             return "hard_stop"
         if last["stage"] == LOOP_STOP:

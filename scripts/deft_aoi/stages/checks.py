@@ -89,8 +89,8 @@ def unfinished_run(workspace: Workspace) -> Path | None:
     for run in reversed(workspace.runs()):
         paths = RunPaths(run)
         if paths.state.is_file() and read_json(paths.state).get("config", {}).get("approval"):
-            entries = read(paths.log)
-            if not entries or entries[-1]["stage"] != pipeline.LOOP_STOP:
+            last = pipeline.last_deciding(read(paths.log))
+            if last is None or last["stage"] != pipeline.LOOP_STOP:
                 return run
     return None
 

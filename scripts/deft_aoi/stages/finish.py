@@ -26,6 +26,11 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 
 def collect(run: Run, label: str) -> StageResult:
+    """Hand over the best model; a loop that a person ended before any evaluation has none."""
+    reason = pipeline.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
+    if not any(entry["stage"] == "evaluate" and entry["status"] == "ok" for entry in run.entries):
+        nothing = {"reason": reason, "best_label": None, "best_far_pct": None, "verdict": None}
+        return StageResult(f"{reason}: no model was evaluated, nothing to hand over", nothing)
     label_best, best = run.champion()
     recomputed = score_facts(Path(best["inference_csv"]), parse_target(run.plan.kpi_target).recall)
     if recomputed["far_pct"] != best["far_pct"] or recomputed["threshold"] != best["threshold"]:
@@ -38,7 +43,6 @@ def collect(run: Run, label: str) -> StageResult:
         )
     atomic_write_json(run.paths.best_model, best_model(run, label_best, best))
     spec = prepare_inference_spec(run.paths)
-    reason = pipeline.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
     facts: dict[str, Any] = {
         "reason": reason,
         "best_label": label_best,

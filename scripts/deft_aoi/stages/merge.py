@@ -28,7 +28,8 @@ def collect(run: Run, label: str) -> StageResult:
     new = read_rows(run.paths.mining(label) / "mining_pool.csv")
     combined = pad_columns(pd.concat([old, new], ignore_index=True).fillna(""))
     combined["label"] = combined["label"].map(normalise_label)
-    added = mined[[*KEYS, "origin"]].assign(provenance="mining_pool")
+    taken = mined if {*KEYS, "origin"} <= {*mined.columns} else new.assign(origin="real")  # else of 7.0.x
+    added = taken[[*KEYS, "origin"]].assign(provenance="mining_pool")
     sources = pd.concat([provenance, added], ignore_index=True)[[*KEYS, "provenance", "origin"]]
     csv, provenance_csv = run.paths.combined_csv(label), run.paths.provenance_csv(label)
     write_rows(csv, combined)
@@ -55,7 +56,7 @@ def earlier_rows(run: Run, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         previous = run.previous_label(label)
         rows = read_rows(run.paths.combined_csv(previous))
         provenance = read_rows(run.paths.provenance_csv(previous)).assign(provenance="previous_iter_train")
-        return rows, provenance
+        return rows, provenance if "origin" in provenance.columns else provenance.assign(origin="real")
     rows = pad_columns(read_rows(run.workspace.training_csv))
     prefix = run.workspace.images.relative_to(run.workspace.root).as_posix()
     for column in ("input_path", "golden_path"):

@@ -130,6 +130,13 @@ def source_pool(run: Run) -> pd.DataFrame:
 def target_rows(run: Run, label: str) -> pd.DataFrame:
     """Weak samples routed to mining, one row each, the weakest first within a label."""
     gaps = pd.read_parquet(run.facts(label, "routing")["routing_mining_parquet"])
+    if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
+        raise HardStop(
+            "old_routing",
+            f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x was left in the middle of an iteration",
+            evidence=run.facts(label, "routing")["routing_mining_parquet"],
+            remedy="deft resolve --stop --reason TEXT hands the best model over; a new run does the rest",
+        )
     first_light = gaps.drop_duplicates(["input_path", "object_name"])
     return first_light.sort_values("weakness", ascending=False, kind="stable").reset_index(drop=True)
 
@@ -139,6 +146,8 @@ def used_rows(run: Run, label: str, pool: pd.DataFrame) -> set[int]:
     keys: set[tuple[str, str]] = set()
     for number in range(1, iter_number(label)):
         earlier = pd.read_parquet(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"])
+        if "input_path" not in earlier.columns:  # 7.0.x: the rows stand in the CSV beside it
+            earlier = read_rows(run.paths.mining(iter_label(number)) / "mining_pool.csv")
         keys.update(zip(earlier["input_path"], earlier["object_name"], strict=True))
     pairs = zip(pool["input_path"], pool["object_name"], strict=True)
     return {row for row, key in enumerate(pairs) if key in keys}

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import state
+from deft_aoi import journal, state
 from deft_aoi.cli import VERSION
 from deft_aoi.contracts import is_defect, read_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.data.pregen import source_record
 from deft_aoi.errors import InputError, Refusals
 from deft_aoi.experiment import get, load_spec
-from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, sha256_json, utc_now
+from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
 from deft_aoi.kpi.bounds import samples_needed
 from deft_aoi.kpi.gate import parse_target
 from deft_aoi.paths import RunPaths, Workspace
-from deft_aoi.run import Plan, read_json
+from deft_aoi.pinned import image, image_keys
+from deft_aoi.run import Plan, approval_digest, read_json
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.mining import POLICIES
 
@@ -38,11 +39,16 @@ class Preflight:
     findings: tuple[Finding, ...]
     dataset: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
+    images: Mapping[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """What the approval code covers."""
+        plan, versions = self.plan.to_json(), {"skill": VERSION}
+        return {"plan": plan, "inputs": dict(self.inputs), "images": dict(self.images), "versions": versions}
 
     @property
     def digest(self) -> str:
-        """Covers every parameter, the bytes of spec and CSVs, and the skill's version."""
-        return sha256_json({"plan": self.plan.to_json(), "inputs": dict(self.inputs), "skill": VERSION})
+        return approval_digest(self.record())
 
     @property
     def code(self) -> str:
@@ -119,7 +125,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     }
     if plan.synthetic == PREGEN:
         inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
-    return Preflight(plan, sources, tuple(findings), dataset, inputs)
+    return Preflight(plan, sources, tuple(findings), dataset, inputs, {key: image(key) for key in image_keys()})
 
 
 def _counts(path: Path) -> dict[str, Any]:
@@ -153,6 +159,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
             "sources": dict(result.sources),
             "dataset": dict(result.dataset),
             "inputs": dict(result.inputs),
+            "images": dict(result.images),
             "findings": [vars(finding) for finding in result.findings],
             "versions": {"skill": VERSION, "python": platform.python_version(), "system": platform.platform()},
             "digest": result.digest,
@@ -206,14 +213,18 @@ def start(paths: RunPaths) -> state.State:
         raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
     now = preflight(record["plan"])
     if now.digest != record["digest"]:
-        changed = [name for name, value in now.inputs.items() if record["inputs"].get(name) != value]
+        shown = {**record["inputs"], **record.get("images", {})}
+        changed = [name for name, value in {**now.inputs, **now.images}.items() if shown.get(name) != value]
         raise InputError(
             f"{', '.join(changed) or 'the plan'} changed since the Summary was shown; show the new Summary: "
             f"deft preflight --workspace {now.plan.workspace} --max-iterations {now.plan.max_iterations}"
         )
     begun = initial_state(now.plan, paths, approval=record["digest"])
     if paths.state.is_file():  # pre-seeded baseline of an upstream pipeline: its checkpoint is kept
-        begun["iterations"] |= state.load(paths.state)["iterations"]
+        before = state.load(paths.state)
+        begun["iterations"] |= before["iterations"]
+        begun["started_at"] = before["started_at"]
+    begun = state.fold(begun, journal.read(paths.log))  # a run of 7.0.x goes on where it was
     state.save(paths.state, begun)
     return begun
 
