@@ -49,10 +49,11 @@ def prune(run: Run, policy: str) -> list[dict[str, Any]]:
     Returns path (relative to the run) and bytes of each. The caller holds the run's lock and refreshes the state.
     """
     paths = unneeded(run, policy)
-    gone = [{"path": run.paths.relative(path), "bytes": path.stat().st_size} for path in paths]
+    gone = [(run.paths.relative(path), path.stat().st_size) for path in paths]
+    records = [{"path": name, "bytes": size} for name, size in gone]
     if not gone:
         return []
-    total = sum(item["bytes"] for item in gone)
+    total = sum(size for _, size in gone)
     journal.append(
         run.paths.log,
         iter_label=run.entries[-1]["iter"],
@@ -60,7 +61,7 @@ def prune(run: Run, policy: str) -> list[dict[str, Any]]:
         status="ok",
         summary=f"dropped {len(gone)} checkpoints ({total / 1e9:.2f} GB) that are neither best nor latest: {policy}",
         duration_sec=0,
-        facts={"policy": policy, "pruned": gone, "bytes": total},
+        facts={"policy": policy, "pruned": records, "bytes": total},
     )
     for path in paths:
         path.unlink(missing_ok=True)
@@ -69,4 +70,4 @@ def prune(run: Run, policy: str) -> list[dict[str, Any]]:
                 link.unlink()
     for folder in {path.parent for path in paths}:
         sync_folder(folder)
-    return gone
+    return records

@@ -94,7 +94,7 @@ def load_run(results_dir: Path) -> Run:
     snapshot = state.load(paths.state)
     if not isinstance(snapshot["config"].get("plan"), Mapping):
         raise InputError(
-            f"{paths.root}: no approved plan in this run (it is of 7.0.x, or was written by hand); type: deft preflight "
+            f"{paths.root}: no approved plan in this run (of 7.0.x, or written by hand); type: deft preflight "
             f"--workspace W --max-iterations {snapshot['max_iterations']} --results-dir {paths.root}, then deft start"
         )
     plan = Plan.from_json(snapshot["config"]["plan"])

@@ -48,7 +48,7 @@ def needed(run: Run, label: str, stage: str) -> tuple[int, str]:
         size = run.workspace.kpi_csv.stat().st_size
         return _CSV_COPIES * size, f"{_CSV_COPIES} copies of {run.workspace.kpi_csv.name} with scores"
     if stage == "data_mining":
-        rows = sum(1 for _ in open(run.workspace.pool_csv, "rb")) * len(run.optics.lights)
+        rows = run.workspace.pool_csv.read_bytes().count(b"\n") * len(run.optics.lights)
         return rows * _VECTOR_BYTES, f"{rows} vectors of pool images"
     return 0, "small files"
 

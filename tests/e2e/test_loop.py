@@ -256,7 +256,7 @@ def test_state_can_be_lost_and_comes_back(copied: Path) -> None:
     ("spoil", "message"),
     [
         ('s/"status": "ok"/"status": "OK"/', "status 'OK'"),
-        ('s/"rows": [0-9]*/"rows": 9999/', "prev does not match line 1"),
+        ('s/"rows": [0-9]*/"rows": 9999/', "line 1 (baseline/train): changed after it was written"),
         ("1d", "line 1: seq is 2, expected 1"),
     ],
 )

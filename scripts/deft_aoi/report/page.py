@@ -25,7 +25,7 @@ STATUS_WORDS = {
 STAGE_WORDS = {
     "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing",
     "anomalygen": "synthetic pairs", "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining",
-    "data_merge": "merge", "loop_stop": "stop", "resolve": "decision",
+    "data_merge": "merge", "loop_stop": "stop", "resolve": "decision", "prune": "pruning",
 }  # fmt: skip
 
 

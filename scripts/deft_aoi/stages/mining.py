@@ -133,7 +133,7 @@ def target_rows(run: Run, label: str) -> pd.DataFrame:
     if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
         raise HardStop(
             "old_routing",
-            f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x was left in the middle of an iteration",
+            f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x, left within an iteration",
             evidence=run.facts(label, "routing")["routing_mining_parquet"],
             remedy="deft resolve --stop --reason TEXT hands the best model over; a new run does the rest",
         )
