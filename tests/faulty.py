@@ -27,6 +27,8 @@ from deft_aoi.executors.status import read_status
 from small_workspace import make_workspace
 
 TARGET = "FAR <= 0% at recall = 100%"
+TOLD = ("seq", "iter", "stage", "status", "summary", "facts")
+AFTER_WRITE = 11  # boundaries from the journal's write to the snapshot's last fsync
 MAX_JOB_KILLS = 2  # a third loss of one job is a hard stop, and rightly so
 DRIVER, JOB, MACHINE = "driver", "job", "machine"
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -83,7 +85,9 @@ def outcome(run: Path) -> dict[str, Any]:
     model = json.loads((run / "best_model.json").read_text())
     kept = (".pth", "inference.csv", "combined_iter1.csv", "mined.parquet", "_provenance.csv")
     return {
-        "facts": [plain([e["seq"], e["iter"], e["stage"], e["status"], e["summary"], e["facts"]], run) for e in entries],
+        "facts": [
+            plain([e["seq"], e["iter"], e["stage"], e["status"], e["summary"], e["facts"]], run) for e in entries
+        ],
         "artifacts": [(a["path"], a["sha256"]) for e in entries for a in e["artifacts"] if a["path"].endswith(kept)],
         "best_model": plain(model, run),
         "scores": [path.read_text() for path in sorted(run.glob("*/inference/*/inference.csv")) if in_use(path)],
@@ -118,9 +122,9 @@ def _base(name: str) -> str:
 # --- children -------------------------------------------------------------------------------------------------------
 
 
-def step(run: Path, survived: Iterable[Died] | None = None, note: Path | None = None) -> BaseProcess:
+def step(run: Path, survived: Iterable[Died] | None = None, note: Path | None = None, late: int = 0) -> BaseProcess:
     """One `deft step` in a process of its own; with `survived`, it dies at the first boundary not among them."""
-    child = _CONTEXT.Process(target=_step, args=(run, None if survived is None else set(survived), note))
+    child = _CONTEXT.Process(target=_step, args=(run, None if survived is None else set(survived), note, late))
     child.start()
     return child
 
@@ -134,12 +138,12 @@ def call(function: Callable[..., object], *arguments: object, survived: set[Died
     return child.exitcode
 
 
-def _step(run: Path, survived: set[Died] | None, note: Path | None) -> None:
+def _step(run: Path, survived: set[Died] | None, note: Path | None, late: int) -> None:
     from deft_aoi import driver
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if survived is not None and note is not None:
-        Trap(run, survived, note).set()
+        Trap(run, survived, note, late).set()
     sys.exit(driver.step(run, wait=300, report=False).code)
 
 
@@ -152,11 +156,17 @@ def _call(
 
 @dataclass
 class Trap:
-    """Kills this process around file operations below `root`: before, after and, for a write, half-way."""
+    """Kills this process around file operations below `root`: before, after and, for a write, half-way.
+
+    Once the journal's line is written the stage is done, so a stage can die only once after that: `late` boundaries
+    further on.
+    """
 
     root: Path
     survived: set[Died]
     note: Path
+    late: int = 0
+    written: bool = False
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def set(self) -> None:
@@ -176,6 +186,7 @@ class Trap:
                 real(arguments[0], arguments[1][: len(arguments[1]) // 2])
                 self._perhaps_die((*here, "half"))
             result = real(*arguments, **options)
+            self.written |= name == "write" and target == "loop_log.jsonl"
             self._perhaps_die((*here, "after"))
             return result
 
@@ -189,6 +200,9 @@ class Trap:
         return _STAMP.sub("TIME", str(path.relative_to(self.root).with_name(name) if path != self.root else "."))
 
     def _perhaps_die(self, here: Died) -> None:
+        if self.written and self.late > 0:
+            self.late -= 1
+            return
         if here not in self.survived:
             with open(self.note, "a") as stream:
                 stream.write(json.dumps(here) + "\n")
@@ -212,7 +226,8 @@ def sweep(run: Path, scratch: Path, only: Iterable[str] | None = None) -> Counte
         name = upcoming(run)
         note = scratch / f"{run.name}-{name.replace('/', '-')}.jsonl"
         trap = wanted is None or name in wanted
-        child = step(run, deaths(note) if trap else None, note)
+        late = len(journal.read(run / "loop_log.jsonl")) % AFTER_WRITE
+        child = step(run, deaths(note) if trap else None, note, late)
         child.join(300)
         if child.exitcode == -signal.SIGKILL:
             kills[name] += 1

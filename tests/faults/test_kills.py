@@ -5,24 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
-
 import faulty
 from deft_aoi.audit import verify
 from deft_aoi.paths import RunPaths
 
 SEED, KILLS = 20260131, 25
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faulty.line(tmp_path_factory.mktemp("line") / "ws")
-
-
-@pytest.fixture(scope="module")
-def unbroken(workspace: Path) -> tuple[Path, list[float]]:
-    run = faulty.begin(workspace, 0)
-    return run, faulty.finish(run)
 
 
 def check_same(run: Path, unbroken: Path) -> None:

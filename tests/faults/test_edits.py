@@ -1,0 +1,168 @@
+"""`deft verify` names exactly what was edited, the last line and a chain made anew included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deft_aoi import driver, journal
+from deft_aoi.audit import verify
+from deft_aoi.errors import COMPLETE, InputError
+from deft_aoi.paths import RunPaths
+
+
+def lines(run: Path) -> list[bytes]:
+    return (run / "loop_log.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def write(run: Path, found: list[bytes]) -> None:
+    (run / "loop_log.jsonl").write_bytes(b"".join(found))
+
+
+def metric(run: Path) -> None:
+    found = lines(run)
+    entry = json.loads(found[1])
+    entry["facts"]["far_pct"] = 0.0
+    write(run, [found[0], journal.encode(entry) + b"\n", *found[2:]])
+
+
+def metric_with_the_chain_made_anew(run: Path) -> None:
+    entries = journal.read(run / "loop_log.jsonl")
+    entries[9]["facts"] |= {"far_pct": 0.0, "met": True, "verdict": "PASS"}
+    write(run, journal.chain(entries))
+
+
+def last_line(run: Path) -> None:
+    entries = journal.read(run / "loop_log.jsonl")
+    entries[-1]["facts"]["best_far_pct"] = 0.0
+    write(run, journal.chain(entries))
+
+
+def training_rows(run: Path) -> None:
+    found = lines(run)
+    write(run, [found[0].replace(b'"rows": 24', b'"rows": 9999'), *found[1:]])
+
+
+def deleted_line(run: Path) -> None:
+    found = lines(run)
+    write(run, [*found[:4], *found[5:]])
+
+
+def deleted_end(run: Path) -> None:
+    write(run, lines(run)[:-2])
+
+
+def swapped(run: Path) -> None:
+    found = lines(run)
+    write(run, [*found[:5], found[6], found[5], *found[7:]])
+
+
+def torn(run: Path) -> None:
+    write(run, [*lines(run), b'{"seq": 99'])
+
+
+def csv(run: Path) -> None:
+    path = run / "iter1/dataset/train_combined_iter1.csv"
+    path.write_text(path.read_text().replace("PASS", "bridge", 1))
+
+
+def scores(run: Path) -> None:
+    path = run / "iter1/inference/best_val/inference.csv"
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([head, *rows[1:]]))
+
+
+def checkpoint(run: Path) -> None:
+    entry = journal.read(run / "loop_log.jsonl")[0]
+    path = run / entry["facts"]["checkpoints"]["best_val"]
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+
+def removed_checkpoint(run: Path) -> None:
+    (run / journal.read(run / "loop_log.jsonl")[0]["facts"]["checkpoints"]["latest"]).unlink()
+
+
+def passed(run: Path) -> None:
+    change_state(run, lambda state: state.update(passed=True))
+
+
+def passed_within(run: Path) -> None:
+    change_state(run, lambda state: state["iterations"]["iter1"].update(passed=True, far_pct=0.0))
+
+
+def easier_target(run: Path) -> None:
+    change_state(run, lambda state: state.update(kpi_target="FAR < 99%"))
+
+
+def more_iterations(run: Path) -> None:
+    change_state(run, lambda state: state["config"]["plan"].update(max_iterations=9))
+
+
+def change_state(run: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
+    state = json.loads((run / "deft_state.json").read_text())
+    change(state)
+    (run / "deft_state.json").write_text(json.dumps(state))
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (metric, "line 2 (baseline/evaluate): changed after it was written"),
+        (metric, "line 2 (baseline/evaluate): far_pct is 0.0, its scores give "),
+        (metric_with_the_chain_made_anew, "line 10 (iter1/evaluate): met is True, its scores give False"),
+        (metric_with_the_chain_made_anew, "loop_log.jsonl: a line was changed after deft_state.json had read 11 lines"),
+        (last_line, "loop_log.jsonl: its last line was changed after deft_state.json had read 11 lines"),
+        (training_rows, "line 1 (baseline/train): changed after it was written"),
+        (deleted_line, "loop_log.jsonl: removed: seq 5"),
+        (deleted_end, "ends after 9 lines, deft_state.json has read 11: lines were removed"),
+        (swapped, "loop_log.jsonl: out of order: seq 7, 6 stand in each other's place"),
+        (torn, "loop_log.jsonl: the last line is torn"),
+        (csv, "iter1/dataset/train_combined_iter1.csv: changed since iter1/data_merge made it"),
+        (scores, "iter1/inference/best_val/inference.csv: changed since iter1/evaluate made it"),
+        (checkpoint, ".pth: changed since baseline/train made it"),
+        (removed_checkpoint, ".pth: missing; baseline/train made it"),
+        (passed, "deft_state.json: passed is unexpected"),
+        (passed_within, "deft_state.json: iterations.iter1.passed is unexpected"),
+        (passed_within, "deft_state.json: iterations.iter1.far_pct is 0.0; the journal says "),
+        (easier_target, "kpi_target is 'FAR < 99%', approved was 'FAR <= 0% at recall = 100%'"),
+        (more_iterations, "config.plan.max_iterations is 9, approved was 1"),
+    ],
+)
+def test_verify_names_the_edit(spoilable: Path, edit: Callable[[Path], None], named: str) -> None:
+    assert verify(RunPaths.at(spoilable)) == []
+    edit(spoilable)
+    problems = verify(RunPaths.at(spoilable))
+    assert any(named in problem for problem in problems), problems
+    assert len(problems) <= 12, problems
+
+
+def test_a_changed_input_is_named(spoilable: Path, workspace: Path) -> None:
+    csv = workspace / "kpi/testing_set.csv"
+    before = csv.read_bytes()
+    csv.write_bytes(before.replace(b"PASS", b"bridge", 1))
+    try:
+        assert "kpi/testing_set.csv: changed since the Summary was approved" in verify(RunPaths.at(spoilable))
+    finally:
+        csv.write_bytes(before)
+
+
+@pytest.mark.parametrize("edit", [easier_target, more_iterations])
+def test_a_plan_that_nobody_approved_is_not_worked_on(spoilable: Path, edit: Callable[[Path], None]) -> None:
+    edit(spoilable)
+    with pytest.raises(InputError, match="approved was"):
+        driver.step(spoilable, wait=0, report=False)
+
+
+def test_a_state_behind_the_journal_is_named_and_brought_up(spoilable: Path) -> None:
+    """What a crash between the two writes leaves."""
+    change_state(spoilable, lambda state: None)
+    from deft_aoi import state
+
+    snapshot = state.load(spoilable / "deft_state.json")
+    state.save(spoilable / "deft_state.json", state.fold(snapshot, journal.read(spoilable / "loop_log.jsonl")[:-1]))
+    assert ["1 lines behind the journal" in problem for problem in verify(RunPaths.at(spoilable))] == [True]
+    assert driver.step(spoilable, wait=0, report=False).code == COMPLETE
+    assert verify(RunPaths.at(spoilable)) == []
