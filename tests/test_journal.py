@@ -153,6 +153,27 @@ def test_many_writers_lose_no_line_and_repeat_no_seq(tmp_path: Path) -> None:
     assert [entry["seq"] for entry in entries] == list(range(1, written + 1))
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_the_tail_is_read_back_to_a_line(tmp_path: Path, long: bool) -> None:
+    log = filled(tmp_path / "loop_log.jsonl")
+    if long:
+        add(log, "iter1", "loop_stop", summary="x" * 200_000)
+    entries = journal.read(log)
+    for back in (1, 4, len(entries)):
+        assert journal.tail(log, back) == entries[back - 1 :]
+    log.write_bytes(log.read_bytes() + b'{"seq": 12, "torn')
+    assert journal.tail(log, 9) == entries[8:]
+    assert journal.tail(log, 0) == entries
+    assert journal.tail(tmp_path / "absent.jsonl", 3) == []
+
+
+def test_a_decision_takes_the_failed_stage_from_the_line_before(tmp_path: Path) -> None:
+    log = tmp_path / "loop_log.jsonl"
+    add(log, "baseline", "train", status="error")
+    add(log, "baseline", "resolve")
+    assert add(log, "baseline", "train")["seq"] == 3
+
+
 def test_log_stage_and_next_seq_as_a_user_calls_them(tmp_path: Path) -> None:
     log = tmp_path / "run" / "loop_log.jsonl"
     log.parent.mkdir()

@@ -84,6 +84,43 @@ def test_every_next_step_is_legal_and_the_fold_follows(choices: list[tuple[bool,
         assert part["stage_completed"] == (mine[-1] if mine else None)
 
 
+events = st.tuples(
+    st.sampled_from(("baseline", "iter1", "iter2", "iter3")), st.sampled_from(pipeline.STAGES),
+    st.sampled_from(("ok", "error")), st.booleans(), st.booleans(),
+)  # fmt: skip
+
+
+@given(wanted=st.lists(events, max_size=80), helpful=st.lists(st.booleans(), max_size=80), cut=st.integers(0, 80))
+def test_random_events_legal_or_not(
+    wanted: list[tuple[str, str, str, bool, bool]], helpful: list[bool], cut: int
+) -> None:
+    """Illegal events are refused and change nothing; what comes next is total and legal; the fold can stop anywhere."""
+    entries: list[dict[str, Any]] = []
+    for number, (label, stage, status, met, stops) in enumerate(wanted):
+        following = pipeline.next_step(entries, 3)
+        if following is not None and (helpful[number:] or [True])[0]:
+            label, stage = following.label, following.stage
+        last = entries[-1] if entries else None
+        facts = {"met": met} if stage == "evaluate" else {"decision": "stop"} if stops and stage == "resolve" else {}
+        new = {
+            "seq": len(entries) + 1, "iter": label, "stage": stage, "status": status, "prev": "",
+            "facts": facts | pipeline.inherited(last, stage),
+        }  # fmt: skip
+        if Step(label, stage) not in pipeline.legal_steps(last):
+            with pytest.raises(InputError, match="cannot follow"):
+                pipeline.check_order(last, new)
+            continue
+        entries.append(new)
+        upcoming = pipeline.next_step(entries, 3)
+        assert upcoming == pipeline.step_after(entries[-1], pipeline.judged(entries), 3)
+        assert upcoming is None or upcoming in pipeline.legal_steps(entries[-1])
+        if upcoming is None:
+            assert pipeline.last_deciding(entries)["stage"] == "loop_stop"  # type: ignore[index]
+    folded = state.fold(start(3), entries)
+    assert state.advance(state.fold(start(3), entries[:cut]), entries[cut:]) == folded
+    assert folded["journal"]["lines"] == len(entries)
+
+
 @given(st.sampled_from(pipeline.STAGES), st.sampled_from(pipeline.STAGES), st.integers(0, 2), st.integers(0, 2))
 def test_whatever_is_not_legal_is_refused(before: str, after: str, first: int, second: int) -> None:
     from deft_aoi.paths import iter_label

@@ -120,11 +120,11 @@ def state_problems(snapshot: Mapping[str, Any], entries: list[journal.Entry], *,
     """
     known = snapshot.get("journal")
     if known is None:
-        expected = state.fold(snapshot, entries)
-        if state.is_legacy(entries):  # 7.0.x counts progress in its own words
-            expected.pop("journal")
-            expected["iterations"] = snapshot["iterations"]
-        return [f"deft_state.json: {text}" for text in differences(expected, snapshot)]
+        expected: Mapping[str, Any] = state.fold(snapshot, entries)
+        found = snapshot
+        if state.is_legacy(entries):  # the state of 7.0.x holds what its journal lacks: only progress is in both
+            expected, found = _progress(expected, entries), _progress(snapshot, entries)
+        return [f"deft_state.json: {text}" for text in differences(expected, found)]
     read = known.get("lines", 0)
     if read > len(entries):
         return [f"loop_log.jsonl: ends after {len(entries)} lines, deft_state.json has read {read}: lines were removed"]
@@ -142,6 +142,13 @@ def state_problems(snapshot: Mapping[str, Any], entries: list[journal.Entry], *,
             "next deft step or deft rebuild-state brings it up"
         )
     return problems
+
+
+def _progress(snapshot: Mapping[str, Any], entries: list[journal.Entry]) -> dict[str, Any]:
+    """The last finished stage of every iteration that the journal has lines of."""
+    labels = dict.fromkeys(entry["iter"] for entry in entries)
+    parts = {label: snapshot["iterations"].get(label, {}) for label in labels}
+    return {"iterations": {label: {"stage_completed": part.get("stage_completed")} for label, part in parts.items()}}
 
 
 def newest_artifacts(entries: list[journal.Entry]) -> dict[str, tuple[Mapping[str, Any], journal.Entry]]:

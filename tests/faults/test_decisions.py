@@ -109,7 +109,7 @@ def test_a_loop_goes_on_after_pruning_in_its_middle(workspace: Path) -> None:
         assert driver.step(run, wait=120, report=False).code == OK
     extra = run / "baseline/train/model_epoch_099_step_00099.pth"
     extra.write_bytes(b"x")
-    assert [item["path"] for item in driver.prune(run, "unscored")] == ["baseline/train/model_epoch_099_step_00099.pth"]
+    assert extra.relative_to(run).as_posix() in {item["path"] for item in driver.prune(run, "unscored")}
     assert str(driver.pending(load_run(run))) == "baseline/rca"
     assert driver.step(run, wait=120, report=False).code == OK
     assert verify(RunPaths.at(run)) == []
@@ -164,8 +164,10 @@ def make_old(run: Path, stages: tuple[str, ...]) -> list[dict[str, Any]]:
     snapshot = json.loads((run / "deft_state.json").read_text())
     old = {name: snapshot[name] for name in OLD_STATE}
     old["config"] = {k: v for k, v in snapshot["config"].items() if k not in ("plan", "approval")}
-    for label, part in old["iterations"].items():
-        part["stage_completed"] = [s.split("/")[1] for s in stages if s.startswith(label)][-1]
+    done = dict(step.split("/") for step in stages)
+    old["iterations"] = {
+        label: {**part, "stage_completed": done[label]} for label, part in old["iterations"].items() if label in done
+    }
     (run / "deft_state.json").write_text(json.dumps(old))
     for name in ("preflight.json", "best_model.json", "jobs"):
         path = run / name
@@ -189,9 +191,7 @@ def test_a_run_of_7_0_verifies_unchained_and_shows_where_it_is(spoilable: Path) 
 @pytest.mark.parametrize("length", [3, 8, 9])
 def test_a_run_of_7_0_goes_on_after_a_new_approval(spoilable: Path, workspace: Path, length: int) -> None:
     """Left after the baseline's rca, after an iteration's evaluate, after the rca that ends an iteration there."""
-    old = make_old(
-        spoilable, OLD_ORDER[:length] if length > 3 else (*OLD_ORDER[:3], "iter1/routing")[:3] + ("iter1/rca",)[:0]
-    )
+    old = make_old(spoilable, OLD_ORDER[:length])
     asked = {
         "workspace": str(workspace), "max_iterations": 2, "mine_rows": 12, "num_epochs": 2, "kpi_target": faulty.TARGET,
     }  # fmt: skip

@@ -1,0 +1,111 @@
+"""`deft status` answers at once, from the journal's tail and the state, and never from a state that does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deft_aoi import journal, state
+from deft_aoi.executors.base import Task
+from deft_aoi.executors.local import LocalExecutor
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+LINES = 100_000
+
+
+def line(number: int) -> journal.Entry:
+    failed = number % 2 == 1
+    return {
+        "seq": number, "ts": "2026-01-01T00:00:00Z", "iter": "baseline", "stage": "train" if failed else "resolve",
+        "status": "error" if failed else "ok", "summary": "no space" if failed else "made room", "duration_sec": 1,
+        "context_tokens": 0, "artifacts": [], "facts": {"stage": "train", "code": "disk_full"}, "prev": "",
+    }  # fmt: skip
+
+
+def write(run: Path, lines: int, read: int | None = None) -> Path:
+    """A run of `lines` journal lines whose state has read the first `read` of them."""
+    run.mkdir(parents=True)
+    begun = state.initial(
+        started_at="2026-01-01T00:00:00Z", kpi_target="FAR < 1%", results_dir="r", max_iterations=3,
+        config={"approval": "x"},
+    )  # fmt: skip
+    entries = [line(number) for number in range(1, lines + 1)]
+    (run / "loop_log.jsonl").write_bytes(b"".join(journal.chain(entries)))
+    state.save(run / "deft_state.json", state.fold(begun, entries[:read]))
+    return run
+
+
+def status(run: Path, *more: str) -> str:
+    command = [sys.executable, "-m", "deft_aoi.cli", "status", "--results-dir", str(run), *more]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def told(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(status(run, "--json"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("long") / "run", LINES)
+
+
+def test_a_journal_of_100_000_lines_takes_under_0_3_seconds(long_run: Path, tmp_path: Path) -> None:
+    """Median of seven beside a journal of ten lines; where the machine is too busy for that, no slower than it."""
+    short, times = write(tmp_path / "run", 10), {"long": [0.0], "short": [0.0]}
+    for _ in range(7):
+        for name, run in (("long", long_run), ("short", short)):
+            started = time.perf_counter()
+            status(run)
+            times[name].append(time.perf_counter() - started)
+    long, brief = (statistics.median(found[1:]) for found in times.values())
+    assert long < max(0.3, 1.25 * brief)
+
+
+def test_the_last_five_and_the_next_step_are_right_on_a_long_journal(long_run: Path) -> None:
+    found = told(long_run)
+    assert [entry["seq"] for entry in found["last"]] == list(range(LINES - 4, LINES + 1))
+    assert (found["entries"], found["next"]) == (LINES, "baseline/train")
+
+
+@pytest.mark.parametrize("read", [0, 3, 8, 9])
+def test_a_state_behind_the_journal_misleads_nobody(tmp_path: Path, read: int) -> None:
+    found = told(write(tmp_path / "run", 9, read))
+    assert (found["entries"], found["next"]) == (9, "baseline/resolve")
+    assert found["stopped"] == {"message": "no space", "code": "disk_full", "evidence": None, "remedy": None}
+
+
+def test_a_state_of_another_journal_is_not_believed(tmp_path: Path) -> None:
+    run, other = write(tmp_path / "run", 9), write(tmp_path / "other", 12)
+    (run / "deft_state.json").write_bytes((other / "deft_state.json").read_bytes())
+    found = told(run)
+    assert (found["entries"], found["next"]) == (9, "baseline/resolve")
+
+
+def test_what_runs_and_for_how_long(tmp_path: Path) -> None:
+    class Shell(LocalExecutor):
+        def command(self, task: Task) -> list[str]:
+            return list(task.command)
+
+    run, executor = write(tmp_path / "run", 10), Shell(tmp_path / "cache")
+    job = run / "jobs/baseline-train-train"
+    executor.submit(Task("train", ("sleep", "60"), tmp_path / "out"), job)
+    os.utime(job / "alive.lock", (time.time() - 300, time.time() - 300))
+    try:
+        (found,) = told(run)["running"]
+        assert (found["job"], found["log"]) == (job.name, str(job / "output.log"))
+        assert 300 <= found["seconds"] < 400
+        assert f"running: {job.name} for 30" in status(run)
+    finally:
+        deadline = time.monotonic() + 20
+        while "pid" not in json.loads((job / "handle.json").read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        executor.cancel(job)
