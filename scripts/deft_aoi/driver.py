@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deft_aoi import journal, pipeline, space, state
 from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError
@@ -18,7 +17,7 @@ from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import locked, move_aside
 from deft_aoi.paths import iter_number
 from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
-from deft_aoi.run import Run, approved, load_run, read_json
+from deft_aoi.run import Run, approved, load_run
 from deft_aoi.stages.base import Stage, StageResult
 
 STAGE_MODULES = {
@@ -54,7 +53,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
     """
     deadline = time.monotonic() + wait
     run = load_run(results_dir)
-    with _only_worker(run):
+    with only_worker(run):
         run = load_run(results_dir)
         approved(run.paths, run.state)
         behind = state.load(run.paths.state) != run.state  # a crash between journal and snapshot
@@ -103,7 +102,7 @@ def job_folder(run: Run, following: Step, task: Task) -> Path:
 
 
 @contextmanager
-def _only_worker(run: Run) -> Iterator[None]:
+def only_worker(run: Run) -> Iterator[None]:
     try:
         with locked(run.paths.lock, wait=False):
             yield
@@ -148,7 +147,7 @@ def _move_lost_job(job: Path, task: Task) -> None:
     aside = move_aside(job)
     gone = list(job.parent.glob(f"{job.name}.failed-*"))
     # A job whose submitter died before the supervisor ran never did anything; it may be tried more often.
-    lost = sum(map(began, gone))
+    lost = sum(began(one) and not (one / EXIT).is_file() for one in gone)
     if lost >= MAX_LOST or len(gone) >= MAX_ATTEMPTS:
         raise HardStop(
             "job_keeps_dying",
@@ -191,7 +190,7 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
         facts=result.facts,
         max_iterations=run.plan.max_iterations,
     )
-    after = _snapshot(run)
+    after = snapshot(run)
     note = _render(after, following) if report and following.stage in ("evaluate", LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
@@ -211,7 +210,7 @@ def _record_stop(run: Run, following: Step, stop: HardStop, started: float) -> O
         facts=facts,
         max_iterations=run.plan.max_iterations,
     )
-    return _repeat_stop(_snapshot(run))
+    return _repeat_stop(snapshot(run))
 
 
 def _repeat_stop(run: Run) -> Outcome:
@@ -224,64 +223,7 @@ def _repeat_stop(run: Run) -> Outcome:
     return Outcome(HARD_STOP, "\n".join(parts))
 
 
-def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> Outcome:
-    """Record a person's decision after a hard stop: the failed stage may run again, or (`stop`) the loop ends here.
-
-    Ending hands the best model so far over, if there is one.
-    """
-    run = load_run(results_dir)
-    with _only_worker(run):
-        run = load_run(results_dir)
-        following = pending(run)
-        if following is None or following.stage != RESOLVE:
-            raise InputError(f"{run.paths.root}: no hard stop to resolve; type: deft status")
-        error = next(entry for entry in reversed(run.entries) if entry["status"] == "error")
-        failed = error["stage"]
-        if not stop:
-            _clear_jobs(run, following.label, failed, keep_finished=error.get("facts", {}).get("code") == space.CODE)
-        journal.append(
-            run.paths.log,
-            iter_label=following.label,
-            stage=RESOLVE,
-            status="ok",
-            summary=reason,
-            duration_sec=0,
-            facts={"decision": pipeline.STOP if stop else "retry"},
-        )
-        _snapshot(run)
-    if stop:
-        return step(results_dir, wait=0)
-    return Outcome(OK, f"resolved: {failed} of {following.label} may run again · next: deft step")
-
-
-def _clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:
-    """Set the failed stage's jobs aside, so that they run again; a full disk says nothing against a finished one."""
-    for job in run.paths.jobs.glob(f"{label}-{failed}-*"):
-        if ".failed-" in job.name or (
-            keep_finished and (job / EXIT).is_file() and read_json(job / EXIT)["returncode"] == 0
-        ):
-            continue
-        move_aside(job)
-
-
-def prune(results_dir: Path, policy: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Drop checkpoints by policy, journaled; with `dry_run` only say which."""
-    from deft_aoi.prune import prune as drop
-    from deft_aoi.prune import unneeded
-
-    run = load_run(results_dir)
-    with _only_worker(run):
-        run = load_run(results_dir)
-        if dry_run:
-            paths = unneeded(run, policy)
-            return [{"path": run.paths.relative(path), "bytes": path.stat().st_size} for path in paths]
-        gone = drop(run, policy)
-        if gone:
-            _snapshot(run)
-    return gone
-
-
-def _snapshot(run: Run) -> Run:
+def snapshot(run: Run) -> Run:
     """Write the state that follows from the journal and return the run as it now is on disk."""
     state.refresh(run.paths.state, run.paths.log)
     return load_run(run.paths.root)

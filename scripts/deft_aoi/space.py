@@ -12,7 +12,7 @@ from deft_aoi.paths import iter_label, iter_number
 from deft_aoi.run import Run
 
 TAO_CHECKPOINT = 1_850_000_000  # C-RADIOv2-B with its optimizer
-FEATURES_CHECKPOINT = 100_000
+EMBEDDED_CHECKPOINT = {"features": 100_000, "net": 20_000_000}
 RESERVE = 32 << 20  # journal, state, report, the small files of a stage
 _CSV_COPIES = 3  # two inference CSVs and the KPI files of one
 _VECTOR_BYTES = 8_192  # one embedded image with its path, in Parquet
@@ -32,8 +32,7 @@ def checkpoint_bytes(run: Run, label: str) -> tuple[int, str]:
         files = [path for path in run.paths.train(iter_label(number)).glob("model_epoch_*.pth") if path.is_file()]
         if files:
             return max(path.stat().st_size for path in files), f"as in {iter_label(number)}"
-    known = FEATURES_CHECKPOINT if run.plan.engine == "features" else TAO_CHECKPOINT
-    return known, f"engine {run.plan.engine}"
+    return EMBEDDED_CHECKPOINT.get(run.plan.engine, TAO_CHECKPOINT), f"engine {run.plan.engine}"
 
 
 def needed(run: Run, label: str, stage: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import faulty
-from deft_aoi import driver, journal, pipeline, space, state
+from deft_aoi import decisions, driver, journal, pipeline, space, state
 from deft_aoi.audit import verify
 from deft_aoi.errors import COMPLETE, HARD_STOP, OK, HardStop, InputError
 from deft_aoi.paths import RunPaths
@@ -60,7 +60,7 @@ def test_a_full_disk_is_a_hard_stop_and_trains_nothing(workspace: Path, monkeypa
     assert "HARD STOP disk_full at baseline/train" in outcome.line
     assert not list((run / "jobs").glob("*"))
     monkeypatch.undo()
-    assert driver.resolve(run, "emptied the disk").code == OK
+    assert decisions.resolve(run, "emptied the disk").code == OK
     assert driver.step(run, wait=120, report=False).code == OK
     assert verify(RunPaths.at(run)) == []
 
@@ -94,13 +94,13 @@ def test_beaten_iterations_can_be_dropped_too(spoilable: Path) -> None:
     """The best model's checkpoint and the newest training's stay; verify takes the others for gone on purpose."""
     run = load_run(spoilable)
     champion = run.champion()[0]
-    gone = {item["path"] for item in driver.prune(spoilable, "beaten")}
+    gone = {item["path"] for item in decisions.prune_run(spoilable, "beaten")}
     beaten = {"baseline"} - {champion}
     assert {name.split("/")[0] for name in gone} <= beaten | {"baseline", "iter1"}
     assert all(not list((spoilable / label / "train").glob("*.pth")) for label in beaten)
     assert Path(json.loads((spoilable / "best_model.json").read_text())["checkpoint"]).is_file()
     assert verify(RunPaths.at(spoilable)) == []
-    assert driver.prune(spoilable, "beaten") == []
+    assert decisions.prune_run(spoilable, "beaten") == []
 
 
 def test_a_loop_goes_on_after_pruning_in_its_middle(workspace: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_loop_goes_on_after_pruning_in_its_middle(workspace: Path) -> None:
         assert driver.step(run, wait=120, report=False).code == OK
     extra = run / "baseline/train/model_epoch_099_step_00099.pth"
     extra.write_bytes(b"x")
-    assert extra.relative_to(run).as_posix() in {item["path"] for item in driver.prune(run, "unscored")}
+    assert extra.relative_to(run).as_posix() in {item["path"] for item in decisions.prune_run(run, "unscored")}
     assert str(driver.pending(load_run(run))) == "baseline/rca"
     assert driver.step(run, wait=120, report=False).code == OK
     assert verify(RunPaths.at(run)) == []

@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi import driver
+    from deft_aoi import decisions
 
-    gone = driver.prune(args.results_dir, args.policy, dry_run=args.dry_run)
+    gone = decisions.prune_run(args.results_dir, args.policy, dry_run=args.dry_run)
     for item in gone:
         print(f"{item['path']}: {item['bytes']:,} bytes")
     verb = "would be dropped" if args.dry_run else "dropped"

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi import driver
+    from deft_aoi import decisions
 
-    outcome = driver.resolve(args.results_dir, args.reason, stop=args.stop)
+    outcome = decisions.resolve(args.results_dir, args.reason, stop=args.stop)
     print(outcome.line)
     return outcome.code
