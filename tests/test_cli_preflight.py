@@ -132,13 +132,28 @@ def test_several_findings_come_at_once(workspace: Path, tmp_path: Path) -> None:
 def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Path, tmp_path: Path) -> None:
     done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", "--mine-rows", "9", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for line in ("| max_iterations | 2 | user |", "| num_epochs | 4 | spec |", "| min_similarity | 0.9 | default |"):
+    for line in (
+        "| max_iterations | 2 | user |",
+        "| num_epochs | 4 | spec |",
+        "| min_similarity | 0.9 | default |",
+        "| policy | weakness | default (the pool has labels) |",
+        "- Not in the training rows, to be mined: bridge.",
+        "switch your agent to auto-accept",
+    ):
         assert line in done.stdout
     assert "false *alarm* rate" in done.stdout
-    assert "can be reached but not proven" in done.stdout
+    assert "can be reached but not proven: that needs 2,995 PASS rows, none called falsely" in done.stdout
     code = re.search(r"Approval code: \*\*([0-9A-F]{10})\*\*", done.stdout)
     assert code
     assert f"--approve {code[1]}" in done.stdout
+
+
+def test_the_summary_says_how_many_false_calls_would_prove_the_target(workspace: Path) -> None:
+    target = "FAR < 20% at recall = 100%"
+    shown = deft(
+        "preflight", "--workspace", str(workspace), "--max-iterations", "1", "--kpi-target", target, cwd=workspace
+    )
+    assert "With 40 PASS rows the target is proven at 3 false calls or fewer (95 % confidence)." in shown.stdout
 
 
 def plan(workspace: Path, *flags: str) -> dict[str, str]:

@@ -85,7 +85,6 @@ def test_the_defaults_of_the_preflight_page_are_those_of_the_plan() -> None:
         ("top-k-per-label", plan.top_k_per_label),
         ("top-k-per-target", plan.top_k_per_target),
         ("min-similarity", plan.min_similarity),
-        ("policy", f"`{plan.policy}`"),
     ):
         assert rows[flag].startswith(str(field)), flag
     fallback = f"else {plan.num_epochs}, {plan.batch_size}, {plan.num_gpus}, {plan.seed}"

@@ -41,6 +41,7 @@ def deft(*arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[
 def begin(root: Path, **more: str) -> Path:
     """A started run on a fresh tiny line that never meets its target."""
     make_workspace(root, counts=(ROWS, 24, 48, 60))
+    more = {"policy": "knn"} | more
     flags = [text for name, value in more.items() for text in (f"--{name.replace('_', '-')}", value)]
     target = "FAR <= 0% at recall = 100%"
     shown = deft(

@@ -22,7 +22,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, help="default: the spec's dataset.classify.batch_size")
     parser.add_argument("--num-gpus", type=int, help="default: the spec's train.num_gpus")
     parser.add_argument("--seed", type=int, help="default: the spec's train.seed")
-    parser.add_argument("--policy", help="how pool rows are chosen: knn (default), weakness or random")
+    parser.add_argument(
+        "--policy", help="how pool rows are chosen: weakness (default where the pool has labels), knn or random"
+    )
     parser.add_argument("--mine-rows", type=int, help="pool rows taken in one iteration, at most (default: 200)")
     parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")
     parser.add_argument("--top-k-per-label", type=int, help="weak samples for each label (default: 50)")

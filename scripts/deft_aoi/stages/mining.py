@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import read_pool, read_rows, write_parquet, write_rows
+from deft_aoi.contracts import PASS, read_pool, read_rows, write_parquet, write_rows
 from deft_aoi.data.pregen import MODE as PREGEN
-from deft_aoi.errors import HardStop
+from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import dump_spec, put
 from deft_aoi.fsio import atomic_write_text
@@ -30,6 +30,17 @@ from deft_aoi.stages.specs import task_spec
 POLICIES = ("knn", "weakness", "random")
 SOURCES = ("source", "target")
 _DEPTH = 200
+
+
+def default_policy(pool: Path) -> tuple[str, str]:
+    """(policy, why): `weakness` where the pool's labels allow it, else `knn`. The benchmarks say why."""
+    try:
+        labels = set(read_rows(pool, required=("label",))["label"])
+    except InputError:  # Pre-Flight's own check names what is wrong with it
+        labels = set()
+    if PASS in labels and len(labels) > 1:
+        return "weakness", "the pool has labels"
+    return "knn", "the pool has no PASS and defect labels"
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from deft_aoi.data.pregen import source_record
 from deft_aoi.errors import InputError, Refusals
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
-from deft_aoi.kpi.bounds import samples_needed
 from deft_aoi.kpi.gate import parse_target
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
 from deft_aoi.run import Plan, approval_digest, read_json
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
-from deft_aoi.stages.mining import POLICIES
+from deft_aoi.stages.mining import POLICIES, default_policy
+from deft_aoi.stages.summary import summary
 
 DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
 MINUTES_PER_ITERATION = 33  # RTX 6000 Ada, ~200 rows, TAO containers; the reference engine needs seconds to minutes
@@ -73,7 +73,12 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "num_gpus": get(spec, "train.num_gpus"),
         "seed": get(spec, "train.seed"),
     }
-    defaults = {"kpi_target": DEFAULT_TARGET, "synthetic": PREGEN if has_pregen(workspace) else "off"}
+    policy, why = default_policy(workspace.pool_csv)
+    defaults = {
+        "kpi_target": DEFAULT_TARGET,
+        "synthetic": PREGEN if has_pregen(workspace) else "off",
+        "policy": policy,
+    }
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name in Plan.__dataclass_fields__:
@@ -83,6 +88,8 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
                 break
         else:
             sources[name] = "default"
+    if sources["policy"] == "default":
+        sources["policy"] = f"default ({why})"
     values["workspace"] = str(workspace.root)
     values["kpi_target"] = parse_target(values["kpi_target"]).text
     plan = Plan.from_json(values)
@@ -260,32 +267,3 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
         max_iterations=plan.max_iterations,
         config=config,
     )
-
-
-def summary(result: Preflight, paths: RunPaths) -> str:
-    """The Pre-Flight Summary: what a person approves."""
-    plan, target = result.plan, parse_target(result.plan.kpi_target)
-    lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
-    lines += ["| parameter | value | source |", "|---|---|---|"]
-    shown = plan.to_json()
-    lines += [f"| {name} | {_shown(value)} | {result.sources[name]} |" for name, value in shown.items()]
-    lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
-    for name, counts in result.dataset.items():
-        defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
-        lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
-    passes = result.dataset["kpi"]["pass"]
-    needed = samples_needed(target.limit) if target.limit else None
-    lines += [
-        "",
-        "FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
-    ]
-    if needed is None or needed > passes:
-        proof = "no number of rows can prove 0 %" if needed is None else f"proof needs {needed:,} PASS rows without one"
-        lines.append(f"With {passes:,} PASS rows in the KPI set the target can be reached but not proven ({proof}).")
-    lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == "note"]
-    lines += ["", f"All {max(f.check for f in result.findings)} checks passed. Approval code: **{result.code}**", ""]
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

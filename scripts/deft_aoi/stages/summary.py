@@ -1,0 +1,76 @@
+"""The Pre-Flight Summary: what a person reads before saying yes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from deft_aoi.data.simulate import RECORD as SIMULATED
+from deft_aoi.kpi.bounds import samples_needed, upper_bound
+from deft_aoi.kpi.gate import KpiTarget, parse_target
+from deft_aoi.paths import RunPaths, Workspace
+from deft_aoi.stages.routing import INLINE
+
+if TYPE_CHECKING:
+    from deft_aoi.stages.preflight import Preflight
+
+AUTO_ACCEPT = (
+    "Before you say yes: switch your agent to auto-accept (Claude Code: shift+tab). The loop asks nothing more, but "
+    "without it every command would wait for a click."
+)
+
+
+def summary(result: Preflight, paths: RunPaths) -> str:
+    """Markdown: parameters with their sources, data, what the target means, notes, the approval code."""
+    lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
+    lines += ["| parameter | value | source |", "|---|---|---|"]
+    hidden = set() if result.plan.synthetic == INLINE else {"anomalygen_labels"}
+    shown = {name: value for name, value in result.plan.to_json().items() if name not in hidden}
+    lines += [f"| {name} | {_shown(value)} | {result.sources[name]} |" for name, value in shown.items()]
+    lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
+    for name, counts in result.dataset.items():
+        defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
+        lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
+    lines += ["", *remarks(result)]
+    lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == "note"]
+    checks = max(finding.check for finding in result.findings)
+    lines += ["", AUTO_ACCEPT, "", f"All {checks} checks passed. Approval code: **{result.code}**", ""]
+    return "\n".join(lines)
+
+
+def remarks(result: Preflight) -> list[str]:
+    """What the tables do not say by themselves."""
+    plan, data = result.plan, result.dataset
+    lines = [
+        f"- Heavy work runs on this machine in the embedded `{plan.engine}` engine: no NVIDIA TAO, no container.",
+        "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
+        f"- {provable(parse_target(plan.kpi_target), data['kpi']['pass'])}",
+    ]
+    if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
+        lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
+    return lines + unseen(data)
+
+
+def provable(target: KpiTarget, passes: int) -> str:
+    """How far the KPI set can prove the target at 95 % confidence."""
+    calls = -1
+    while calls < passes and target.met_by(upper_bound(calls + 1, passes)):
+        calls += 1
+    if calls >= 0:
+        return f"With {passes:,} PASS rows the target is proven at {calls} false calls or fewer (95 % confidence)."
+    needed = f"{samples_needed(target.limit):,} PASS rows" if target.limit else "more rows than there can be"
+    return (
+        f"With {passes:,} PASS rows the target can be reached but not proven: that needs {needed}, none called falsely."
+    )
+
+
+def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Defects of the KPI set that the training rows lack, and where they can come from."""
+    missing = sorted(set(data["kpi"]["defects"]) - set(data["training"]["defects"]))
+    nowhere = sorted(set(missing) - set(data["mining_pool"]["defects"]))
+    lines = [f"- Not in the training rows, to be mined: {', '.join(missing)}."] if missing else []
+    return lines + ([f"- Neither in the mining pool: {', '.join(nowhere)}."] if nowhere else [])
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
