@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the agent's token use into the journal lines of a run, from the agent's own transcripts.
 
-Exit code 3 when no message falls into any journal line.
+Exit code 3 when there is no transcript or no message falls into any journal line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.transcript:
         paths = [path for transcript in args.transcript for path in tokens.with_subagents(transcript)]
     else:
-        paths = tokens.transcripts_in(args.project_dir or tokens.project_folder(args.cwd or Path.cwd()))
+        folder = args.project_dir or tokens.project_folder(args.cwd or Path.cwd())
+        paths = tokens.transcripts_in(folder)
+        if not paths:
+            hint = "pass --transcript FILE or --project-dir FOLDER"
+            print(f"align_token_usage: {folder}: no transcripts (*.jsonl) there; {hint}", file=sys.stderr)
+            return HARD_STOP
     read = tokens.read_messages(paths)
     uses = tokens.attribute(read.messages, entries)
     if read.unreadable_lines:

@@ -9,10 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from deft_aoi import journal
-from deft_aoi.errors import InputError
 from deft_aoi.tokens import attribute, project_folder, read_messages, transcripts_in, with_subagents
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/align_token_usage.py"
@@ -111,9 +108,8 @@ def test_project_folder_replaces_every_other_character(tmp_path: Path) -> None:
     assert folder == tmp_path / "projects/-home-a-b-my-project-v2"
 
 
-def test_a_folder_without_transcripts_says_which_flag_to_use(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--transcript FILE"):
-        transcripts_in(tmp_path)
+def test_a_folder_without_transcripts_has_none(tmp_path: Path) -> None:
+    assert transcripts_in(tmp_path) == []
 
 
 def journal_at(root: Path) -> Path:

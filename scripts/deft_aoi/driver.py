@@ -234,6 +234,9 @@ def _render(run: Run, following: Step) -> str:
     try:
         from deft_aoi.report import render  # charts and templates are not needed for any other step
 
+        if following.stage == "evaluate" and run.paths.narrative.is_file():
+            # Its words are about the models before this one: they stay with them, never under new pictures.
+            run.paths.narrative.replace(run.paths.folder(run.previous_label(following.label)) / "narrative.json")
         render.render_iteration(run.paths.root, following.label)
         render.render(run.paths.root)
     except Exception as error:  # a chart must not end hours of unattended work

@@ -153,6 +153,11 @@ def _count_line(known: dict[str, Any], entry: Mapping[str, Any]) -> None:
 def load(path: Path) -> State:
     """Read a snapshot; raises InputError with the way back when it is absent or damaged."""
     if not path.is_file():
+        if (path.parent / "preflight.json").is_file():
+            raise InputError(
+                f"{path.parent}: its Summary waits for a person's approval; show preflight_summary.md in it, and after "
+                "a yes: deft start --workspace W --approve CODE"
+            )
         raise InputError(f"{path}: no state; start the run first: deft preflight, then deft start --approve CODE")
     try:
         state = json.loads(path.read_text(encoding="utf-8"))

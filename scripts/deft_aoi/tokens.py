@@ -89,11 +89,8 @@ def project_folder(cwd: Path, home: Path | None = None) -> Path:
 
 
 def transcripts_in(folder: Path) -> list[Path]:
-    """Transcripts of a project folder, subagents' included. Raises InputError where there are none."""
-    found = sorted({*folder.glob("*.jsonl"), *folder.glob("subagents/*.jsonl"), *folder.glob("*/subagents/*.jsonl")})
-    if not found:
-        raise InputError(f"{folder}: no transcripts (*.jsonl) there; pass --transcript FILE or --project-dir FOLDER")
-    return found
+    """Transcripts of a project folder, subagents' included."""
+    return sorted({*folder.glob("*.jsonl"), *folder.glob("subagents/*.jsonl"), *folder.glob("*/subagents/*.jsonl")})
 
 
 def with_subagents(transcript: Path) -> list[Path]:

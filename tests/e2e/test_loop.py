@@ -137,10 +137,16 @@ def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Pa
 
 
 def test_a_new_process_for_every_step_gives_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:
+    """Also: words written about one iteration stay with it and never stand under the pictures of the next."""
     run = begin(tmp_path / "ws")
     lines = []
     while (done := deft("step", "--results-dir", str(run), "--wait", "120", check=None)).returncode == 0:
         lines.append(done.stdout)
+        if "[iter 1/2 · evaluate]" in done.stdout:
+            (run / "narrative.json").write_text('{"schema_version": 1, "headline": "Words about the first one."}')
+    assert (run / "iter1/narrative.json").is_file()
+    assert not (run / "narrative.json").exists()
+    assert "Words about the first one." not in (run / "DEFT_Loop_Report.html").read_text()
     assert done.returncode == 10, done.stderr
     assert numbers(run) == numbers(unbroken)
     assert scores(run) == scores(unbroken)

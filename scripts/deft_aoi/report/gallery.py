@@ -80,15 +80,23 @@ def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each:
 
 
 def mined_pairs(parquet: Path, workspace: Path, optics: Optics, limit: int) -> list[Pair]:
-    """Mined rows with the weak sample that asked for each, one label after the other, the most similar first."""
+    """Mined rows, one label after the other, the most similar first, with the weak sample that asked for each.
+
+    Policies other than k-NN have no such sample: their best rank comes first, and the note says why it was taken.
+    """
     rows = pd.read_parquet(parquet)
-    turn = rows.sort_values("similarity", ascending=False, kind="stable").groupby("label").cumcount()
+    ranked = rows.sort_values(["similarity", "rank"], ascending=[False, True], kind="stable")
+    turn = ranked.groupby("label").cumcount()
     rows = rows.assign(turn=turn).sort_values(["turn", "label"], kind="stable").head(limit)
     pairs = []
     for number, row in enumerate(rows.to_dict("records"), start=1):
         golden = image_path(workspace, row["golden_path"], row["object_name"], optics.lights[0], optics.ext)
-        sight = Sight(optics.lights[0], workspace / row["filepath"], golden, workspace / str(row["target_filepath"]))
-        note = f"similarity {row['similarity']:.3f}, rank {row['rank']}, asked for by a weak {row['target_label']} row"
+        asked_by = workspace / str(row["target_filepath"]) if row["target_filepath"] else None
+        sight = Sight(optics.lights[0], workspace / row["filepath"], golden, asked_by)
+        note = str(row["reason"])
+        if asked_by is not None:
+            near = f"similarity {row['similarity']:.3f}, rank {row['rank']}"
+            note = f"{near}, asked for by a weak {row['target_label']} row"
         name, label, origin = str(row["object_name"]), str(row["label"]), str(row.get("origin") or "")
         pairs.append(Pair(f"mined{number}", "mined", label, name, origin, (sight,), note=note))
     return pairs

@@ -168,7 +168,7 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
         (
             "mined",
             "What mining brought",
-            "New training rows with their golden image, and the weak row that asked for each.",
+            "New training rows with their golden image, and where there is one the weak row that asked for each.",
         ),
     )
     groups = [(kind, title, lead, [c for c in cards if c["kind"] == kind]) for kind, title, lead in titles]
@@ -192,7 +192,8 @@ def card(pair: gallery.Pair, views: list[gallery.View], told: Narrative, facts: 
     said = told.pictures.get(pair.key)
     return {
         "key": pair.key, "kind": pair.kind, "label": pair.label, "name": pair.name, "where": pair.where,
-        "views": views, "score": pair.score, "margin": pair.margin, "note": pair.note, "decision": decision,
+        "views": views, "score": pair.score, "margin": pair.margin, "note": pair.note,
+        "asked_by": any(sight.asked_by for sight in pair.sights), "decision": decision,
         "said": tell(said, facts["figures"]) if said else "",
     }  # fmt: skip
 
@@ -212,7 +213,7 @@ def provenance(shown: list[Record]) -> Record | None:
 
 
 def mining_table(shown: list[Record]) -> Record | None:
-    """Kept rows and candidates for each label and iteration, and the most kept at once (for the bars)."""
+    """Kept rows and candidates for each label and iteration."""
     mined = [(it["label"], it["mining"]) for it in shown if it["mining"]]
     if not mined:
         return None
@@ -220,9 +221,8 @@ def mining_table(shown: list[Record]) -> Record | None:
     for _, part in mined:
         totals.update({name: int(y.get("kept") or 0) for name, y in (part.get("by_label") or {}).items()})
     names = sorted(totals, key=lambda name: (name != PASS, -totals[name], name))
-    most = max((y.get("kept") or 0 for _, p in mined for y in (p.get("by_label") or {}).values()), default=0)
     rows = [(name, [(part.get("by_label") or {}).get(name) for _, part in mined], totals[name]) for name in names]
-    return {"labels": [label for label, _ in mined], "parts": mined, "rows": rows, "most": most or 1}
+    return {"labels": [label for label, _ in mined], "parts": mined, "rows": rows}
 
 
 def weak_table(shown: list[Record]) -> Record | None:

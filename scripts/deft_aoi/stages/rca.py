@@ -52,7 +52,11 @@ def collect(run: Run, label: str) -> StageResult:
     atomic_write_json(folder / "metrics.json", {k: v for k, v in facts.items() if k != "rca_dir"})
     draw_contact_sheet(gaps, folder / "rca_images/contact_sheet.png")
     wrong = int((weak["weakness"] > 0).sum())
-    summary = f"{len(weak)} weak samples of {analysed} ({wrong} false calls), hardest defects: {', '.join(targets[:3])}"
+    holder = scored.loc[scored.loc[is_defect(scored["label"]), SCORE].idxmin()]
+    summary = f"{len(weak)} weak samples of {analysed} ({wrong} false calls), threshold held by {holder['label']} "
+    summary += f"{holder['object_name']}, hardest defects: {', '.join(targets[:3])}"
+    if any(e["stage"] == "rca" and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
+        summary += f" · {analysed} was analysed before, nothing new"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
 
