@@ -166,6 +166,6 @@ def test_npx_skills_installs_a_copy_that_runs(repository: Path, tmp_path: Path, 
     for command in ([str(launcher), "--version"], ["sh", str(launcher), "--version"]):
         answer = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
         assert answer.stdout == f"deft {VERSION}\n"
-    demo = [str(launcher), "simulate", "--workspace", "line", "--boards", "6", "--rows-per-board", "12"]
+    demo = [str(launcher), "simulate", "--workspace", "line", "--boards", "6", "--rows-per-board", "30"]
     subprocess.run(demo, cwd=project, env=environment, capture_output=True, text=True, check=True)
     assert (project / "line/kpi/testing_set.csv").is_file()
