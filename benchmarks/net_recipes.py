@@ -33,13 +33,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", type=Path, required=True)
     parser.add_argument("--group", type=Path)
-    parser.add_argument("--parts", default="speed,recipes,few,group")
+    parser.add_argument("--parts", default="speed,why,recipes,few,group")
     parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
     parts, view = read_parts(args.board)
     asked = args.parts.split(",")
     if "speed" in asked:
         speed(parts, view)
+    if "why" in asked:
+        why(parts, view)
     if "recipes" in asked:
         everything(parts, view, args.seeds)
     if "few" in asked:
@@ -56,7 +58,7 @@ def everything(parts: dict[str, Part], view: Optics, seeds: int) -> None:
     say("\n| all 5,950 rows | steps | seconds | FAR@100 % | FAR@99.5 % | AUROC % |\n|---|---|---|---|---|---|")
     rows = parts["train"].plus(parts["pool"])
     for name, (share, weights) in BALANCES.items():
-        for recipe in (ON_GPU, replace(ON_GPU, rows_per_step=40)):
+        for recipe in (ON_GPU, replace(ON_GPU, rows_per_step=10)):
             for seed in range(seeds):
                 done = fit(rows, view, recipe=recipe, share=share, cls_weight=weights, seed=seed)
                 say(f"| {name}, seed {seed} | {done.steps} | {done.seconds:.1f} | {judge(done.net, parts['kpi'])} |")
@@ -83,7 +85,7 @@ def group(parts: dict[str, Part], view: Optics, seeds: int) -> None:
         "golden shift 6": replace(ON_GPU, shift=6),
         "width 24": replace(ON_GPU, net_width=24),
         "width 96": replace(ON_GPU, net_width=96),
-        "a quarter of the steps": replace(ON_GPU, rows_per_step=40),
+        "four times the steps": replace(ON_GPU, rows_per_step=10),
     }
     for name, recipe in tried.items():
         for seed in range(seeds):
@@ -117,6 +119,35 @@ def speed(parts: dict[str, Part], view: Optics) -> None:
     say(f"| scoring, four views, float32, images from the mapped file | {len(kpi.table) / seconds:.0f} | |")
     say(f"\npeak memory in training {peak:.2f} GiB; the same seed twice gives the same weights: {same}")
     _onnx(one.net, kpi, view)
+
+
+def why(parts: dict[str, Part], view: Optics) -> None:
+    """What each choice costs: deterministic kernels in training; float32 and memory layout in scoring; top kernels."""
+    trainer = net_train.Trainer(_job(parts["train"].plus(parts["pool"]), view))
+    say(f"\n| training | pairs/s |\n|---|---|\n| deterministic kernels | {_rate(trainer):.0f} |")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        for _ in range(5):
+            trainer.replay.replay()  # type: ignore[union-attr]
+        torch.cuda.synchronize()
+    table = seen.key_averages().table(sort_by="cuda_time_total", row_limit=14, max_name_column_width=70)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = True
+    trainer._record()
+    say(f"| any kernels, the fastest by trial | {_rate(trainer):.0f} |")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    net, pixels = trainer.net.eval(), torch.from_numpy(parts["kpi"].table.read(slice(256))).cuda()
+    exact = net_train.logits_of(net, pixels)
+    say("\n| scoring 256 pairs from device memory | pairs/s | largest difference of a logit |\n|---|---|---|")
+    for name, layout in {"channels last": torch.channels_last, "channels first": torch.contiguous_format}.items():
+        net.to(memory_format=layout)  # type: ignore[call-overload]
+        for tf32 in (False, True):
+            torch.backends.cudnn.allow_tf32 = tf32
+            off = float((net_train.logits_of(net, pixels) - exact).abs().max())
+            rate = 256 / _median(lambda: net_train.logits_of(net, pixels))
+            say(f"| {name}, {'TF32' if tf32 else 'float32'} | {rate:.0f} | {off:.1e} |")
+    reading = 256 / _median(lambda: parts["kpi"].table.read(slice(256)))
+    say(f"\nreading pairs from the mapped file: {reading:.0f} pairs/s\n\n{table}")
 
 
 def _median(work: Callable[[], object], times: int = 5) -> float:

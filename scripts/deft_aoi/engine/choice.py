@@ -17,6 +17,7 @@ ENGINES = (FEATURES, NET)
 CHOICES = (*ENGINES, AUTO)
 METADATA_KEY = "deft"
 NET_NAME = "deft-aoi net"
+RESUME_FILE = "resume.safetensors"  # in the output folder of a training that the net engine can go on with
 
 
 def choose(asked: str) -> tuple[str, str]:

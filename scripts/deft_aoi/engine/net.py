@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deft_aoi.contracts import is_defect
-from deft_aoi.engine.choice import torch_missing
+from deft_aoi.engine.choice import RESUME_FILE, torch_missing
 from deft_aoi.engine.head import probabilities
 from deft_aoi.engine.net_checkpoint import (
-    RESUME_FILE,
     Checkpoint,
     NetFacts,
     Progress,

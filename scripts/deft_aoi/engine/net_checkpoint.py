@@ -13,14 +13,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from deft_aoi.engine.choice import METADATA_KEY, NET_NAME
+from deft_aoi.engine.choice import METADATA_KEY, NET_NAME, RESUME_FILE
 from deft_aoi.engine.net_onnx import WEIGHTS_HASH, to_onnx
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write
 
 VERSION = 1
-RESUME_FILE = "resume.safetensors"
 Tensors = dict[str, npt.NDArray[Any]]
 
 

@@ -34,7 +34,7 @@ class Recipe:
         return max(self.later_steps if later else self.steps, rows // self.rows_per_step)
 
 
-ON_GPU = Recipe(net_width=48, steps=150, later_steps=120, images=12, rows_per_step=10)
+ON_GPU = Recipe(net_width=48, steps=150, later_steps=120, images=12, rows_per_step=40)
 ON_CPU = Recipe(net_width=16, steps=40, later_steps=30, images=2, rows_per_step=40)
 
 

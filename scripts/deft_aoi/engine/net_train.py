@@ -107,7 +107,7 @@ class Trainer:
         self.model = self.net if world == 1 else DistributedDataParallel(self.net, [rank] if on_gpu else None)
         self.lr = torch.zeros((), device=self.device)
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=self.lr, weight_decay=job.recipe.weight_decay, fused=True
+            self.net.parameters(), lr=self.lr, weight_decay=job.recipe.weight_decay, fused=True, capturable=on_gpu
         )
         self._make_buffers()
         self.replay: torch.cuda.CUDAGraph | None = None

@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_task(task: str, spec_path: Path, overrides: Sequence[str], asked: str | None = None) -> None:
     """Run one task; its status.json ends with FAILURE and the reason when it raises."""
-    from deft_aoi.engine.choice import AUTO, FEATURES, NET, choose, engine_of
-    from deft_aoi.engine.net_checkpoint import RESUME_FILE
+    from deft_aoi.engine.choice import AUTO, FEATURES, NET, RESUME_FILE, choose, engine_of
     from deft_aoi.engine.spec import read_spec, results_folder
     from deft_aoi.experiment import get
 
