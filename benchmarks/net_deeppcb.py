@@ -16,6 +16,12 @@ from deft_aoi.data.import_deeppcb import import_deeppcb
 from loops import Arm, Point, paired, run_arm, save, table
 
 
+def one(deeppcb: Path, split_by: str, arm: Arm, seed: int, home: Path, cache: Path) -> list[Point]:
+    """One loop on a workspace of its own: the same seed gives the same bytes."""
+    import_deeppcb(deeppcb, home, split_by=split_by, seed=seed)
+    return run_arm(home, arm, seed, cache)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deeppcb", type=Path, required=True)
@@ -30,20 +36,15 @@ def main() -> None:
     found: list[Point] = []
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(args.at_once) as workers:
         cache = Path(os.environ.get("DEFT_CACHE_DIR", f"{scratch}/cache"))
-        homes = [Path(scratch) / f"{args.split_by}{seed}" for seed in range(args.seeds)]
-        made = [
-            workers.submit(import_deeppcb, args.deeppcb, home, split_by=args.split_by, seed=seed)
-            for seed, home in enumerate(homes)
-        ]
-        for future in made:
-            future.result()
-        loops = [workers.submit(run_arm, home, arm, seed, cache) for arm in arms for seed, home in enumerate(homes)]
+        tasks = [(arm, seed, Path(scratch) / f"{arm.name}{seed}") for arm in arms for seed in range(args.seeds)]
+        loops = [workers.submit(one, args.deeppcb, args.split_by, *task, cache) for task in tasks]
         for future in as_completed(loops):
             found += future.result()
             found.sort(key=lambda point: (point.arm, point.seed))
             if args.out:
                 save(args.out, found)
-            print(f"\nDeepPCB by {args.split_by}, loops done: {len({(p.arm, p.seed) for p in found})}\n\n{table(found)}", flush=True)
+            loops_done = len({(point.arm, point.seed) for point in found})
+            print(f"\nDeepPCB by {args.split_by}, loops done: {loops_done}\n\n{table(found)}", flush=True)
     if len(arms) > 1:
         print(f"\n{paired(found, arms[0].name, arms[1].name, 'iter3')}")
 
