@@ -1,4 +1,4 @@
-"""Rows chosen by knn beside random ones of equal number, judged by the net engine: the loop's own analysis, one process.
+"""Rows chosen by knn beside random ones of equal number, judged by the net engine; the loop's analysis.
 
   python benchmarks/net_selection.py --deeppcb DIR [--split-by board] [--seeds 5] [--at-once 5] [--out FILE]
 A seed is another split of the boards and another training seed. Gap analysis, neighbours and picks are the loop's
@@ -88,9 +88,7 @@ def one_seed(deeppcb: Path, split_by: str, seed: int, root: Path) -> list[Point]
             done = fit(rows, view, seed=1000 + seed, initial=net_train.net_weights(net))
             reached = judge(done.net, parts["kpi"])
             count = len(rows.defect)
-            found.append(
-                Point(arm, seed, f"iter{number}", count, reached.far, reached.far_995, reached.auroc / 100)
-            )
+            found.append(Point(arm, seed, f"iter{number}", count, reached.far, reached.far_995, reached.auroc / 100))
             if (reached.far, reached.far_995) < (best.far, best.far_995):
                 net, best = done.net, reached
     return found

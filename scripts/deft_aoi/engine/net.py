@@ -208,7 +208,7 @@ def logits_by_best_means(checkpoint: Checkpoint, table: PixelTable) -> tuple[npt
         import torch
 
         if torch.cuda.is_available() or not checkpoint.onnx.is_file():
-            return torch_logits(checkpoint, table), f"torch on {torch.cuda.is_available() and 'GPU' or 'CPU'}"
+            return torch_logits(checkpoint, table), "torch on GPU" if torch.cuda.is_available() else "torch on CPU"
     if not checkpoint.onnx.is_file():
         raise TaskError(f"{checkpoint.onnx}: no such file, and without it scoring needs torch; {torch_missing()}")
     return onnx_logits(checkpoint.onnx, checkpoint.digest, table), "ONNX Runtime on CPU"

@@ -1,4 +1,4 @@
-"""Files of the net engine: checkpoints (safetensors under TAO's names, ONNX beside) and what a resume needs. No torch."""
+"""Files of the net engine: checkpoints (safetensors under TAO's names, ONNX beside) and resume state. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The early-fusion network of the net engine, and how a pair becomes its input. One of the few files that need torch."""
+"""The early-fusion network of the net engine, and how a pair becomes its input. Needs torch."""
 
 from __future__ import annotations
 
