@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from deft_aoi.contracts import read_rows
 from deft_aoi.engine.choice import FEATURES, NET, engine_of
@@ -78,7 +79,7 @@ class Line:
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     made = Line(tmp_path_factory.mktemp("net"))
-    make_workspace(made.workspace)
+    make_workspace(made.workspace, counts=(120, 32, 60, 80))
     return made
 
 
@@ -98,11 +99,8 @@ def validations(folder: Path) -> list[dict[str, float]]:
 @needs_torch
 def test_training_improves_and_leaves_taos_files(line: Line, trained: Path) -> None:
     defect = (pd.read_csv(line.workspace / "kpi/testing_set.csv")["label"] != "PASS").to_numpy()
-    first, last = (
-        auroc(sweep(defect, line.scores(f"auroc{name}", trained / name)))
-        for name in ("model_epoch_000_step_00040.pth", "changenet_model_classify_latest.pth")
-    )
-    assert last > max(0.65, first + 0.1), "one defect in three is faint to invisible"
+    reached = auroc(sweep(defect, line.scores("reached", trained / "changenet_model_classify_latest.pth")))
+    assert reached > 0.75, "0.5 is what an untrained network reaches; some of the defects are invisible"
     assert len(validations(trained)) == EPOCHS
     names = sorted(path.name for path in trained.iterdir())
     stems = [f"model_epoch_{n:03d}_step_{40 * (n + 1):05d}" for n in range(EPOCHS)]
@@ -138,7 +136,7 @@ def test_the_same_seed_gives_the_same_bytes_and_a_kill_changes_nothing(line: Lin
         process.send_signal(signal.SIGKILL)
         process.wait()
     line.train("killed")
-    assert "Resuming after epoch" in (folder / "status.json").read_text()
+    assert "Resuming after" in (folder / "status.json").read_text()
     assert validations(folder) == validations(trained)
     name = f"model_epoch_003_step_{40 * EPOCHS:05d}"
     for end in (".pth", ".onnx"):
@@ -157,15 +155,15 @@ def test_training_goes_on_from_an_earlier_model(line: Line, trained: Path) -> No
     start = trained / "changenet_model_classify_latest.pth"
     folder = line.train("later", f"train.pretrained_model_path={start}", "train.num_epochs=1")
     assert (folder / "model_epoch_000_step_00030.pth").is_file()
-    by_start, by_later = (line.scores(f"scores{path.parent.name}", path) for path in (start, folder / start.name))
-    assert np.corrcoef(by_start, by_later)[0, 1] > 0.3, "a fresh network would know nothing of the earlier one"
+    before, after = (load_file(path)["stem.weight"].ravel() for path in (start, folder / start.name))
+    assert np.corrcoef(before, after)[0, 1] > 0.5, "a fresh network would have nothing of the earlier one"
 
 
 @needs_torch
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (["dataset.classify.batch_size=64"], "Dataset size (40) is smaller than the total batch size (64)"),
+        (["dataset.classify.batch_size=256"], "Dataset size (120) is smaller than the total batch size (256)"),
         (["train.checkpoint_interval=9"], "train.checkpoint_interval (9) is greater than train.num_epochs (4)"),
         (["dataset.classify.fpratio_sampling=1.5"], "fpratio_sampling is 1.5; expected a share between 0 and 1"),
         (["train.pretrained_model_path=/none.pth"], "train.pretrained_model_path /none.pth: no such file"),

@@ -126,11 +126,12 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
     table = _pixels(rows, images, facts, "training rows", status, where, spec)
     held = _pixels(held_out, held_images, facts, "validation rows", status, where, spec)
     fingerprint = sha256_json({"spec": spec, "rows": table.digest, "held": held.digest, "labels": defect.tolist()})
+    _begin(folder, status, fingerprint)
     job = net_train.Job(
         folder, table, defect, facts, recipe, plan.epochs, recipe.images * plan.batch_size, share, plan.cls_weight,
         whole_number(spec, "train.seed", 1234), start.weights if start else None, fingerprint,
+        status.path.stat().st_size,
     )  # fmt: skip
-    _begin(folder, status, fingerprint)
     end_epoch = EpochEnd(folder, plan, job.steps, facts, held, is_defect(held_out["label"]).to_numpy())
     began = monotonic()
     if processes == 1:
@@ -144,7 +145,8 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
         note = f"{processes} processes"
     status.write("RUNNING", f"Trained: {note}, {monotonic() - began:.1f} s with validation")
     print(note, file=sys.stderr)
-    (folder / RESUME_FILE).unlink()
+    for path in (folder / RESUME_FILE, *folder.glob(f".{RESUME_FILE}.*.tmp")):  # a kill leaves the latter
+        path.unlink()
 
 
 def _begin(folder: Path, status: StatusLog, fingerprint: str) -> None:
@@ -154,7 +156,7 @@ def _begin(folder: Path, status: StatusLog, fingerprint: str) -> None:
         status.write("STARTED", "Starting Training Loop.")
         return
     os.truncate(status.path, kept[1].status_bytes)
-    status.write("RUNNING", f"Resuming after epoch {kept[1].epochs_done - 1}.")
+    status.write("RUNNING", f"Resuming after {kept[1].epochs_done} epochs.")
 
 
 def _processes(spec: Spec) -> int:

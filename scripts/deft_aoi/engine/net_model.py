@@ -34,7 +34,9 @@ class PairNet(nn.Module):
         self.planes, self.width = planes, width
         self.stem = nn.Conv2d(3 * planes, width, 3, 1, 1)
         sizes = (width, width, 2 * width, 3 * width, 3 * width)
-        self.blocks = nn.ModuleList(Block(*size, stride) for *size, stride in zip(sizes, sizes[1:], _STRIDES))
+        self.blocks = nn.ModuleList(
+            Block(inputs, outputs, stride) for inputs, outputs, stride in zip(sizes, sizes[1:], _STRIDES)
+        )
         self.drop = nn.Dropout(_DROPOUT)
         self.head = nn.Linear(6 * width, 1)
 

@@ -43,6 +43,7 @@ class Job:
     seed: int
     initial: Tensors | None
     fingerprint: str
+    status_bytes: int = 0
 
     @property
     def steps(self) -> int:
@@ -63,7 +64,8 @@ def prepare(seed: int) -> None:
     """Deterministic kernels only; full float32 where nothing says otherwise."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # every buffer here is written before it is read
+    # Every buffer here is written before it is read.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(seed)
@@ -224,7 +226,8 @@ def _sent(draw: Draw, mine: slice, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _array(value: Tensor) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(value.detach().cpu().numpy())
+    # Not ascontiguousarray: that gives a single number an axis.
+    return np.array(value.detach().cpu().numpy(), order="C")
 
 
 def net_weights(net: PairNet) -> Tensors:
@@ -237,6 +240,9 @@ def train(job: Job, end_epoch: EpochEnd, rank: int = 0, world: int = 1) -> Progr
     if (kept := load_resume(job.folder, job.fingerprint)) is not None:
         trainer.restore(kept[0])
         progress = kept[1]
+    elif rank == 0:  # from here on a kill finds a state to go on from, before any checkpoint is there
+        progress = replace(progress, status_bytes=job.status_bytes)
+        save_resume(job.folder, trainer.state(), progress, job.fingerprint)
     for epoch in range(progress.epochs_done, job.epochs):
         began = monotonic()
         trainer.run_epoch(epoch)
