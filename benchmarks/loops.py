@@ -28,6 +28,7 @@ class Arm:
     policy: str
     mine_rows: int
     iterations: int
+    engine: str = "features"
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,14 @@ def run_arm(workspace: Path, arm: Arm, seed: int, cache: Path) -> list[Point]:
         "mine_rows": arm.mine_rows,
         "synthetic": "off",
         "seed": 1000 + seed,
+        "engine": arm.engine,
     }
     paths = preflight.write(preflight.preflight(asked))
     preflight.start(paths)
     code = driver.drive(
         paths.root,
         lambda line: print(f"  {arm.name} {line}", file=sys.stderr),
-        executor=LocalExecutor(cache),
+        executor=LocalExecutor(cache, arm.engine),
         report=False,
     )
     if code != COMPLETE:

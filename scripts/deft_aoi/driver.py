@@ -89,7 +89,7 @@ def pending(run: Run) -> Step | None:
 
 
 def make_executor(run: Run) -> Executor:
-    return LocalExecutor(run.workspace.cache)
+    return LocalExecutor(run.workspace.cache, run.plan.engine)
 
 
 def stage_module(stage: str) -> Stage:
@@ -134,9 +134,10 @@ def _do_tasks(run: Run, following: Step, module: Stage, executor: Executor, dead
 
 
 def _submit(run: Run, following: Step, executor: Executor, task: Task, job: Path) -> None:
-    """Start a task in an empty output folder: TAO would silently resume from a half-written one."""
+    """Start a task in an empty output folder (TAO would silently resume from a half-written one), or to resume."""
     space.require(run, following.label, following.stage)
-    if task.output.is_dir() and any(task.output.iterdir()):
+    resumes = task.resume is not None and task.resume.is_file()
+    if not resumes and task.output.is_dir() and any(task.output.iterdir()):
         move_aside(task.output)
     task.output.mkdir(parents=True, exist_ok=True)
     executor.submit(task, job)

@@ -17,7 +17,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-iterations", type=int, help="required: iterations after the baseline")
     parser.add_argument("--kpi-target", help='default: "FAR < 0.1%% at recall=100%%"')
     parser.add_argument("--platform", help="where heavy work runs (default: local)")
-    parser.add_argument("--engine", help="engine of platform local (default: features)")
+    parser.add_argument(
+        "--engine", help="engine of platform local: features (default), net (needs torch), or auto (net where a GPU is)"
+    )
     parser.add_argument("--num-epochs", type=int, help="default: the spec's train.num_epochs")
     parser.add_argument("--batch-size", type=int, help="default: the spec's dataset.classify.batch_size")
     parser.add_argument("--num-gpus", type=int, help="default: the spec's train.num_gpus")

@@ -141,15 +141,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def ignored_keys(spec: Spec, prefix: str = "") -> list[str]:
-    """Dotted keys of the spec that have no meaning here (a network's, a GPU's)."""
+def ignored_keys(spec: Spec, prefix: str = "", also: Sequence[str] = ()) -> list[str]:
+    """Dotted keys of the spec that have no meaning here (a network's, a GPU's); `also`: further keys that have."""
     found = []
     for key, value in spec.items():
         name = f"{prefix}{key}"
-        if name in _USED or f"{name}.".startswith(_USED_TREES):
+        if name in _USED or name in also or f"{name}.".startswith(_USED_TREES):
             continue
         if isinstance(value, dict):
-            found += ignored_keys(value, f"{name}.")
+            found += ignored_keys(value, f"{name}.", also)
         elif value is not None:
             found.append(name)
     return found

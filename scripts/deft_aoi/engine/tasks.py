@@ -34,11 +34,7 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
     plan, view = train_plan(spec), optics(spec, where)
     rows, images = dataset(spec, "train", plan.batch_size)
     held_out, held_images = dataset(spec, "validation", plan.batch_size)
-    defect = is_defect(rows["label"]).to_numpy()
-    if not defect.any():
-        raise TaskError(f"training set has no defect among its {len(rows)} rows (TAO: ZeroDivisionError); add some")
-    if defect.all():
-        raise TaskError("training set has no row labelled PASS (TAO: invalid multinomial distribution)")
+    defect = training_labels(rows)
     start = load_checkpoint(plan.init_from, view) if plan.init_from else None
     dump_spec(folder / EXPERIMENT, spec)
     status.write("RUNNING", f"Features engine ignores: {', '.join(ignored_keys(spec)) or 'nothing'}")
@@ -57,8 +53,18 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
     seconds = (monotonic() - began) / plan.epochs
     held_defect = is_defect(held_out["label"]).to_numpy()
     for epoch, head in enumerate(heads):
-        kpi = metrics(head, held_table.values, held_defect, plan.cls_weight, "val")
+        kpi = metrics(head.logits(held_table.values), held_defect, plan.cls_weight, "val")
         _finish_epoch(epoch, head, kpi, plan, len(rows), view, folder, status, seconds)
+
+
+def training_labels(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which rows are defects. Raises TaskError where one of the classes is empty."""
+    defect = is_defect(rows["label"]).to_numpy()
+    if not defect.any():
+        raise TaskError(f"training set has no defect among its {len(rows)} rows (TAO: ZeroDivisionError); add some")
+    if defect.all():
+        raise TaskError("training set has no row labelled PASS (TAO: invalid multinomial distribution)")
+    return np.asarray(defect, np.bool_)
 
 
 def _finish_epoch(
@@ -103,7 +109,7 @@ def evaluate(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
     rows, images = dataset(spec, "test", batch)
     table = measured(rows, images, view, "test rows", status)
     dump_spec(folder / EXPERIMENT, spec)
-    kpi = metrics(head, table.values, is_defect(rows["label"]).to_numpy(), class_weights(spec), "val")
+    kpi = metrics(head.logits(table.values), is_defect(rows["label"]).to_numpy(), class_weights(spec), "val")
     status.write("RUNNING", "Eval metrics generated.", kpi=kpi)
     print(" ".join(f"{name}={value:.6g}" for name, value in kpi.items()))
 
@@ -143,14 +149,9 @@ def measured(rows: pd.DataFrame, images: Path, view: Optics, what: str, status: 
 
 
 def metrics(
-    head: Head,
-    values: npt.NDArray[np.float32],
-    defect: npt.NDArray[np.bool_],
-    cls_weight: tuple[float, float],
-    stem: str,
+    logits: npt.NDArray[np.float64], defect: npt.NDArray[np.bool_], cls_weight: tuple[float, float], stem: str
 ) -> dict[str, float]:
     """TAO's validation figures: loss; accuracy and false alarms at one half, FAR at full recall, in percent."""
-    logits = head.logits(values)
     wrong = (logits > 0) != defect
     passes = ~defect
     lowest = logits[defect].min() if defect.any() else np.inf

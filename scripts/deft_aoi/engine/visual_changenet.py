@@ -1,4 +1,4 @@
-"""TAO's `visual_changenet train|inference|evaluate -e SPEC key=value ...`, answered by the features engine.
+"""TAO's `visual_changenet train|inference|evaluate -e SPEC key=value ...`, answered by an engine of ours.
 
 Exit code 0, or 1 with one line on stderr. Spec, CSVs, file names and status.json are those of TAO's classify task.
 """
@@ -6,6 +6,7 @@ Exit code 0, or 1 with one line on stderr. Spec, CSVs, file names and status.jso
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from deft_aoi.engine.refusal import TaskError
 from deft_aoi.engine.status import StatusLog
 from deft_aoi.errors import DeftError
 
+ENGINE_TASKS = {"features": "deft_aoi.engine.tasks", "net": "deft_aoi.engine.net"}
 TASKS = ("train", "inference", "evaluate")
 _TITLE = "Visual ChangeNet"
 
@@ -23,12 +25,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="visual_changenet", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("-e", "--experiment_spec", dest="spec", type=Path, required=True, help="TAO experiment spec")
+    parser.add_argument(
+        "--engine",
+        choices=("features", "net", "auto"),
+        help="who trains (default: features); inference and evaluate ask the checkpoint",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="spec keys to change, as train.num_epochs=5")
     args = parser.parse_intermixed_args(argv)
     # One thread in matrix products: their order of summation must not depend on the machine's load.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Waiting threads give their core away: spinning ones slow a shared CPU down twenty times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        run_task(args.task, args.spec, args.overrides)
+        run_task(args.task, args.spec, args.overrides, args.engine)
     except DeftError as error:
         print(f"visual_changenet {args.task}: {error}", file=sys.stderr)
         return TaskError.exit_code
@@ -38,20 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_task(task: str, spec_path: Path, overrides: Sequence[str]) -> None:
+def run_task(task: str, spec_path: Path, overrides: Sequence[str], asked: str | None = None) -> None:
     """Run one task; its status.json ends with FAILURE and the reason when it raises."""
+    from deft_aoi.engine.choice import AUTO, FEATURES, NET, RESUME_FILE, choose, engine_of
     from deft_aoi.engine.spec import read_spec, results_folder
+    from deft_aoi.experiment import get
 
     spec = read_spec(spec_path, overrides)
     folder = results_folder(spec, task)
-    if task == "train" and any(folder.glob("*.pth")):
+    if task == "train":
+        engine, _ = choose(asked or FEATURES)
+    else:
+        told = engine_of(Path(get(spec, f"{task}.checkpoint", "")))
+        engine = told if asked in (None, AUTO) else asked
+    cut_off = engine == NET and (folder / RESUME_FILE).is_file()
+    if task == "train" and any(folder.glob("*.pth")) and not cut_off:
         raise TaskError(f"{folder} already holds checkpoints; TAO would resume them silently: use an empty folder")
     status = StatusLog(folder)
     status.write("STARTED", f"Starting {_TITLE} {task}.")
     try:
-        from deft_aoi.engine import tasks
-
-        getattr(tasks, task)(spec, spec_path, folder, status)
+        engine_tasks = importlib.import_module(ENGINE_TASKS[engine])
+        getattr(engine_tasks, task)(spec, spec_path, folder, status)
     except DeftError as error:
         status.write("FAILURE", str(error))
         raise

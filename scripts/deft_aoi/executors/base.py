@@ -13,7 +13,7 @@ class Task:
 
     `command` is TAO's own command line; `output` the folder that this task alone writes; `expects` the files that
     prove success beside exit code 0; `finished` the message that TAO's status.json ends with (a TAO run killed by
-    SIGTERM exits 0 without it).
+    SIGTERM exits 0 without it); `resume` a file in `output` from which the command goes on where it was killed.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Task:
     output: Path
     expects: tuple[Path, ...] = ()
     finished: str | None = None
+    resume: Path | None = None
     inputs: tuple[Path, ...] = field(default=())
 
 

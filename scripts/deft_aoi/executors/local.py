@@ -28,10 +28,11 @@ HANDLE, EXIT, LOG, LOCK = "handle.json", "exit.json", "output.log", "alive.lock"
 
 
 class LocalExecutor:
-    """The reference engine behind TAO's command line, one process a task."""
+    """An engine of ours behind TAO's command line, one process a task; `engine` names the one that trains."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, engine: str = "features") -> None:
         self.cache = cache
+        self.engine = engine
 
     def submit(self, task: Task, job: Path) -> None:
         """Start `task`; its handle is on disk before this returns. Raises InputError if the job already runs."""
@@ -59,7 +60,9 @@ class LocalExecutor:
     def command(self, task: Task) -> list[str]:
         """Argument list that this machine runs for TAO's command line."""
         program, *arguments = task.command
-        return [sys.executable, "-m", ENGINES[program], *arguments]
+        # Scoring asks the checkpoint which engine wrote it.
+        trains = (program, *arguments[:1]) == ("visual_changenet", "train")
+        return [sys.executable, "-m", ENGINES[program], *arguments, *(["--engine", self.engine] if trains else [])]
 
     def poll(self, job: Path) -> JobState:
         if not (job / HANDLE).is_file():
@@ -83,7 +86,7 @@ class LocalExecutor:
                 os.killpg(record["pid"], signal.SIGTERM)
 
     def describe(self) -> str:
-        return "local: the reference engine on this machine, no container"
+        return f"local: the {self.engine} engine on this machine, no container"
 
 
 def _take(lock: IO[bytes], job: Path) -> None:

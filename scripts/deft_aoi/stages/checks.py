@@ -118,7 +118,7 @@ def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     """(8) what is staged: backbone, mining pool, pre-generated pairs; free disk."""
     found = []
     weights = backbone_file(workspace.backbone_dir)
-    backbone = f"staged {weights.name}" if weights else f"none staged; engine {plan.engine} brings its own trunk"
+    backbone = f"staged {weights.name}" if weights else f"none staged; engine {plan.engine} needs none"
     found.append(Finding(8, "ok", f"backbone: {backbone}"))
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
     check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext)

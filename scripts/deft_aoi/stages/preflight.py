@@ -14,6 +14,7 @@ from deft_aoi.cli import VERSION
 from deft_aoi.contracts import is_defect, read_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.data.pregen import source_record
+from deft_aoi.engine.choice import CHOICES, ENGINES, FEATURES, choose
 from deft_aoi.errors import InputError, Refusals
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
@@ -91,6 +92,9 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
     if sources["policy"] == "default":
         sources["policy"] = f"default ({why})"
     values["workspace"] = str(workspace.root)
+    if asked.get("engine") in CHOICES:
+        values["engine"], why = choose(asked["engine"])
+        sources["engine"] += f" ({why})" if asked["engine"] != FEATURES else ""
     values["kpi_target"] = parse_target(values["kpi_target"]).text
     plan = Plan.from_json(values)
     _check_plan(plan)
@@ -104,7 +108,7 @@ def _check_plan(plan: Plan) -> None:
             raise InputError(f"{name} is {value!r}: expected a whole number from 1")
     if not -1 <= plan.min_similarity <= 1:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
-    choices = (("platform", ("local",)), ("engine", ("features",)), ("policy", POLICIES), ("knn_metric", ("cosine",)))
+    choices = (("platform", ("local",)), ("engine", ENGINES), ("policy", POLICIES), ("knn_metric", ("cosine",)))
     for name, known in choices:
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from deft_aoi.contracts import is_defect, read_rows
+from deft_aoi.engine.choice import NET, RESUME_FILE
 from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
 from deft_aoi.executors.status import validation_metrics
@@ -24,7 +25,8 @@ def tasks(run: Run, label: str) -> list[Task]:
     spec = train_spec(run, label, initial_weights(run, label))
     output = run.paths.train(label)
     command = ("visual_changenet", "train", "-e", str(spec))
-    return [Task("train", command, output, expects=(output / LATEST_LINK,), finished=FINISHED)]
+    resume = output / RESUME_FILE if run.plan.engine == NET else None
+    return [Task("train", command, output, expects=(output / LATEST_LINK,), finished=FINISHED, resume=resume)]
 
 
 def collect(run: Run, label: str) -> StageResult:

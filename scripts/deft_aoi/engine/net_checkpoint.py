@@ -1,0 +1,127 @@
+"""Files of the net engine: checkpoints (safetensors under TAO's names, ONNX beside) and resume state. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from deft_aoi.engine.choice import METADATA_KEY, NET_NAME, RESUME_FILE
+from deft_aoi.engine.net_onnx import WEIGHTS_HASH, to_onnx
+from deft_aoi.engine.refusal import TaskError
+from deft_aoi.experiment import Optics
+from deft_aoi.fsio import atomic_write
+
+VERSION = 1
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class NetFacts:
+    """What a network was made for: lights in channel order, image size, channels of an image, first layer's width."""
+
+    lights: tuple[str, ...]
+    width: int
+    height: int
+    channels: int
+    net_width: int
+
+    @property
+    def planes(self) -> int:
+        return len(self.lights) * self.channels
+
+    @classmethod
+    def of(cls, optics: Optics, channels: int, net_width: int) -> NetFacts:
+        return cls(optics.lights, optics.width, optics.height, channels, net_width)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`digest`: SHA-256 of the file, which the ONNX beside it names."""
+
+    facts: NetFacts
+    weights: Tensors
+    digest: str
+    onnx: Path
+
+
+def save_checkpoint(path: Path, weights: Mapping[str, npt.NDArray[Any]], facts: NetFacts) -> None:
+    """Write `path` and its .onnx, both atomically, the ONNX first: a checkpoint is never without it."""
+    noted = {"engine": NET_NAME, "version": VERSION, **asdict(facts)}
+    data = save(dict(weights), {METADATA_KEY: json.dumps(noted, sort_keys=True)})
+    metadata = {WEIGHTS_HASH: hashlib.sha256(data).hexdigest()}
+    model = to_onnx(weights, facts.planes, facts.height, facts.width, metadata)
+    atomic_write(path.with_suffix(".onnx"), lambda stream: stream.write(model))
+    atomic_write(path, lambda stream: stream.write(data))
+
+
+def load_checkpoint(path: Path, optics: Optics) -> Checkpoint:
+    """Read a network for these lights and this image size.
+
+    Raises TaskError where the file is missing, is another engine's, or was made for other images.
+    """
+    if not path.is_file():
+        raise TaskError(f"checkpoint {path}: no such file")
+    data = path.read_bytes()
+    try:
+        weights, noted = load(data), metadata_of(data)
+    except (SafetensorError, ValueError) as error:
+        raise TaskError(
+            f"checkpoint {path}: not written by the net engine (a TAO .pth needs the TAO engine): {error}"
+        ) from error
+    if noted.get("engine") != NET_NAME:
+        raise TaskError(f"checkpoint {path}: of '{noted.get('engine', 'another program')}'; expected '{NET_NAME}'")
+    expected = {"version": VERSION, "lights": list(optics.lights), "width": optics.width, "height": optics.height}
+    for name, value in expected.items():
+        if noted.get(name) != value:
+            raise TaskError(
+                f"checkpoint {path}: {name} is {noted.get(name)}, the spec and this engine need {value}; train again"
+            )
+    facts = NetFacts.of(optics, noted["channels"], noted["net_width"])
+    return Checkpoint(facts, weights, hashlib.sha256(data).hexdigest(), path.resolve().with_suffix(".onnx"))
+
+
+def metadata_of(data: bytes) -> dict[str, Any]:
+    """Our metadata in safetensors bytes: 8 bytes of length, then a JSON header."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found: dict[str, Any] = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+    return found
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands at the end of an epoch. `status_bytes`: length of status.json then."""
+
+    epochs_done: int = 0
+    best: tuple[float, float] = (float("inf"), float("inf"))
+    since_best: int = 0
+    seconds: float = 0.0
+    status_bytes: int = 0
+
+
+def save_resume(folder: Path, tensors: Tensors, progress: Progress, fingerprint: str) -> None:
+    noted = {**asdict(progress), "fingerprint": fingerprint}
+    data = save(tensors, {METADATA_KEY: json.dumps(noted)})
+    atomic_write(folder / RESUME_FILE, lambda stream: stream.write(data))
+
+
+def load_resume(folder: Path, fingerprint: str) -> tuple[Tensors, Progress] | None:
+    """State of a training that was cut off, or None where there is none.
+
+    Raises TaskError where it belongs to another spec or other rows.
+    """
+    path = folder / RESUME_FILE
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    noted = metadata_of(data)
+    if noted.pop("fingerprint") != fingerprint:
+        raise TaskError(f"{path}: of a training with another spec or other images; use an empty folder")
+    return load(data), Progress(**{**noted, "best": tuple(noted["best"])})

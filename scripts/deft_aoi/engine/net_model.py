@@ -1,0 +1,95 @@
+"""The early-fusion network of the net engine, and how a pair becomes its input. Needs torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_STRIDES = (2, 2, 2, 1)
+_DROPOUT = 0.2
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a 1 x 1 one."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(outputs)
+        self.skip = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = functional.relu(self.first_norm(self.first(x)))
+        return functional.relu(self.second_norm(self.second(inner)) + self.skip(x))
+
+
+class PairNet(nn.Module):
+    """(n, 3 x planes, h, w) to (n,) logits: stem, four residual blocks, max and mean over the image, one number."""
+
+    def __init__(self, planes: int, width: int) -> None:
+        super().__init__()
+        self.planes, self.width = planes, width
+        self.stem = nn.Conv2d(3 * planes, width, 3, 1, 1)
+        sizes = (width, width, 2 * width, 3 * width, 3 * width)
+        self.blocks = nn.ModuleList(
+            Block(inputs, outputs, stride) for inputs, outputs, stride in zip(sizes, sizes[1:], _STRIDES)
+        )
+        self.drop = nn.Dropout(_DROPOUT)
+        self.head = nn.Linear(6 * width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        pooled = torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+        return self.head(self.drop(pooled))[:, 0]
+
+
+def fuse(test: Tensor, golden: Tensor) -> Tensor:
+    """uint8 (n, planes, h, w) twice to float (n, 3 x planes, h, w): test, golden and their absolute difference."""
+    first, second = test.float() / 255, golden.float() / 255
+    fused = torch.cat([first, second, (first - second).abs()], 1)
+    return fused.contiguous(memory_format=torch.channels_last)
+
+
+def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Each pair turned, flipped, and its golden moved a little further: all on the device, no branch per row.
+
+    `pixels` uint8 (n, 2, planes, h, w); `turn` (n,): bit 0 flips rows, bit 1 columns, bit 2 (square images) swaps the
+    axes; `shift` (n, 2): whole pixels down and right, the edge repeated.
+    """
+    rows, _, planes, height, width = pixels.shape
+    y = torch.arange(height, device=pixels.device).view(1, -1, 1).expand(rows, -1, width)
+    x = torch.arange(width, device=pixels.device).view(1, 1, -1).expand(rows, height, -1)
+    code = turn.view(-1, 1, 1)
+    if height == width:
+        y, x = torch.where(code & 4 > 0, x, y), torch.where(code & 4 > 0, y, x)
+    y = torch.where(code & 1 > 0, height - 1 - y, y)
+    x = torch.where(code & 2 > 0, width - 1 - x, x)
+    moved_y = (y + shift[:, :1, None]).clamp(0, height - 1)
+    moved_x = (x + shift[:, 1:, None]).clamp(0, width - 1)
+    flat = pixels.flatten(3)
+
+    def pick(part: int, rows_at: Tensor, columns_at: Tensor) -> Tensor:
+        places = (rows_at * width + columns_at).view(rows, 1, -1).expand(-1, planes, -1)
+        return flat[:, part].gather(2, places).view(rows, planes, height, width)
+
+    return pick(0, y, x), pick(1, moved_y, moved_x)
+
+
+def views(fused: Tensor) -> Tensor:
+    """(n, c, h, w) to (4n, c, h, w): the four rotations of a square image, the four flips of another."""
+    if fused.shape[2] == fused.shape[3]:
+        turned = [torch.rot90(fused, quarter, (2, 3)) for quarter in range(4)]
+    else:
+        turned = [fused, fused.flip(2), fused.flip(3), fused.flip(2, 3)]
+    return torch.cat(turned).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def logits_of(net: PairNet, pixels: Tensor) -> Tensor:
+    """(n,) float32, the mean over the four views; `pixels` uint8 (n, 2, planes, h, w) on the network's device."""
+    return net(views(fuse(pixels[:, 0], pixels[:, 1]))).float().view(4, -1).mean(0)
