@@ -205,4 +205,4 @@ def test_no_step_without_approval(workspace: Path, tmp_path: Path) -> None:
     run = next(workspace.glob("results/run_*"))
     done = deft("step", "--results-dir", str(run), cwd=tmp_path)
     assert done.returncode == 2
-    assert "no state; start the run first" in done.stderr
+    assert "its Summary waits for a person's approval" in done.stderr
