@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,6 @@ class Task:
     expects: tuple[Path, ...] = ()
     finished: str | None = None
     resume: Path | None = None
-    inputs: tuple[Path, ...] = field(default=())
 
 
 @dataclass(frozen=True)
