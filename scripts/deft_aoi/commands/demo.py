@@ -9,7 +9,7 @@ from pathlib import Path
 from deft_aoi.errors import COMPLETE, OK, InputError
 
 HELP = "Simulate an inspection line and run the whole loop on it: about two minutes on two cores."
-TARGET = "FAR < 5% at recall=100%"
+TARGET = "FAR < 1% at recall=100%"
 MARKER = "simulated_line.json"
 
 
