@@ -131,7 +131,8 @@ def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Pa
     mined = pd.concat([pd.read_parquet(p) for p in sorted(run.glob("iter*/mining_filter/mined.parquet"))])
     assert len(mined) == 24
     assert not mined[["input_path", "object_name"]].duplicated().any()
-    assert mined["reason"].str.startswith("among the most wrong").all()
+    assert mined.loc[mined["label"] == "PASS", "reason"].str.startswith("a highest-scoring PASS, score ").all()
+    assert mined.loc[mined["label"] != "PASS", "reason"].str.startswith("a lowest-scoring defect, score ").all()
     assert (mined["label"] == "PASS").sum() == 12
     assert deft("verify", "--results-dir", str(run)).stdout.startswith("verified: ")
 

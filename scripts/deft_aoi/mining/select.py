@@ -82,9 +82,10 @@ def weakest(pool_labels: Sequence[str], rows: Sequence[int], scores: Sequence[fl
     share = max(limits.rows - limits.rows // 2, limits.rows - len(passes))
     taken = defects[:share]
     taken += passes[: limits.rows - len(taken)]
+    kinds = ["a highest-scoring PASS" if pool_labels[row] == PASS else "a lowest-scoring defect" for row, _ in taken]
     return [
-        Pick(row, NO_TARGET, rank, 0.0, f"among the most wrong, score {score:.4g}")
-        for rank, (row, score) in enumerate(taken, 1)
+        Pick(row, NO_TARGET, rank, 0.0, f"{kind}, score {score:.4g}")
+        for rank, (kind, (row, score)) in enumerate(zip(kinds, taken, strict=True), 1)
     ]
 
 

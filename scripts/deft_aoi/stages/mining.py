@@ -114,7 +114,7 @@ def collect(run: Run, label: str) -> StageResult:
         "candidates": sum(found.candidates.values()),
         "kept": len(mined),
         "rejected": sum(found.candidates.values()) - len(mined),
-        "min_similarity": run.plan.min_similarity,
+        "min_similarity": similarity_floor(run),
         "policy": run.plan.policy,
         "by_label": {
             name: {"kept": kept[name], "candidates": found.candidates[name]} for name in sorted(kept | found.candidates)
@@ -126,6 +126,11 @@ def collect(run: Run, label: str) -> StageResult:
     summary = f"{len(mined)} rows mined of {len(pool) - len(used)} unused ({facts['synthetic_kept']} synthetic)"
     summary += "".join(f" · {text}" for text in facts["warnings"])
     return StageResult(summary, facts, artifacts)
+
+
+def similarity_floor(run: Run) -> float | None:
+    """The floor that was used; None for a policy that compares no images."""
+    return run.plan.min_similarity if run.plan.policy == "knn" else None
 
 
 def source_pool(run: Run) -> pd.DataFrame:
@@ -226,7 +231,7 @@ def write_results(run: Run, label: str, pool: pd.DataFrame, mined: pd.DataFrame,
         "candidate_count": candidates,
         "kept_count": len(mined),
         "rejected_count": candidates - len(mined),
-        "similarity_threshold": run.plan.min_similarity,
+        "similarity_threshold": similarity_floor(run),
     }
     write_rows(folder / "knn_summary.csv", pd.DataFrame([totals]))
     lines = [f"Policy: {run.plan.policy}", f"Total candidates: {candidates}", f"Unique items saved: {len(mined)}"]
