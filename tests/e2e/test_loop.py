@@ -40,7 +40,8 @@ def deft(*arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[
 
 def begin(root: Path, **more: str) -> Path:
     """A started run on a fresh tiny line that never meets its target."""
-    make_workspace(root, counts=(ROWS, 24, 48, 60))
+    if not root.exists():
+        make_workspace(root, counts=(ROWS, 24, 48, 60))
     more = {"policy": "knn"} | more
     flags = [text for name, value in more.items() for text in (f"--{name.replace('_', '-')}", value)]
     target = "FAR <= 0% at recall = 100%"
@@ -126,8 +127,12 @@ def test_no_row_is_mined_twice_and_rows_add_up(unbroken: Path) -> None:
 
 
 def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "ws", counts=(ROWS, 24, 48, 60))
+    pool = tmp_path / "ws/augmentation/mining_pool/mining_pool.csv"
+    pool.write_text(pool.read_text() + pool.read_text().splitlines()[-1] + "\n")  # append-only pools repeat rows
     run = begin(tmp_path / "ws", policy="weakness")
     deft("run", "--results-dir", str(run))
+    assert len(pd.read_csv(run / "iter2/mining_filter/pool_to_score.csv")) == 48
     mined = pd.concat([pd.read_parquet(p) for p in sorted(run.glob("iter*/mining_filter/mined.parquet"))])
     assert len(mined) == 24
     assert not mined[["input_path", "object_name"]].duplicated().any()
@@ -135,6 +140,13 @@ def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Pa
     assert mined.loc[mined["label"] != "PASS", "reason"].str.startswith("a lowest-scoring defect, score ").all()
     assert (mined["label"] == "PASS").sum() == 12
     assert deft("verify", "--results-dir", str(run)).stdout.startswith("verified: ")
+
+
+def test_the_last_rows_of_a_pool_are_fewer_than_a_batch_and_still_taken(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "ws", counts=(ROWS, 24, 48, 16))
+    run = begin(tmp_path / "ws", policy="weakness")
+    deft("run", "--results-dir", str(run))
+    assert [len(pd.read_parquet(run / f"iter{n}/mining_filter/mined.parquet")) for n in (1, 2)] == [12, 4]
 
 
 def test_a_new_process_for_every_step_gives_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import PASS, read_pool, read_rows, write_parquet, write_rows
+from deft_aoi.contracts import IDENTITY, PASS, read_pool, read_rows, write_parquet, write_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import Task
@@ -81,8 +81,12 @@ def _embedding(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) 
 def _scoring(run: Run, label: str) -> Task:
     folder, pool = run.paths.mining(label), source_pool(run)
     csv, output = folder / "pool_to_score.csv", folder / "score_pool"
-    write_rows(csv, pool.iloc[free_rows(run, label, pool)].drop(columns="origin"))
+    free = free_rows(pool, used_rows(run, label, pool))
+    if not free:
+        raise nothing_left(run, pool, 0)
+    write_rows(csv, pool.iloc[free].drop(columns="origin"))
     spec = task_spec(run, label)
+    put(spec, "dataset.classify.batch_size", min(run.plan.batch_size, len(free)))  # TAO refuses fewer rows than a batch
     put(spec, "dataset.classify.infer_dataset", {"csv_path": str(csv), "images_dir": str(run.workspace.root)})
     put(spec, "inference.checkpoint", run.champion()[1]["best_ckpt_path"])
     put(spec, "inference.results_dir", str(output))
@@ -96,13 +100,7 @@ def collect(run: Run, label: str) -> StageResult:
     used = used_rows(run, label, pool)
     found = search(run, label, pool, targets, used)
     if not found.picks:
-        raise HardStop(
-            "empty_mining",
-            f"no pool row qualified: {len(pool) - len(used)} unused of {len(pool)}, similarity floor "
-            f"{run.plan.min_similarity:g}",
-            evidence=str(run.workspace.pool_csv),
-            remedy="add rows to the mining pool or approve a plan with a lower --min-similarity",
-        )
+        raise nothing_left(run, pool, len(pool) - len(used))
     mined = mined_frame(run, pool, targets, found.picks)
     artifacts = write_results(run, label, pool, mined, found)
     rows = pool.iloc[[pick.row for pick in found.picks]]
@@ -128,19 +126,34 @@ def collect(run: Run, label: str) -> StageResult:
     return StageResult(summary, facts, artifacts)
 
 
+def nothing_left(run: Run, pool: pd.DataFrame, unused: int) -> HardStop:
+    """The stop of a pool that gives nothing any more."""
+    floor = f", similarity floor {run.plan.min_similarity:g}" if run.plan.policy == "knn" else ""
+    return HardStop(
+        "empty_mining",
+        f"no pool row qualified: {unused} unused of {len(pool)}{floor}",
+        evidence=str(run.workspace.pool_csv),
+        remedy="add rows to the mining pool" + (" or approve a plan with a lower --min-similarity" if floor else ""),
+    )
+
+
 def similarity_floor(run: Run) -> float | None:
     """The floor that was used; None for a policy that compares no images."""
     return run.plan.min_similarity if run.plan.policy == "knn" else None
 
 
 def source_pool(run: Run) -> pd.DataFrame:
-    """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which."""
+    """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which.
+
+    A row that an append-only pool names twice stands once.
+    """
     real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     frames = [real.assign(origin="real")]
     synthetic = run.paths.synth_pool / "sdg_rows.csv"
     if run.plan.synthetic == PREGEN and synthetic.is_file():
         frames.append(read_rows(synthetic).assign(origin="synthetic"))
-    return pd.concat(frames, ignore_index=True).fillna("")
+    rows = pd.concat(frames, ignore_index=True).fillna("")
+    return rows.drop_duplicates(list(IDENTITY), ignore_index=True)
 
 
 def target_rows(run: Run, label: str) -> pd.DataFrame:
@@ -169,9 +182,8 @@ def used_rows(run: Run, label: str, pool: pd.DataFrame) -> set[int]:
     return {row for row, key in enumerate(pairs) if key in keys}
 
 
-def free_rows(run: Run, label: str, pool: pd.DataFrame) -> list[int]:
+def free_rows(pool: pd.DataFrame, used: set[int]) -> list[int]:
     """Pool rows that no earlier iteration took, in the pool's order."""
-    used = used_rows(run, label, pool)
     return [row for row in range(len(pool)) if row not in used]
 
 
@@ -182,7 +194,7 @@ def search(run: Run, label: str, pool: pd.DataFrame, targets: pd.DataFrame, used
         return Found(random_rows(len(pool), used, limits, run.plan.seed + iter_number(label)), Counter(), 0)
     folder = run.paths.mining(label)
     if run.plan.policy == "weakness":
-        free, labels = free_rows(run, label, pool), list(pool["label"])
+        free, labels = free_rows(pool, used), list(pool["label"])
         scores = read_scored(folder / "score_pool/inference.csv").score.tolist()
         return Found(weakest(labels, free, scores, limits), Counter(labels[row] for row in free), 0)
     matrices = []
