@@ -48,8 +48,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
     """Do the next stage of a run, waiting at most `wait` seconds for its jobs.
 
     Every fact is read from disk, so that any process may make the next call. `report` false leaves the pages out
-    (benchmarks). Raises InputError when another process
-    works on the run or the run cannot be read.
+    (benchmarks). Raises InputError when another process works on the run or the run cannot be read.
     """
     deadline = time.monotonic() + wait
     run = load_run(results_dir)
@@ -180,18 +179,7 @@ def _duration(run: Run, following: Step, started: float) -> int:
 
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
-    journal.append(
-        run.paths.log,
-        iter_label=following.label,
-        stage=following.stage,
-        status="ok",
-        summary=result.summary,
-        duration_sec=duration,
-        artifacts=[journal.artifact(run.paths.root, path) for path in result.artifacts],
-        facts=result.facts,
-        max_iterations=run.plan.max_iterations,
-    )
-    after = snapshot(run)
+    after = _append(run, following, "ok", result, duration)
     note = _render(after, following) if report and following.stage in ("evaluate", LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
@@ -201,17 +189,24 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
 
 def _record_stop(run: Run, following: Step, stop: HardStop, started: float) -> Outcome:
     facts = {"code": stop.code, "evidence": stop.evidence, "remedy": stop.remedy, "stage": following.stage}
+    after = _append(run, following, "error", StageResult(stop.message, facts), _duration(run, following, started))
+    return _repeat_stop(after)
+
+
+def _append(run: Run, following: Step, status: str, result: StageResult, duration: int) -> Run:
+    """Add the stage's line to the journal and return the run as it then is."""
     journal.append(
         run.paths.log,
         iter_label=following.label,
         stage=following.stage,
-        status="error",
-        summary=stop.message,
-        duration_sec=_duration(run, following, started),
-        facts=facts,
+        status=status,
+        summary=result.summary,
+        duration_sec=duration,
+        artifacts=[journal.artifact(run.paths.root, path) for path in result.artifacts],
+        facts=result.facts,
         max_iterations=run.plan.max_iterations,
     )
-    return _repeat_stop(snapshot(run))
+    return snapshot(run)
 
 
 def _repeat_stop(run: Run) -> Outcome:

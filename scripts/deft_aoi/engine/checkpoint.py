@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,8 +24,15 @@ _TENSORS = ("center", "scale", "weights")
 
 def save_checkpoint(path: Path, head: Head, optics: Optics) -> None:
     """Write atomically; the same head gives the same bytes (one metadata key: their order is not fixed)."""
-    facts = {
-        "engine": ENGINE,
+    facts = {"engine": ENGINE, **made_for(optics)}
+    tensors = {name: getattr(head, name) for name in _TENSORS} | {"bias": np.array([head.bias])}
+    data = save(tensors, {_KEY: json.dumps(facts, sort_keys=True)})
+    atomic_write(path, lambda stream: stream.write(data))
+
+
+def made_for(optics: Optics) -> dict[str, Any]:
+    """What a checkpoint and its reader must agree on."""
+    return {
         "version": VERSION,
         "trunk": trunk_hash(),
         "lights": list(optics.lights),
@@ -32,9 +40,6 @@ def save_checkpoint(path: Path, head: Head, optics: Optics) -> None:
         "height": optics.height,
         "inputs": column_names(optics.lights),
     }
-    tensors = {name: getattr(head, name) for name in _TENSORS} | {"bias": np.array([head.bias])}
-    data = save(tensors, {_KEY: json.dumps(facts, sort_keys=True)})
-    atomic_write(path, lambda stream: stream.write(data))
 
 
 def load_checkpoint(path: Path, optics: Optics) -> Head:
@@ -55,15 +60,7 @@ def load_checkpoint(path: Path, optics: Optics) -> Head:
     facts = json.loads(metadata.get(_KEY, "{}"))
     if facts.get("engine") != ENGINE:
         raise TaskError(f"checkpoint {path}: safetensors of another program; expected one of '{ENGINE}'")
-    expected = {
-        "version": VERSION,
-        "trunk": trunk_hash(),
-        "lights": list(optics.lights),
-        "width": optics.width,
-        "height": optics.height,
-        "inputs": column_names(optics.lights),
-    }
-    for name, value in expected.items():
+    for name, value in made_for(optics).items():
         if facts.get(name) != value:
             found = "other ones" if name == "inputs" else facts.get(name)
             wanted = "those of this version" if name == "inputs" else value
