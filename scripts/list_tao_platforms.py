@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{'':<14}also called: {', '.join(entry.aliases) or '-'}")
             print(f"{'':<14}needs: {', '.join(entry.needs) or 'nothing more'}")
             print(f"{'':<14}credentials: {', '.join(entry.credentials) or 'none'}")
+            print(f"{'':<14}tried: {entry.tried}")
+            for key, setting in entry.settings.items():
+                print(f"{'':<14}--set {key}={setting.default}  {setting.help}")
     return 0
 
 

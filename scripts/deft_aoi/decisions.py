@@ -7,7 +7,7 @@ from typing import Any
 
 from deft_aoi import driver, journal, pipeline, space
 from deft_aoi.errors import OK, InputError
-from deft_aoi.executors.local import EXIT
+from deft_aoi.executors.base import EXIT
 from deft_aoi.fsio import move_aside
 from deft_aoi.pipeline import RESOLVE
 from deft_aoi.prune import prune, unneeded

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from deft_aoi import journal, pipeline, space, state
 from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError
-from deft_aoi.executors.base import Executor, Task
-from deft_aoi.executors.local import EXIT, LocalExecutor, began
+from deft_aoi.executors import choice
+from deft_aoi.executors.base import EXIT, Executor, JobState, Place, Task
+from deft_aoi.executors.local import began
 from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import locked, move_aside
 from deft_aoi.paths import iter_number
 from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
-from deft_aoi.run import Run, approved, load_run
+from deft_aoi.run import Run, approved, load_run, read_json
 from deft_aoi.stages.base import Stage, StageResult
 
 STAGE_MODULES = {
@@ -88,7 +89,13 @@ def pending(run: Run) -> Step | None:
 
 
 def make_executor(run: Run) -> Executor:
-    return LocalExecutor(run.workspace.cache, run.plan.engine)
+    return choice.make_executor(place(run))
+
+
+def place(run: Run) -> Place:
+    """Where the approved plan says that heavy work runs; the images are those of the approved Summary."""
+    images = read_json(run.paths.preflight).get("images", {})
+    return Place(run.plan.platform, run.plan.settings, run.workspace.root, run.workspace.cache, images, run.plan.engine)
 
 
 def stage_module(stage: str) -> Stage:
@@ -123,7 +130,7 @@ def _do_tasks(run: Run, following: Step, module: Stage, executor: Executor, dead
                     return f"{task.name} running for {int(now.seconds)}s · log: {executor.log(job)}"
                 time.sleep(_POLL_SECONDS)
             elif now.kind == "finished" or (now.kind == "lost" and task_problem(task) is None):
-                _require_success(task, now.returncode, executor.log(job))
+                _require_success(task, now, executor.log(job))
                 break
             else:
                 if now.kind == "lost":
@@ -157,15 +164,15 @@ def _move_lost_job(job: Path, task: Task) -> None:
         )
 
 
-def _require_success(task: Task, returncode: int | None, log: Path) -> None:
+def _require_success(task: Task, ended: JobState, log: Path) -> None:
     problem = task_problem(task)
-    if returncode in (0, None) and problem is None:
+    if ended.returncode in (0, None) and problem is None:
         return
     tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL:]) if log.is_file() else ""
-    said = tail or problem or "no output"
+    said = " · ".join(filter(None, (ended.reason, tail or problem or "no output")))
     raise HardStop(
         "task_failed",
-        f"{' '.join(task.command[:2])} failed (exit {returncode}): {said}",
+        f"{' '.join(task.command[:2])} failed (exit {ended.returncode}): {said}",
         evidence=str(log),
         remedy="mend what the log names, then: deft resolve --reason TEXT",
     )

@@ -27,6 +27,11 @@ class Refusals(InputError):
         self.problems = problems
 
 
+class Unreachable(DeftError):
+    """The place where a job runs does not answer: nothing is known of the job, nothing is lost, the call can be
+    repeated once it answers. Never journaled."""
+
+
 class HardStop(DeftError):
     """The loop must not go on by itself.
 

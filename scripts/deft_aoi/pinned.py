@@ -18,8 +18,16 @@ PLATFORMS = SKILL_ROOT / "specs/platforms.yaml"
 
 
 @dataclass(frozen=True)
+class Setting:
+    """One setting of a platform: `default` is text, empty where it is off."""
+
+    default: str
+    help: str
+
+
+@dataclass(frozen=True)
 class Platform:
-    """A place where heavy work may run; `works` where this version can start work there."""
+    """A place where heavy work may run; `works`: this version can start work there, `tried`: what was really run."""
 
     name: str
     summary: str
@@ -27,6 +35,8 @@ class Platform:
     aliases: tuple[str, ...]
     needs: tuple[str, ...]
     credentials: tuple[str, ...]
+    tried: str
+    settings: Mapping[str, Setting]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,7 +71,8 @@ def platforms() -> list[Platform]:
     found = [
         Platform(
             name, entry["summary"], entry["works"], tuple(entry["aliases"]), tuple(entry["needs"]),
-            tuple(entry["credentials"]),
+            tuple(entry["credentials"]), entry["tried"],
+            {key: Setting(**setting) for key, setting in entry.get("settings", {}).items()},
         )
         for name, entry in _load(PLATFORMS).items()
     ]  # fmt: skip

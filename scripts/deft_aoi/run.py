@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Plan:
     kpi_target: str
     max_iterations: int
     platform: str = "local"
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the platform: specs/platforms.yaml names them
     engine: str = "features"
     seed: int = 1234
     num_epochs: int = 10
@@ -39,7 +40,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
-        known = {field.name for field in fields(cls)}
+        known = {entry.name for entry in fields(cls)}
         values: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known
         }

@@ -16,7 +16,10 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
     parser.add_argument("--max-iterations", type=int, help="required: iterations after the baseline")
     parser.add_argument("--kpi-target", help='default: "FAR < 0.1%% at recall=100%%"')
-    parser.add_argument("--platform", help="where heavy work runs (default: local)")
+    parser.add_argument("--platform", help="where heavy work runs (default: local); see list_tao_platforms")
+    parser.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="a setting of the platform; list_tao_platforms names them"
+    )
     parser.add_argument(
         "--engine", help="engine of platform local: features (default), net (needs torch), or auto (net where a GPU is)"
     )

@@ -10,7 +10,8 @@ from typing import Any
 
 from deft_aoi import journal, pipeline, state
 from deft_aoi.errors import OK
-from deft_aoi.executors.local import HANDLE, LOG, alive, submitted
+from deft_aoi.executors.base import HANDLE, LOG
+from deft_aoi.executors.local import alive, submitted
 from deft_aoi.paths import RunPaths
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."

@@ -13,6 +13,7 @@ from deft_aoi.errors import InputError
 from deft_aoi.paths import SKILL_ROOT
 
 FEATURES, NET, AUTO = "features", "net", "auto"
+TAO = "tao"  # not ours: what every platform but `local` runs
 ENGINES = (FEATURES, NET)
 CHOICES = (*ENGINES, AUTO)
 METADATA_KEY = "deft"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+# In a job's folder: what was submitted and where to find it, how it ended, what it printed.
+HANDLE, EXIT, LOG = "handle.json", "exit.json", "output.log"
+TAO_PYT = "images.tao_toolkit.pyt"
+TAO_DATA_SERVICES = "images.tao_toolkit.data_services"
 
 
 @dataclass(frozen=True)
@@ -13,7 +19,9 @@ class Task:
 
     `command` is TAO's own command line; `output` the folder that this task alone writes; `expects` the files that
     prove success beside exit code 0; `finished` the message that TAO's status.json ends with (a TAO run killed by
-    SIGTERM exits 0 without it); `resume` a file in `output` from which the command goes on where it was killed.
+    SIGTERM exits 0 without it); `resume` a file in `output` from which the command goes on where it was killed;
+    `image` the key of versions.yaml whose container holds the command, None for work that always stays on this host;
+    `gpus` and `nodes` what TAO's launcher is told to use (0 GPUs: none asked for).
     """
 
     name: str
@@ -22,26 +30,74 @@ class Task:
     expects: tuple[Path, ...] = ()
     finished: str | None = None
     resume: Path | None = None
+    image: str | None = None
+    gpus: int = 0
+    nodes: int = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tasks run: a platform with its settings, the workspace that it must see at the same path, and the
+    containers by key of versions.yaml. `engine` and `cache` serve the tasks of this host."""
+
+    platform: str
+    settings: Mapping[str, str]
+    workspace: Path
+    cache: Path
+    images: Mapping[str, str]
+    engine: str = "features"
 
 
 @dataclass(frozen=True)
 class JobState:
-    """`kind`: absent | running | finished | lost (nothing alive and no exit record)."""
+    """`kind`: absent | running | finished | lost (nothing alive and no exit record).
+
+    `reason` is what the platform says of an end that the exit code does not tell (out of memory, cancelled, node lost).
+    """
 
     kind: str
     returncode: int | None = None
     seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an executor found out about its platform before any job: `level` ok | note | block, and the number of the
+    Pre-Flight check that it answers (3 credentials, 4 login, 5 images, 6 architecture and GPU, 8 GPUs and assets,
+    9 memory)."""
+
+    check: int
+    level: str
+    text: str
 
 
 class Executor(Protocol):
-    """Runs tasks; a job is named by its folder, which holds handle, log and exit record."""
+    """Runs tasks; a job is named by its folder, which holds handle, log and exit record.
 
-    def submit(self, task: Task, job: Path) -> None: ...
+    submit, poll and cancel raise `Unreachable` where the platform does not answer: nothing is known, nothing is lost.
+    """
 
-    def poll(self, job: Path) -> JobState: ...
+    def submit(self, task: Task, job: Path) -> None:
+        """Start `task`; its handle is on disk before this returns. Raises InputError if the job already runs."""
+        ...
 
-    def log(self, job: Path) -> Path: ...
+    def poll(self, job: Path) -> JobState:
+        """How the job stands; an end is written to its exit record, so that the platform may forget it."""
+        ...
 
-    def cancel(self, job: Path) -> None: ...
+    def log(self, job: Path) -> Path:
+        """File on this host with what the job printed, as of the last poll."""
+        ...
 
-    def describe(self) -> str: ...
+    def cancel(self, job: Path) -> None:
+        """End the job; nothing happens when it is not running."""
+        ...
+
+    def describe(self) -> str:
+        """For people, after "Heavy work runs on": which platform, with which settings."""
+        ...
+
+    def probe(self) -> list[Probe]:
+        """What stands in the way of a job here, found without starting one."""
+        ...

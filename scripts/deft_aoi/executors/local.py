@@ -19,12 +19,12 @@ from typing import IO
 
 from deft_aoi.cli import ENGINES
 from deft_aoi.errors import InputError
-from deft_aoi.executors.base import JobState, Task
+from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
 from deft_aoi.fsio import atomic_write_json, utc_now
 from deft_aoi.paths import SKILL_ROOT
 
 _TRIES, _RETRY_SECONDS = 20, 0.05
-HANDLE, EXIT, LOG, LOCK = "handle.json", "exit.json", "output.log", "alive.lock"
+LOCK = "alive.lock"
 
 
 class LocalExecutor:
@@ -86,7 +86,15 @@ class LocalExecutor:
                 os.killpg(record["pid"], signal.SIGTERM)
 
     def describe(self) -> str:
-        return f"local: the {self.engine} engine on this machine, no container"
+        return f"this machine, in the embedded `{self.engine}` engine: no NVIDIA TAO, no container"
+
+    def probe(self) -> list[Probe]:
+        return [
+            Probe(3, "ok", "credentials: platform local needs none"),
+            Probe(4, "ok", "registry login: not needed, no image is pulled"),
+            Probe(5, "ok", "images: none, the embedded engine runs on this machine"),
+            Probe(6, "ok", "architecture and GPU: nothing to match"),
+        ]
 
 
 def _take(lock: IO[bytes], job: Path) -> None:

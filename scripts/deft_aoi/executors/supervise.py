@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from deft_aoi.executors.local import EXIT, HANDLE
+from deft_aoi.executors.base import EXIT, HANDLE
 from deft_aoi.fsio import atomic_write_json, utc_now
 
 

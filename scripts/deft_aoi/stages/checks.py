@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import DeftError
+from deft_aoi.executors.base import Probe
 from deft_aoi.experiment import Optics, get, load_spec, optics
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
 from deft_aoi.run import Plan, read_json
@@ -35,14 +36,14 @@ class Finding:
     text: str
 
 
-def all_checks(workspace: Workspace, plan: Plan) -> list[Finding]:
-    """The ten checks in order; a check that cannot be made because an earlier one blocks is left out."""
+def all_checks(workspace: Workspace, plan: Plan, probes: Sequence[Probe]) -> list[Finding]:
+    """The ten checks in order; a check that cannot be made because an earlier one blocks is left out.
+
+    `probes` is what the platform's executor found (checks 3 to 6, and 8 and 9 where it knows the GPUs).
+    """
     findings = _guard(1, lambda: inputs(workspace))
     findings += _guard(2, references)
-    findings += [Finding(3, "ok", f"credentials: platform {plan.platform} needs none")]
-    findings += [Finding(4, "ok", "registry login: not needed, no image is pulled")]
-    findings += [Finding(5, "ok", "images: none, the reference engine runs on this machine")]
-    findings += [Finding(6, "ok", "architecture and GPU: nothing to match")]
+    findings += [Finding(probe.check, probe.level, probe.text) for probe in probes]
     findings += _guard(7, lambda: path_rule(workspace))
     if any(finding.level == "block" for finding in findings):
         return findings

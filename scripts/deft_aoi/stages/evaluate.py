@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.executors.base import Task
+from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.kpi.analyze import read_scored, swept_of, write_analysis
 from deft_aoi.kpi.gate import Standing, Verdict, better, judge, parse_target
 from deft_aoi.kpi.sweep import auroc, operating_point
@@ -33,7 +33,8 @@ def _inference(run: Run, label: str, kind: str, checkpoint: Path) -> Task:
     spec = inference_spec(run, label, kind, str(checkpoint))
     output = run.paths.inference(label, kind)
     command = ("visual_changenet", "inference", "-e", str(spec))
-    return Task(kind, command, output, expects=(output / "inference.csv",), finished=FINISHED)
+    expects = (output / "inference.csv",)
+    return Task(kind, command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)
 
 
 def checkpoints(run: Run, label: str) -> dict[str, Path]:

@@ -13,7 +13,7 @@ import pandas as pd
 from deft_aoi.contracts import IDENTITY, PASS, read_pool, read_rows, write_parquet, write_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop, InputError
-from deft_aoi.executors.base import Task
+from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.experiment import dump_spec, put
 from deft_aoi.fsio import atomic_write_text
 from deft_aoi.kpi.analyze import read_scored
@@ -92,7 +92,8 @@ def _scoring(run: Run, label: str) -> Task:
     put(spec, "inference.results_dir", str(output))
     dump_spec(folder / "score_pool.yaml", spec)
     command = ("visual_changenet", "inference", "-e", str(folder / "score_pool.yaml"))
-    return Task("score_pool", command, output, expects=(output / "inference.csv",), finished=FINISHED)
+    expects = (output / "inference.csv",)
+    return Task("score_pool", command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)
 
 
 def collect(run: Run, label: str) -> StageResult:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import journal, state
+from deft_aoi import journal, pinned, state
 from deft_aoi.cli import VERSION
 from deft_aoi.contracts import is_defect, read_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.data.pregen import source_record
-from deft_aoi.engine.choice import CHOICES, ENGINES, FEATURES, choose
+from deft_aoi.engine.choice import CHOICES, ENGINES, FEATURES, TAO, choose
 from deft_aoi.errors import InputError, Refusals
+from deft_aoi.executors.base import TAO_PYT, Place
+from deft_aoi.executors.choice import LOCAL, make_executor
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
 from deft_aoi.kpi.gate import parse_target
@@ -41,6 +43,7 @@ class Preflight:
     dataset: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str]
     images: Mapping[str, str]
+    where: str  # heavy work runs, for people
 
     def record(self) -> dict[str, Any]:
         """What the approval code covers."""
@@ -92,13 +95,42 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
     if sources["policy"] == "default":
         sources["policy"] = f"default ({why})"
     values["workspace"] = str(workspace.root)
-    if asked.get("engine") in CHOICES:
+    where = pinned.platform(values.get("platform", LOCAL))
+    values["platform"] = where.name
+    values["settings"] = platform_settings(where, asked)
+    if where.name != LOCAL:
+        values["engine"], sources["engine"] = _tao(where, asked.get("engine"))
+    elif asked.get("engine") in CHOICES:
         values["engine"], why = choose(asked["engine"])
         sources["engine"] += f" ({why})" if asked["engine"] != FEATURES else ""
     values["kpi_target"] = parse_target(values["kpi_target"]).text
     plan = Plan.from_json(values)
     _check_plan(plan)
     return plan, sources
+
+
+def platform_settings(where: pinned.Platform, asked: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting of the platform, the asked ones over the defaults; raises InputError for one it does not have."""
+    given = dict(asked.get("settings") or {})
+    for text in asked.get("set") or ():
+        key, mark, value = text.partition("=")
+        if not mark:
+            raise InputError(f"--set {text}: expected KEY=VALUE")
+        given[key] = value
+    if unknown := sorted(set(given) - set(where.settings)):
+        known = ", ".join(where.settings) or "none"
+        raise InputError(f"--set {unknown[0]}: platform {where.name} has these settings: {known}")
+    return {key: given.get(key, setting.default) for key, setting in where.settings.items()}
+
+
+def _tao(where: pinned.Platform, asked: str | None) -> tuple[str, str]:
+    """(engine, source): any platform but `local` runs TAO itself."""
+    if not where.works:
+        able = ", ".join(entry.name for entry in pinned.platforms() if entry.works)
+        raise InputError(f"platform {where.name!r}: this version starts work on {able}")
+    if asked not in (None, TAO):
+        raise InputError(f"--engine {asked}: platform {where.name} runs TAO itself; leave --engine out")
+    return TAO, f"platform {where.name}"
 
 
 def _check_plan(plan: Plan) -> None:
@@ -108,7 +140,8 @@ def _check_plan(plan: Plan) -> None:
             raise InputError(f"{name} is {value!r}: expected a whole number from 1")
     if not -1 <= plan.min_similarity <= 1:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
-    choices = (("platform", ("local",)), ("engine", ENGINES), ("policy", POLICIES), ("knn_metric", ("cosine",)))
+    engines = ENGINES if plan.platform == LOCAL else (TAO,)
+    choices = (("engine", engines), ("policy", POLICIES), ("knn_metric", ("cosine",)))
     for name, known in choices:
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
@@ -120,7 +153,10 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     """Run all checks; raises Refusals with every finding that blocks. Reads only."""
     plan, sources = make_plan(asked)
     workspace = Workspace.at(plan.workspace)
-    findings = all_checks(workspace, plan)
+    images = {key: image(key) for key in image_keys()}
+    place = Place(plan.platform, plan.settings, workspace.root, workspace.cache, images, plan.engine)
+    executor = make_executor(place)
+    findings = all_checks(workspace, plan, executor.probe())
     blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
     if blocking:
         raise Refusals(blocking)
@@ -136,7 +172,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     }
     if plan.synthetic == PREGEN:
         inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
-    return Preflight(plan, sources, tuple(findings), dataset, inputs, {key: image(key) for key in image_keys()})
+    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe())
 
 
 def _counts(path: Path) -> dict[str, Any]:
@@ -250,7 +286,7 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
         "kpi_test_csv": str(workspace.kpi_csv),
         "images_dir": str(workspace.images),
         "backbone_weight_dir": str(workspace.backbone_dir),
-        "train_container": "",
+        "train_container": "" if plan.platform == LOCAL else image(TAO_PYT),
         "num_gpus": plan.num_gpus,
         "batch_size": plan.batch_size,
         "num_epochs": plan.num_epochs,

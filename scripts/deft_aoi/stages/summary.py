@@ -42,7 +42,7 @@ def remarks(result: Preflight) -> list[str]:
     """What the tables do not say by themselves."""
     plan, data = result.plan, result.dataset
     lines = [
-        f"- Heavy work runs on this machine in the embedded `{plan.engine}` engine: no NVIDIA TAO, no container.",
+        f"- Heavy work runs on {result.where}.",
         "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
         f"- {provable(parse_target(plan.kpi_target), data['kpi']['pass'])}",
     ]
@@ -73,4 +73,6 @@ def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={entry}" for key, entry in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

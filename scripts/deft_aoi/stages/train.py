@@ -8,7 +8,7 @@ from pathlib import Path
 from deft_aoi.contracts import is_defect, read_rows
 from deft_aoi.engine.choice import NET, RESUME_FILE
 from deft_aoi.errors import HardStop
-from deft_aoi.executors.base import Task
+from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.executors.status import validation_metrics
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.paths import BASELINE
@@ -26,7 +26,13 @@ def tasks(run: Run, label: str) -> list[Task]:
     output = run.paths.train(label)
     command = ("visual_changenet", "train", "-e", str(spec))
     resume = output / RESUME_FILE if run.plan.engine == NET else None
-    return [Task("train", command, output, expects=(output / LATEST_LINK,), finished=FINISHED, resume=resume)]
+    nodes = int(get(load_spec(spec), "train.num_nodes", 1))
+    return [
+        Task(
+            "train", command, output, expects=(output / LATEST_LINK,), finished=FINISHED, resume=resume,
+            image=TAO_PYT, gpus=run.plan.num_gpus, nodes=nodes,
+        )
+    ]  # fmt: skip
 
 
 def collect(run: Run, label: str) -> StageResult:
