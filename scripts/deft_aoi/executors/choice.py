@@ -13,10 +13,10 @@ from deft_aoi.executors.local import LocalExecutor
 LOCAL = "local"
 # Imported only when chosen: each needs a client library that the others do not.
 EXECUTORS = {
-    "local-docker": ("docker", "DockerExecutor"),
-    "virtualenv": ("virtualenv", "VirtualenvExecutor"),
+    "local-docker": ("docker_engine", "DockerExecutor"),
+    "virtualenv": ("python_env", "VirtualenvExecutor"),
     "slurm": ("slurm", "SlurmExecutor"),
-    "kubernetes": ("kubernetes", "KubernetesExecutor"),
+    "kubernetes": ("kube", "KubernetesExecutor"),
 }
 
 

@@ -1,0 +1,49 @@
+"""The records of a job whose process is not a child of ours: handle at submission, exit record at its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.errors import InputError
+from deft_aoi.executors.base import EXIT, HANDLE, JobState, Task
+from deft_aoi.fsio import atomic_write_json, utc_now
+
+
+def write_handle(job: Path, task: Task, platform: str, **facts: Any) -> None:
+    """Note what is handed over, before it is: `facts` name the job on its platform (container, job id).
+
+    Raises InputError where the folder already holds a job.
+    """
+    if (job / HANDLE).is_file():
+        raise InputError(f"{job}: this job already runs; wait for it with deft step")
+    job.mkdir(parents=True, exist_ok=True)
+    handle = {"platform": platform, "task": list(task.command), "submitted": utc_now(), "epoch": time.time()}
+    atomic_write_json(job / HANDLE, handle | facts)
+
+
+def add_to_handle(job: Path, **facts: Any) -> None:
+    atomic_write_json(job / HANDLE, (read_handle(job) or {}) | facts)
+
+
+def read_handle(job: Path) -> dict[str, Any] | None:
+    """The handle, or None where no job was handed over."""
+    path = job / HANDLE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def record_end(job: Path, returncode: int, seconds: float, reason: str = "") -> JobState:
+    """Write the exit record and return the state that it means."""
+    record = {"returncode": returncode, "seconds": round(seconds, 3), "ended": utc_now(), "reason": reason}
+    atomic_write_json(job / EXIT, record)
+    return JobState("finished", returncode, record["seconds"], reason)
+
+
+def recorded_end(job: Path) -> JobState | None:
+    """The state of a job whose exit record is there, else None."""
+    if not (job / EXIT).is_file():
+        return None
+    record = json.loads((job / EXIT).read_text(encoding="utf-8"))
+    return JobState("finished", record["returncode"], record["seconds"], record.get("reason", ""))
