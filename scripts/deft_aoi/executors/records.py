@@ -31,7 +31,10 @@ def add_to_handle(job: Path, **facts: Any) -> None:
 def read_handle(job: Path) -> dict[str, Any] | None:
     """The handle, or None where no job was handed over."""
     path = job / HANDLE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    handle: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return handle
 
 
 def record_end(job: Path, returncode: int, seconds: float, reason: str = "") -> JobState:
