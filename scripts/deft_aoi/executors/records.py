@@ -39,9 +39,10 @@ def read_handle(job: Path) -> dict[str, Any] | None:
 
 def record_end(job: Path, returncode: int, seconds: float, reason: str = "") -> JobState:
     """Write the exit record and return the state that it means."""
-    record = {"returncode": returncode, "seconds": round(seconds, 3), "ended": utc_now(), "reason": reason}
+    state = JobState("finished", returncode, round(seconds, 3), reason)
+    record = {"returncode": returncode, "seconds": state.seconds, "ended": utc_now(), "reason": reason}
     atomic_write_json(job / EXIT, record)
-    return JobState("finished", returncode, record["seconds"], reason)
+    return state
 
 
 def recorded_end(job: Path) -> JobState | None:
