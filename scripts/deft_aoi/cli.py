@@ -27,6 +27,8 @@ COMMANDS = {
     "resolve": "record a person's decision after a hard stop; --stop ends the loop",
     "prune": "drop checkpoints that are neither best nor latest",
     "report": "render the report of a run",
+    "watch": "watch a running loop in the terminal",
+    "serve": "show the report of a running loop in a browser",
     "simulate": "make a workspace: a simulated inspection line",
     "import-deeppcb": "make a workspace from DeepPCB",
     "import-pairs": "make a workspace from folders of NG and golden images",

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iteration", metavar="LABEL", help="render <LABEL>/report.html and <LABEL>_summary.md (baseline, iter1, ...)"
     )
+    parser.add_argument("--pdf", action="store_true", help="print the page to PDF too, where a browser is at hand")
     parser.add_argument(
         "--figures", action="store_true", help="print every figure a narrative may quote, one a line; write nothing"
     )
@@ -30,4 +31,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
     print(path)
+    if args.pdf:
+        from deft_aoi.report.pdf import print_pdf
+
+        print(print_pdf(path))
     return 0

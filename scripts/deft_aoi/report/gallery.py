@@ -13,10 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deft_aoi.contracts import PASS, SCORE, image_path, read_rows
+from deft_aoi.engine.images import register, resize, translate
 from deft_aoi.experiment import Optics
 
 Picture = NDArray[np.uint8]
-MAX_SHIFT = 14
 FULL_HEAT = 96  # grey levels of difference that show as the brightest colour
 QUALITIES = ((160, 84), (128, 80), (96, 74), (64, 64))  # (longest side in pixels, JPEG quality), tried in this order
 
@@ -44,16 +44,22 @@ class Pair:
     score: float | None = None
     margin: float | None = None
     note: str = ""
+    board: str = ""
+    origin: str = "kpi"  # kpi | real | synthetic: which set the row stands in
 
 
 @dataclass(frozen=True)
 class View:
-    """One light of a pair as data URIs; an empty text where a file is missing or no image."""
+    """One light of a pair as data URIs; an empty text where a file is missing or no image.
+
+    `shift` moves the golden image onto the test image, as shares of width and height: the flicker view needs it.
+    """
 
     light: str
     test: str
     golden: str
     third: str
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each: int) -> list[Pair]:
@@ -74,8 +80,11 @@ def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each:
             where = " · ".join(str(row[c]) for c in ("boardname", "comp_name", "part_type") if row.get(c))
             score = float(row[SCORE])
             pairs.append(
-                Pair(f"{kind}{number}", kind, row["label"], row["object_name"], where, sights, score, score - threshold)
-            )
+                Pair(
+                    f"{kind}{number}", kind, row["label"], row["object_name"], where, sights, score, score - threshold,
+                    board=str(row.get("boardname") or ""),
+                )
+            )  # fmt: skip
     return pairs
 
 
@@ -97,8 +106,8 @@ def mined_pairs(parquet: Path, workspace: Path, optics: Optics, limit: int) -> l
         if asked_by is not None:
             near = f"similarity {row['similarity']:.3f}, rank {row['rank']}"
             note = f"{near}, asked for by a weak {row['target_label']} row"
-        name, label, origin = str(row["object_name"]), str(row["label"]), str(row.get("origin") or "")
-        pairs.append(Pair(f"mined{number}", "mined", label, name, origin, (sight,), note=note))
+        name, label, origin = str(row["object_name"]), str(row["label"]), str(row.get("origin") or "real")
+        pairs.append(Pair(f"mined{number}", "mined", label, name, origin, (sight,), note=note, origin=origin))
     return pairs
 
 
@@ -125,11 +134,16 @@ def _size(views: list[View]) -> int:
 
 def _view(sight: Sight, side: int, quality: int) -> View:
     test, golden = read_picture(sight.test), read_picture(sight.golden)
+    third, share = None, (0.0, 0.0)
+    if test is not None and golden is not None:
+        golden = resize(golden, test.shape[1], test.shape[0])
+        onto, move = registered(test, golden)
+        third = heat(test, onto)
+        share = (move[0] / test.shape[1], move[1] / test.shape[0])
     if sight.asked_by is not None:
         third = read_picture(sight.asked_by)
-    else:
-        third = None if test is None or golden is None else difference(test, golden)
-    return View(sight.light, *(as_uri(picture, side, quality) for picture in (test, golden, third)))
+    first, second, last = (as_uri(picture, side, quality) for picture in (test, golden, third))
+    return View(sight.light, first, second, last, share)
 
 
 def read_picture(path: Path) -> Picture | None:
@@ -139,34 +153,22 @@ def read_picture(path: Path) -> Picture | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-def difference(test: Picture, golden: Picture) -> Picture:
-    """Heat map of the absolute difference after the golden image was moved onto the test image, shape of `test`.
+def registered(test: Picture, golden: Picture) -> tuple[Picture, tuple[float, float]]:
+    """`golden` moved onto `test` as the engine does it, and the move in pixels (x, y); both of one shape."""
+    grey = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (golden, test)]
+    move = register(*grey)
+    return np.rint(translate(golden.astype(np.float32), *move)).astype(np.uint8), move
 
-    The scale is fixed (`FULL_HEAT` grey levels), so that pairs compare. The move is a whole-pixel phase correlation
-    of at most `MAX_SHIFT` pixels, and only taken where it lowers the difference.
-    """
-    if golden.shape != test.shape:
-        golden = np.asarray(cv2.resize(golden, (test.shape[1], test.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
-    heats = [_absolute(test, golden), _absolute(test, aligned(test, golden))]
-    grey = min(heats, key=lambda heat: float(heat.mean()))
-    scaled = np.minimum(grey.astype(np.float32) * (255 / FULL_HEAT), 255).astype(np.uint8)
+
+def heat(test: Picture, golden: Picture) -> Picture:
+    """Heat map of the absolute difference; the scale is fixed (`FULL_HEAT` grey levels), so that pairs compare."""
+    scaled = np.minimum(_absolute(test, golden).astype(np.float32) * (255 / FULL_HEAT), 255).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO), np.uint8)
 
 
 def _absolute(test: Picture, golden: Picture) -> Picture:
     blurred = [cv2.GaussianBlur(image, (3, 3), 0) for image in (test, golden)]
     return np.asarray(cv2.absdiff(*blurred).max(axis=2), np.uint8)
-
-
-def aligned(test: Picture, golden: Picture) -> Picture:
-    """`golden` moved by the whole-pixel shift that phase correlation finds; edges repeat."""
-    grey = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (test, golden)]
-    height, width = grey[0].shape
-    (dx, dy), _ = cv2.phaseCorrelate(grey[1], grey[0], cv2.createHanningWindow((width, height), cv2.CV_32F))
-    if max(abs(dx), abs(dy)) > MAX_SHIFT:
-        return golden
-    move = np.array([[1, 0, round(dx)], [0, 1, round(dy)]], np.float32)
-    return np.asarray(cv2.warpAffine(golden, move, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def as_uri(picture: Picture | None, side: int, quality: int) -> str:

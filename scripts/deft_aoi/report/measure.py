@@ -21,6 +21,7 @@ from deft_aoi.kpi.sweep import RECALL_TOLERANCE, Sweep, at_threshold, auroc, ope
 SOFT_RECALL = 0.995
 CURVE_POINTS = 400
 KNOTS = 2000
+NEAR = 150
 _LOGIT_EDGE = 1e-6
 _NEAR_END = 0.03
 
@@ -99,6 +100,26 @@ def figures(scored: Scored, recall: float, threshold: float | None = None) -> di
         "n_pass": swept.n_pass,
         "n_defect": swept.n_defect,
     }
+
+
+def near_threshold(csv: Path, scored: Scored, threshold: float) -> list[dict[str, Any]]:
+    """The `NEAR` rows on either side of the threshold by rank: name, label, board and score, the lowest first."""
+    ranked = np.argsort(scored.score, kind="stable")
+    middle = int(np.searchsorted(scored.score[ranked], threshold, side="right"))
+    rows = ranked[max(0, middle - NEAR) : middle + NEAR]
+    wanted = ["object_name", "boardname"]
+    options = arrow_csv.ConvertOptions(
+        include_columns=wanted,
+        include_missing_columns=True,
+        column_types=dict.fromkeys(wanted, string()),
+        strings_can_be_null=False,
+    )
+    table = arrow_csv.read_csv(csv, convert_options=options).take(rows)
+    names, boards = (table[name].to_pylist() for name in wanted)
+    return [
+        {"name": name, "label": str(scored.label[row]), "board": board or "", "score": float(scored.score[row])}
+        for row, name, board in zip(rows, names, boards, strict=True)
+    ]
 
 
 def confusion(scored: Scored, threshold: float) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
     return {
         "facts": facts,
         "focus": focus,
+        "back": "../" if focus else "",  # from the page to the run directory
         "iterations": shown,
         "model": one["label"] if one else None,
         "result": one["evaluate"] if one else None,
@@ -101,14 +102,16 @@ def far_chart(facts: Record, model: str | None) -> Markup | None:
 
 def scores(source: Source, facts: Record, one: Record) -> Record | None:
     """Histogram, curve, confusion and slider of one model; None where its scores are gone."""
-    scored = scores_of(source, one)
-    if scored is None:
+    csv = source.locate(one["evaluate"]["inference_csv"])
+    if csv is None:
         return None
+    scored = measure.load_scores(csv)
     threshold = one["evaluate"]["threshold"]
     axis = measure.score_axis(scored, threshold)
     table = measure.confusion(scored, threshold)
     slider = measure.slider(scored, threshold, source.recall)
     slider["axis"] = {"kind": axis.kind, "low": axis.low, "high": axis.high}
+    slider["near"] = measure.near_threshold(csv, scored, threshold)
     return {
         "ridges": charts.score_ridges(measure.ridges(scored, axis, threshold), axis, threshold),
         "curve": curve_chart(source, facts, one),
@@ -192,7 +195,8 @@ def card(pair: gallery.Pair, views: list[gallery.View], told: Narrative, facts: 
     said = told.pictures.get(pair.key)
     return {
         "key": pair.key, "kind": pair.kind, "label": pair.label, "name": pair.name, "where": pair.where,
-        "views": views, "score": pair.score, "margin": pair.margin, "note": pair.note,
+        "board": pair.board, "origin": pair.origin, "views": views,
+        "score": pair.score, "margin": pair.margin, "note": pair.note,
         "asked_by": any(sight.asked_by for sight in pair.sights), "decision": decision,
         "said": tell(said, facts["figures"]) if said else "",
     }  # fmt: skip

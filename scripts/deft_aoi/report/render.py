@@ -45,6 +45,11 @@ def render_iteration(run_dir: Path, label: str) -> Path:
     return source.paths.iteration_report(label)
 
 
+def page_text(run_dir: Path) -> str:
+    """The page of the whole run as it is now, not written anywhere. Raises InputError as :func:`render` does."""
+    return to_html(*_gather(run_dir), None)
+
+
 def _gather(run_dir: Path) -> tuple[Source, Record, Narrative]:
     source = open_run(run_dir)
     facts = collect(run_dir)
@@ -67,7 +72,7 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short,
         signed=words.signed, duration=words.duration, size=words.size, plural=words.plural,
     )  # fmt: skip
-    script = (ASSETS / "report.js").read_text(encoding="utf-8")
+    script = "".join(path.read_text(encoding="utf-8") for path in sorted((ASSETS / "script").glob("*.js")))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     inline: dict[str, Any] = {
         "style": Markup((ASSETS / "report.css").read_text(encoding="utf-8")),

@@ -1,14 +1,6 @@
 "use strict";
 (() => {
-  const copy = document.getElementById("copy");
-  const id = document.getElementById("run-id");
-  if (copy && id && navigator.clipboard) {
-    copy.hidden = false;
-    copy.addEventListener("click", () => navigator.clipboard.writeText(id.textContent.trim()).then(
-      () => { copy.textContent = "copied"; }, () => { copy.textContent = "not allowed here"; }));
-  }
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
-
+  const FLIPS_SHOWN = 40;
   const store = document.getElementById("slider-data");
   const form = document.getElementById("slider");
   if (!store || !form) return;
@@ -67,6 +59,33 @@
     mark.textContent = isGood ? (called ? "false call" : "passes") : (called ? "caught" : "escapes");
     mark.className = `decision ${called === isGood ? "bad" : "ok"}`;
   });
+  const flips = document.getElementById("flips");
+  const listFlips = (cut) => {
+    const chosen = cuts[data.marks.chosen];
+    const [from, to] = [Math.min(cut, chosen), Math.max(cut, chosen)];
+    let moved = 0;
+    const start = data.marks.chosen;
+    labels.forEach((one) => { moved += Math.abs(one.below[index] - one.below[start]); });
+    flips.hidden = moved === 0;
+    if (!moved) return;
+    const verb = cut > chosen ? "NO_PASS → PASS" : "PASS → NO_PASS";
+    put("flip-count", `${count(moved)} ${moved === 1 ? "part changes" : "parts change"} sides (${verb})`);
+    const named = data.near.filter((one) => one.score > from && one.score <= to);
+    document.getElementById("flip-rows").replaceChildren(...named.slice(0, FLIPS_SHOWN).map((one) => {
+      const row = document.createElement("tr");
+      [one.name, one.label, one.board || "–", Number(one.score.toPrecision(6))].forEach((text, place) => {
+        const cell = document.createElement(place ? "td" : "th");
+        if (!place) cell.scope = "row";
+        const name = document.createElement("bdi");
+        name.textContent = text;
+        cell.append(name);
+        row.append(cell);
+      });
+      return row;
+    }));
+    const left = moved - Math.min(named.length, FLIPS_SHOWN);
+    put("flip-rest", left ? `and ${count(left)} more, farther from the chosen threshold` : "");
+  };
   const show = (moveRange) => {
     const cut = cuts[index];
     let falseCalls = 0;
@@ -85,6 +104,7 @@
       probe.setAttribute("transform", `translate(${Number(left) + place(cut) * (right - left)} 0)`);
     });
     if (moveRange) range.value = Math.round(1000 * place(cut));
+    listFlips(cut);
     range.setAttribute("aria-valuetext", `threshold ${cut.toPrecision(6)}, ${falseCalls} false calls, ${escapes} escapes`);
     paintCards(cut);
   };
