@@ -136,7 +136,7 @@ class RunMaker:
             self.best = (label, far, relative)
         part = {
             "far_pct": far, "far_995_pct": 100 * float((score[is_pass] >= soft).mean()), "threshold": threshold,
-            "auroc": float((score[~is_pass][:, None] > score[is_pass][None, :]).mean()),
+            "auroc": float(stats.mannwhitneyu(score[~is_pass], score[is_pass]).statistic / (n_pass * defect.size)),
         }  # fmt: skip
         verdict = "FAIL" if not met else ("PASS" if upper < self.target_far else "NOT PROVABLE")
         return {
@@ -240,9 +240,9 @@ class RunMaker:
         return self.run
 
 
-def baseline_only(root: Path, **options: Any) -> RunMaker:
+def baseline_only(root: Path, make: type[RunMaker] = RunMaker, **options: Any) -> RunMaker:
     """A run whose baseline is trained, evaluated and analysed."""
-    maker = RunMaker(root, **options)
+    maker = make(root, **options)
     maker.train("baseline", 250)
     maker.evaluate("baseline", 2.6)
     maker.rca("baseline", "baseline")
