@@ -211,15 +211,16 @@ def test_requirements_read_line_by_line_are_those_that_toml_holds() -> None:
     tomllib = pytest.importorskip("tomllib")
     text = (ROOT / "pyproject.toml").read_text()
     project = tomllib.loads(text)["project"]
-    assert list(bootstrap.requirements(text, test=False)) == project["dependencies"]
-    both = project["dependencies"] + project["optional-dependencies"]["test"]
-    assert list(bootstrap.requirements(text, test=True)) == both
+    assert list(bootstrap.requirements(text)) == project["dependencies"]
+    for name, extra in project["optional-dependencies"].items():
+        assert list(bootstrap.requirements(text, name)) == project["dependencies"] + extra
+    assert {*project["optional-dependencies"]} == {"test", *bootstrap.OPTIONAL}
 
 
 def test_every_requirement_is_pinned_and_no_host_is_named() -> None:
     pins = (ROOT / "constraints.txt").read_text()
     names = {line.split("==")[0].lower() for line in pins.splitlines() if line and not line.startswith("#")}
-    wanted = bootstrap.requirements((ROOT / "pyproject.toml").read_text(), test=True)
+    wanted = bootstrap.requirements((ROOT / "pyproject.toml").read_text(), "test", *bootstrap.OPTIONAL)
     assert {re.split(r"[<>=;\[ ]", item)[0].lower() for item in wanted} <= names
     assert not re.search(r"://|@|--", pins)
 
@@ -229,6 +230,13 @@ def test_the_environments_name_changes_with_what_is_in_it(tmp_path: Path) -> Non
     assert plain != test
     assert test.endswith("-test")
     assert plain == bootstrap.make_plan(tmp_path / "elsewhere", test=False).env.name
+    assert bootstrap.make_plan(tmp_path, test=True, optional=("net",)).env.name.endswith("-test-net")
+
+
+def test_an_unknown_optional_part_is_refused(tmp_path: Path) -> None:
+    done = call(LAUNCHER, "--version", cwd=tmp_path, DEFT_PYTHON="", DEFT_HOME=str(tmp_path / "h"), DEFT_EXTRAS="../x")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected some of net, backbones" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ SKILL_ROOT = Path(__file__).resolve().parents[2]
 PIP_WHEEL = "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 DEFAULT_INDEX = "https://pypi.org/simple"
-NEEDED_MB = {False: 1200, True: 1500}
+NEEDED_MB, TEST_MB, EXTRA_MB = 1200, 500, 1500  # torch without CUDA; with it the installer itself needs more
+OPTIONAL = ("net", "backbones")
 # What brings native code: if these load, the rest does.
 PROBE = "import cv2, faiss, matplotlib, numpy, onnxruntime, pandas, pyarrow, scipy"
 _STRIPPED = (
@@ -72,7 +73,7 @@ class Plan:
     env: Path
     requirements: tuple[str, ...]
     constraints: Path
-    test: bool
+    needed_mb: int
 
     log = property(lambda self: self.env.with_name(self.env.name + ".log"))
     lock = property(lambda self: self.env.with_name(self.env.name + ".lock"))
@@ -84,10 +85,10 @@ class Plan:
         return self.marker.is_file() and os.access(self.python, os.X_OK)
 
 
-def requirements(pyproject: str, *, test: bool) -> tuple[str, ...]:
-    """The dependency list of a pyproject.toml text, with the test extra's when `test` (Python 3.10 has no tomllib)."""
+def requirements(pyproject: str, *extras: str) -> tuple[str, ...]:
+    """The dependency list of a pyproject.toml text and those of its `extras` (Python 3.10 has no tomllib)."""
     found: list[str] = []
-    for name in ("dependencies", "test")[: 2 if test else 1]:
+    for name in ("dependencies", *extras):
         block = re.search(rf"^{name} = \[\n(.*?)^\]", pyproject, re.MULTILINE | re.DOTALL)
         if block is None:
             raise SetupError(f"{SKILL_ROOT / 'pyproject.toml'}: no list {name!r}; install the skill again")
@@ -95,17 +96,21 @@ def requirements(pyproject: str, *, test: bool) -> tuple[str, ...]:
     return tuple(found)
 
 
-def make_plan(home: Path, *, test: bool) -> Plan:
-    """Name the environment by everything that decides what is in it."""
+def make_plan(home: Path, *, test: bool, optional: Sequence[str] = ()) -> Plan:
+    """Name the environment by everything that decides what is in it. Raises SetupError for an unknown optional part."""
     constraints = SKILL_ROOT / "constraints.txt"
+    if unknown := sorted(set(optional) - set(OPTIONAL)):
+        raise SetupError(f"DEFT_EXTRAS: {unknown[0]!r} is no optional part; expected some of {', '.join(OPTIONAL)}")
+    extras = (*(["test"] if test else []), *optional)
     try:
-        wanted = requirements((SKILL_ROOT / "pyproject.toml").read_text(encoding="utf-8"), test=test)
+        wanted = requirements((SKILL_ROOT / "pyproject.toml").read_text(encoding="utf-8"), *extras)
         pins = constraints.read_bytes()
     except OSError as error:
         raise SetupError(f"{error.filename}: {error.strerror}; install the skill again") from None
     version = f"{sys.implementation.cache_tag}-{platform.system()}-{platform.machine()}"
     digest = hashlib.sha256("\n".join([version, *wanted]).encode() + b"\n" + pins).hexdigest()[:12]
-    return Plan(home, home / f"env-{digest}{'-test' if test else ''}", wanted, constraints, test)
+    needed = NEEDED_MB + (TEST_MB if test else 0) + (EXTRA_MB if optional else 0)
+    return Plan(home, home / "-".join(["env", digest, *extras]), wanted, constraints, needed)
 
 
 def say(text: str) -> None:
@@ -333,9 +338,9 @@ def explain(error: StepError, log: Path) -> str:
 def build(plan: Plan, lock: int) -> None:
     """Build `plan.env` from nothing and mark it complete."""
     free_mb = shutil.disk_usage(plan.home).free >> 20
-    if free_mb < NEEDED_MB[plan.test]:
+    if free_mb < plan.needed_mb:
         raise SetupError(
-            f"{plan.home}: {free_mb} MB free, the environment needs up to {NEEDED_MB[plan.test]} MB while it is made; "
+            f"{plan.home}: {free_mb} MB free, the environment needs up to {plan.needed_mb} MB while it is made; "
             "free some space or set DEFT_HOME to a folder on another disk"
         )
     plan.log.write_text("", encoding="utf-8")
@@ -391,9 +396,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True, help="cache folder")
     parser.add_argument("--ready", type=Path, required=True, help="note to write: path of the environment")
     parser.add_argument("--test", action="store_true", help="with what `deft test` needs")
+    parser.add_argument("--extras", default="", help="optional parts, as in DEFT_EXTRAS")
     args = parser.parse_args(argv)
+    optional = sorted(set(args.extras.replace(",", " ").split()))
     try:
-        ensure(make_plan(args.home.absolute(), test=args.test), args.ready.absolute())
+        ensure(make_plan(args.home.absolute(), test=args.test, optional=optional), args.ready.absolute())
     except SetupError as error:
         say(str(error))
         return 2

@@ -37,8 +37,8 @@ def choose(asked: str) -> tuple[str, str]:
 
 def torch_missing() -> str:
     return (
-        f"engine net needs torch, which {sys.executable} lacks; type: python3 -m venv ~/deft-net && "
-        f"~/deft-net/bin/pip install '{SKILL_ROOT}[net]' && export DEFT_PYTHON=~/deft-net/bin/python"
+        f"engine net needs torch, which {sys.executable} lacks; type: export DEFT_EXTRAS=net (the next deft call "
+        f"installs it), or pip install '{SKILL_ROOT}[net]' into the environment that DEFT_PYTHON names"
     )
 
 
