@@ -21,14 +21,13 @@ def main() -> None:
     parser.add_argument("--boards", type=int, default=24)
     parser.add_argument("--mine-rows", type=int, default=200)
     parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--engine", default="features", help="features (default) or net")
+    parser.add_argument("--arms", default="knn,weakness,random,everything", help="some of these, default: all")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    arms = (
-        Arm("knn", "knn", args.mine_rows, args.iterations),
-        Arm("weakness", "weakness", args.mine_rows, args.iterations),
-        Arm("random", "random", args.mine_rows, args.iterations),
-        Arm("everything", "random", EVERYTHING, 1),
-    )
+    wanted = args.arms.split(",")
+    arms = [Arm(name, name, args.mine_rows, args.iterations, args.engine) for name in wanted if name != "everything"]
+    arms += [Arm(name, "random", EVERYTHING, 1, args.engine) for name in wanted if name == "everything"]
     found: list[Point] = []
     for seed in range(args.seeds):
         with tempfile.TemporaryDirectory() as scratch:
@@ -39,8 +38,9 @@ def main() -> None:
         if args.out:
             save(args.out, found)
     last = f"iter{args.iterations}"
-    versus = "\n".join(paired(found, name, "random", last) for name in ("knn", "weakness"))
-    print(f"Simulated line, {args.seeds} seeds\n\n{table(found)}\n\n{versus}")
+    compared = [name for name in ("knn", "weakness") if {name, "random"} <= set(wanted)]
+    versus = "\n".join(paired(found, name, "random", last) for name in compared)
+    print(f"Simulated line, engine {args.engine}, {args.seeds} seeds\n\n{table(found)}\n\n{versus}")
 
 
 if __name__ == "__main__":
