@@ -46,10 +46,10 @@ from deft_aoi.fsio import sha256_json
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
-    from deft_aoi.engine.net_model import PairNet
-
-_USED = ("dataset.classify.fpratio_sampling", "train.num_gpus")
+_BACKBONE = ("pretrained_backbone_path", "freeze_backbone")
+_USED = ("dataset.classify.fpratio_sampling", "train.num_gpus", *(f"model.backbone.{name}" for name in _BACKBONE))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class EpochEnd:
     held: PixelTable
     defect: npt.NDArray[np.bool_]
 
-    def __call__(self, net: PairNet, progress: Progress) -> tuple[Progress, bool]:
+    def __call__(self, net: nn.Module, progress: Progress) -> tuple[Progress, bool]:
         from deft_aoi.engine.net_train import net_weights
 
         plan, done = self.plan, progress.epochs_done
@@ -88,7 +88,7 @@ class EpochEnd:
         return replace(progress, status_bytes=status.path.stat().st_size), stop
 
     def _validate(
-        self, net: PairNet, progress: Progress, status: StatusLog
+        self, net: nn.Module, progress: Progress, status: StatusLog
     ) -> tuple[dict[str, float] | None, Progress]:
         if progress.epochs_done % self.plan.validation_interval:
             return None, progress
@@ -111,7 +111,7 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
         raise TaskError(torch_missing())
     import torch
 
-    from deft_aoi.engine import net_train
+    from deft_aoi.engine import net_backbone, net_train
 
     plan, view = train_plan(spec), optics(spec, where)
     rows, images = dataset(spec, "train", plan.batch_size)
@@ -120,7 +120,12 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
     processes, share = _processes(spec), _defect_share(spec)
     recipe = ON_GPU if torch.cuda.is_available() else ON_CPU
     start = load_checkpoint(plan.init_from, view) if plan.init_from else None
-    facts = start.facts if start else NetFacts.of(view, count_channels(rows, images, view), recipe.net_width)
+    staged = None if start else _staged(spec)
+    if start:
+        facts = start.facts
+    else:
+        backbone = net_backbone.describe(staged, view.height, view.width) if staged else ""
+        facts = NetFacts.of(view, count_channels(rows, images, view), recipe.net_width, backbone)
     dump_spec(folder / EXPERIMENT, spec)
     status.write("RUNNING", f"Net engine ignores: {', '.join(ignored_keys(spec, also=_USED)) or 'nothing'}")
     table = _pixels(rows, images, facts, "training rows", status, where, spec)
@@ -130,7 +135,7 @@ def train(spec: Spec, where: Path, folder: Path, status: StatusLog) -> None:
     job = net_train.Job(
         folder, table, defect, facts, recipe, plan.epochs, recipe.images * plan.batch_size, share, plan.cls_weight,
         whole_number(spec, "train.seed", 1234), start.weights if start else None, fingerprint,
-        status.path.stat().st_size,
+        status.path.stat().st_size, staged, bool(get(spec, "model.backbone.freeze_backbone", False)),
     )  # fmt: skip
     end_epoch = EpochEnd(folder, plan, job.steps, facts, held, is_defect(held_out["label"]).to_numpy())
     began = monotonic()
@@ -157,6 +162,17 @@ def _begin(folder: Path, status: StatusLog, fingerprint: str) -> None:
         return
     os.truncate(status.path, kept[1].status_bytes)
     status.write("RUNNING", f"Resuming after {kept[1].epochs_done} epochs.")
+
+
+def _staged(spec: Spec) -> Path | None:
+    """The backbone that the spec names; None for the early-fusion network. Raises TaskError where it is not there."""
+    named = get(spec, "model.backbone.pretrained_backbone_path")
+    if not named:
+        return None
+    path = Path(str(named))
+    if not path.exists():
+        raise TaskError(f"model.backbone.pretrained_backbone_path {path}: no such file or folder; null trains without")
+    return path
 
 
 def _processes(spec: Spec) -> int:
@@ -220,11 +236,11 @@ def torch_logits(checkpoint: Checkpoint, table: PixelTable) -> npt.NDArray[np.fl
     """(n,) logits by torch in float32, on a GPU where there is one."""
     import torch
 
-    from deft_aoi.engine.net_model import PairNet
+    from deft_aoi.engine.net_model import make_net
     from deft_aoi.engine.net_train import device_for, prepare, scored
 
     prepare(0)
-    net = PairNet(checkpoint.facts.planes, checkpoint.facts.net_width)
+    net = make_net(checkpoint.facts)
     net.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
     net.to(device_for(0), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return scored(net, table, device_for(0))

@@ -25,21 +25,25 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class NetFacts:
-    """What a network was made for: lights in channel order, image size, channels of an image, first layer's width."""
+    """What a network was made for: lights in channel order, image size, channels of an image, first layer's width.
+
+    `backbone`: what `net_backbone.describe` says of the staged one; empty for the early-fusion network.
+    """
 
     lights: tuple[str, ...]
     width: int
     height: int
     channels: int
     net_width: int
+    backbone: str = ""
 
     @property
     def planes(self) -> int:
         return len(self.lights) * self.channels
 
     @classmethod
-    def of(cls, optics: Optics, channels: int, net_width: int) -> NetFacts:
-        return cls(optics.lights, optics.width, optics.height, channels, net_width)
+    def of(cls, optics: Optics, channels: int, net_width: int, backbone: str = "") -> NetFacts:
+        return cls(optics.lights, optics.width, optics.height, channels, net_width, backbone)
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,21 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, weights: Mapping[str, npt.NDArray[Any]], facts: NetFacts) -> None:
     """Write `path` and its .onnx, both atomically, the ONNX first: a checkpoint is never without it."""
-    noted = {"engine": NET_NAME, "version": VERSION, **asdict(facts)}
+    sizes = asdict(facts) if facts.backbone else {k: v for k, v in asdict(facts).items() if k != "backbone"}
+    noted = {"engine": NET_NAME, "version": VERSION, **sizes}
     data = save(dict(weights), {METADATA_KEY: json.dumps(noted, sort_keys=True)})
     metadata = {WEIGHTS_HASH: hashlib.sha256(data).hexdigest()}
-    model = to_onnx(weights, facts.planes, facts.height, facts.width, metadata)
+    model = _onnx(weights, facts, metadata)
     atomic_write(path.with_suffix(".onnx"), lambda stream: stream.write(model))
     atomic_write(path, lambda stream: stream.write(data))
+
+
+def _onnx(weights: Mapping[str, npt.NDArray[Any]], facts: NetFacts, metadata: Mapping[str, str]) -> bytes:
+    if facts.backbone:
+        from deft_aoi.engine import net_backbone  # torch, and only where such a network was just trained
+
+        return net_backbone.to_onnx(dict(weights), facts, metadata)
+    return to_onnx(weights, facts.planes, facts.height, facts.width, metadata)
 
 
 def load_checkpoint(path: Path, optics: Optics) -> Checkpoint:
@@ -84,7 +97,7 @@ def load_checkpoint(path: Path, optics: Optics) -> Checkpoint:
             raise TaskError(
                 f"checkpoint {path}: {name} is {noted.get(name)}, the spec and this engine need {value}; train again"
             )
-    facts = NetFacts.of(optics, noted["channels"], noted["net_width"])
+    facts = NetFacts.of(optics, noted["channels"], noted["net_width"], noted.get("backbone", ""))
     return Checkpoint(facts, weights, hashlib.sha256(data).hexdigest(), path.resolve().with_suffix(".onnx"))
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from deft_aoi.engine.net_checkpoint import NetFacts
 
 _STRIDES = (2, 2, 2, 1)
 _DROPOUT = 0.2
@@ -48,6 +54,22 @@ class PairNet(nn.Module):
         return self.head(self.drop(pooled))[:, 0]
 
 
+def make_net(facts: NetFacts, *, frozen: bool = False) -> nn.Module:
+    """The network that a checkpoint or a training is about, with weights of no meaning yet."""
+    if facts.backbone:
+        from deft_aoi.engine.net_backbone import BackboneNet
+
+        return BackboneNet(facts, frozen=frozen)
+    return PairNet(facts.planes, facts.net_width)
+
+
+def load_staged(net: nn.Module, path: Path, facts: NetFacts) -> None:
+    """Put the staged backbone's weights into the trunk of a fresh network."""
+    from deft_aoi.engine.net_backbone import staged_weights
+
+    net.get_submodule("trunk").load_state_dict(staged_weights(path, facts))
+
+
 def fuse(test: Tensor, golden: Tensor) -> Tensor:
     """uint8 (n, planes, h, w) twice to float (n, 3 x planes, h, w): test, golden and their absolute difference."""
     first, second = test.float() / 255, golden.float() / 255
@@ -83,13 +105,14 @@ def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tens
 def views(fused: Tensor) -> Tensor:
     """(n, c, h, w) to (4n, c, h, w): the four rotations of a square image, the four flips of another."""
     if fused.shape[2] == fused.shape[3]:
-        turned = [torch.rot90(fused, quarter, (2, 3)) for quarter in range(4)]
+        swapped = fused.transpose(2, 3)  # not rot90: ONNX has none
+        turned = [fused, swapped.flip(2), fused.flip(2, 3), swapped.flip(3)]
     else:
         turned = [fused, fused.flip(2), fused.flip(3), fused.flip(2, 3)]
     return torch.cat(turned).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def logits_of(net: PairNet, pixels: Tensor) -> Tensor:
+def logits_of(net: nn.Module, pixels: Tensor) -> Tensor:
     """(n,) float32, the mean over the four views; `pixels` uint8 (n, 2, planes, h, w) on the network's device."""
     return net(views(fuse(pixels[:, 0], pixels[:, 1]))).float().view(4, -1).mean(0)

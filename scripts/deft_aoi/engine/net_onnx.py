@@ -108,9 +108,11 @@ def onnx_logits(path: Path, weights_hash: str, table: PixelTable) -> npt.NDArray
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     if session.get_modelmeta().custom_metadata_map.get(WEIGHTS_HASH) != weights_hash:
         raise TaskError(f"{path}: was written for another checkpoint; copy the .onnx that came with the .pth")
+    fixed = session.get_inputs()[0].shape[0]
+    chunk = fixed if isinstance(fixed, int) else _CHUNK
     parts = []
-    for start in range(0, len(table), _CHUNK):
-        pixels: Bytes = table.read(slice(start, start + _CHUNK))
+    for start in range(0, len(table), chunk):
+        pixels: Bytes = table.read(slice(start, start + chunk))
         pair = {"test": np.ascontiguousarray(pixels[:, 0]), "golden": np.ascontiguousarray(pixels[:, 1])}
         parts.append(session.run(["logits"], pair)[0])
     return np.concatenate(parts).astype(np.float64)

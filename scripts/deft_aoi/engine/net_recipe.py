@@ -29,6 +29,7 @@ class Recipe:
     weight_decay: float = 0.02
     shift: int = 3
     smoothing: float = 0.01
+    trunk_share: float = 0.02  # of the learning rate, for a staged backbone that is fine-tuned
 
     def epoch_steps(self, rows: int, *, later: bool) -> int:
         return max(self.later_steps if later else self.steps, rows // self.rows_per_step)

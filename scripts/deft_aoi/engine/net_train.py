@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from deft_aoi.engine.net_checkpoint import NetFacts, Progress, Tensors, load_resume, save_resume
-from deft_aoi.engine.net_model import PairNet, augmented, fuse, logits_of
+from deft_aoi.engine.net_model import augmented, fuse, load_staged, logits_of, make_net
 from deft_aoi.engine.net_recipe import Draw, Recipe, defects_in_batch, draw_epoch, learning_rate
 from deft_aoi.engine.pixels import PixelTable
 
@@ -44,6 +44,8 @@ class Job:
     initial: Tensors | None
     fingerprint: str
     status_bytes: int = 0
+    staged: Path | None = None  # backbone to start from, where the facts name one
+    frozen: bool = False
 
     @property
     def steps(self) -> int:
@@ -53,7 +55,7 @@ class Job:
 
 # Called by the first process at the end of an epoch with the model and the progress so far; returns the new progress
 # and whether to stop.
-EpochEnd = Callable[[PairNet, Progress], tuple[Progress, bool]]
+EpochEnd = Callable[[nn.Module, Progress], tuple[Progress, bool]]
 
 
 def device_for(rank: int) -> torch.device:
@@ -101,16 +103,26 @@ class Trainer:
     def __init__(self, job: Job, rank: int = 0, world: int = 1) -> None:
         prepare(job.seed)
         self.job, self.rank, self.world, self.device = job, rank, world, device_for(rank)
-        self.net = PairNet(job.facts.planes, job.facts.net_width)
+        self.net = make_net(job.facts, frozen=job.frozen)
         if job.initial is not None:
             self.net.load_state_dict({name: torch.from_numpy(value) for name, value in job.initial.items()})
+        elif job.staged is not None:
+            load_staged(self.net, job.staged, job.facts)
         self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         on_gpu = self.device.type == "cuda"
         self.model = self.net if world == 1 else DistributedDataParallel(self.net, [rank] if on_gpu else None)
-        self.lr = torch.zeros((), device=self.device)
+        # A staged backbone has learned already: it moves slower than what is new.
+        self.lr, self.trunk_lr = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        named = [(name, parameter) for name, parameter in self.net.named_parameters() if parameter.requires_grad]
+        self.trained = [parameter for _, parameter in named]
+        groups = [
+            {"params": [p for name, p in named if name.startswith("trunk.") == old], "lr": lr}
+            for old, lr in ((False, self.lr), (True, self.trunk_lr))
+        ]
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=self.lr, weight_decay=job.recipe.weight_decay, fused=True, capturable=on_gpu
-        )
+            [group for group in groups if group["params"]], weight_decay=job.recipe.weight_decay, fused=True,
+            capturable=on_gpu,
+        )  # fmt: skip
         self._make_buffers()
         self.replay: torch.cuda.CUDAGraph | None = None
         self._make_optimizer_state()
@@ -134,16 +146,16 @@ class Trainer:
 
     def _make_optimizer_state(self) -> None:
         """What AdamW makes at its first step, made now: a resume and a recorded graph both need it in place."""
-        for parameter in self.net.parameters():
+        for parameter in self.trained:
             parameter.grad = torch.zeros_like(parameter)
-        before = [parameter.detach().clone() for parameter in self.net.parameters()]
+        before = [parameter.detach().clone() for parameter in self.trained]
         self.optimizer.step()
         self._rewind(before, {})
         self.optimizer.zero_grad(set_to_none=True)
 
     def _rewind(self, parameters: list[Tensor], buffers: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for parameter, value in zip(self.net.parameters(), parameters, strict=True):
+            for parameter, value in zip(self.trained, parameters, strict=True):
                 parameter.copy_(value)
             for name, buffer in self.net.named_buffers():
                 if name in buffers:
@@ -163,7 +175,7 @@ class Trainer:
 
     def _record(self) -> None:
         """Record one step as a CUDA graph: hundreds of small launches become one."""
-        parameters = [parameter.detach().clone() for parameter in self.net.parameters()]
+        parameters = [parameter.detach().clone() for parameter in self.trained]
         buffers = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
         self.net.train()
         side = torch.cuda.Stream()
@@ -193,7 +205,9 @@ class Trainer:
             self.pixels.stage(draw.rows[step, mine], rows[step])
             self.turn.copy_(turn[step])
             self.shift.copy_(shift[step])
-            self.lr.fill_(learning_rate(epoch * job.steps + step, job.epochs * job.steps, peak))
+            lr = learning_rate(epoch * job.steps + step, job.epochs * job.steps, peak)
+            self.lr.fill_(lr)
+            self.trunk_lr.fill_(lr * job.recipe.trunk_share)
             if self.replay is not None:
                 self.replay.replay()
             else:
@@ -205,7 +219,7 @@ class Trainer:
     def state(self) -> Tensors:
         """Model and optimizer as plain arrays."""
         tensors = {f"net.{name}": _array(value) for name, value in self.net.state_dict().items()}
-        for number, state in enumerate(self.optimizer.state[p] for p in self.net.parameters()):
+        for number, state in enumerate(self.optimizer.state[p] for p in self.trained):
             tensors |= {f"adam.{number}.{name}": _array(value) for name, value in state.items()}
         return tensors
 
@@ -214,7 +228,7 @@ class Trainer:
         with torch.no_grad():
             for name, value in self.net.state_dict().items():
                 value.copy_(torch.from_numpy(tensors[f"net.{name}"]))
-            for number, state in enumerate(self.optimizer.state[p] for p in self.net.parameters()):
+            for number, state in enumerate(self.optimizer.state[p] for p in self.trained):
                 for name, value in state.items():
                     value.copy_(torch.from_numpy(tensors[f"adam.{number}.{name}"]))
 
@@ -230,7 +244,7 @@ def _array(value: Tensor) -> npt.NDArray[Any]:
     return np.array(value.detach().cpu().numpy(), order="C")
 
 
-def net_weights(net: PairNet) -> Tensors:
+def net_weights(net: nn.Module) -> Tensors:
     return {name: _array(value) for name, value in net.state_dict().items()}
 
 
@@ -264,7 +278,7 @@ def _agreed(stop: bool, device: torch.device, world: int) -> bool:
     return bool(said.item())
 
 
-def scored(net: PairNet, table: PixelTable, device: torch.device) -> npt.NDArray[np.float64]:
+def scored(net: nn.Module, table: PixelTable, device: torch.device) -> npt.NDArray[np.float64]:
     """(n,) logits in float32 on the device."""
     net.eval()
     parts = []

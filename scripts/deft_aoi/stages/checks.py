@@ -17,7 +17,7 @@ from deft_aoi.executors.base import Probe
 from deft_aoi.experiment import Optics, get, load_spec, optics
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
 from deft_aoi.run import Plan, read_json
-from deft_aoi.stages.specs import backbone_file
+from deft_aoi.stages.specs import staged_backbone
 
 REFERENCES = (
     "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
@@ -118,9 +118,7 @@ def path_rule(workspace: Workspace) -> list[Finding]:
 def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     """(8) what is staged: backbone, mining pool, pre-generated pairs; free disk."""
     found = []
-    weights = backbone_file(workspace.backbone_dir)
-    backbone = f"staged {weights.name}" if weights else f"none staged; engine {plan.engine} needs none"
-    found.append(Finding(8, "ok", f"backbone: {backbone}"))
+    found.append(Finding(8, "ok", f"backbone: {backbone_words(workspace, plan)}"))
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
     check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext)
     found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
@@ -130,6 +128,16 @@ def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     level = "ok" if free > _FREE_BYTES else "block"
     found.append(Finding(8, level, f"disk: {free / (1 << 30):.1f} GiB free (1 GiB needed)"))
     return found
+
+
+def backbone_words(workspace: Workspace, plan: Plan) -> str:
+    """Which backbone the training starts from."""
+    spec = load_spec(workspace.spec)
+    weights = staged_backbone(plan.engine, workspace.backbone_dir)
+    if weights is None or not get(spec, "model.backbone.pretrained_backbone_path"):
+        return f"none is used; engine {plan.engine} needs none"
+    frozen = get(spec, "model.backbone.freeze_backbone", False)
+    return f"staged {weights.name}, {'frozen' if frozen else 'fine-tuned'} by engine {plan.engine}"
 
 
 def has_pregen(workspace: Workspace) -> bool:

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 from deft_aoi.data.backbone import WEIGHT_SUFFIXES
+from deft_aoi.engine.choice import FEATURES, NET
 from deft_aoi.experiment import DATASETS, Spec, dump_spec, get, put
 from deft_aoi.paths import BASELINE
 from deft_aoi.run import Run
@@ -17,6 +18,17 @@ def backbone_file(folder: Path) -> Path | None:
         if found := sorted(folder.glob(f"*{suffix}")):
             return found[0]
     return None
+
+
+def staged_backbone(run_engine: str, folder: Path) -> Path | None:
+    """What the spec's backbone path becomes: a weight file, for the net engine also a folder of transformers.
+
+    None for the features engine, which brings its own trunk, and where nothing is staged.
+    """
+    if run_engine == FEATURES:
+        return None
+    models = sorted(path.parent for path in folder.glob("*/config.json")) if run_engine == NET else []
+    return backbone_file(folder) or next(iter(models), None)
 
 
 def task_spec(run: Run, label: str) -> Spec:
@@ -42,8 +54,7 @@ def task_spec(run: Run, label: str) -> Spec:
     put(spec, "train.num_gpus", run.plan.num_gpus)
     put(spec, "train.num_epochs", run.plan.num_epochs)
     if get(spec, "model.backbone.pretrained_backbone_path"):
-        # The embedded engine brings its own trunk, so null is right where nothing is staged.
-        weights = backbone_file(run.workspace.backbone_dir)
+        weights = staged_backbone(run.plan.engine, run.workspace.backbone_dir)
         put(spec, "model.backbone.pretrained_backbone_path", str(weights) if weights else None)
     return spec
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deft_aoi.data.simulate import RECORD as SIMULATED
+from deft_aoi.engine.choice import FEATURES
 from deft_aoi.kpi.bounds import samples_needed, upper_bound
 from deft_aoi.kpi.gate import KpiTarget, parse_target
 from deft_aoi.paths import RunPaths, Workspace
@@ -46,6 +47,9 @@ def remarks(result: Preflight) -> list[str]:
         "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
         f"- {provable(parse_target(plan.kpi_target), data['kpi']['pass'])}",
     ]
+    if plan.engine != FEATURES:
+        words = next(f.text for f in result.findings if f.text.startswith("backbone: "))
+        lines.insert(1, f"- {words[0].upper()}{words[1:]}.")
     if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
         lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
     return lines + unseen(data)
