@@ -14,7 +14,9 @@ from deft_aoi.errors import InputError
 from deft_aoi.paths import SKILL_ROOT
 
 HELP = "run linters, type checker and all tests; arguments go to pytest, such as -k journal"
-TOOLS = ("ruff", "mypy", "pytest", "hypothesis")
+TOOLS = ("ruff", "mypy", "pytest", "hypothesis", "xdist")
+# All tests on all cores, a file's tests together, since they share what they made; chosen ones as pytest would.
+EVERY_TEST = ("-n", "auto", "--dist", "loadfile")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         )
     cache = cache_folder()
     failed = [name for name, command in checks(cache) if call(command, cache) != 0]
-    code = call([sys.executable, "-m", "pytest", "-o", f"cache_dir={cache / 'pytest'}", *args.pytest_arguments], cache)
+    chosen = args.pytest_arguments or EVERY_TEST
+    code = call([sys.executable, "-m", "pytest", "-o", f"cache_dir={cache / 'pytest'}", *chosen], cache)
     if failed:
         print(f"deft test: failed before pytest: {', '.join(failed)}", file=sys.stderr)
     return code or int(bool(failed))
