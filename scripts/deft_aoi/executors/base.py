@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,51 @@ from typing import Protocol
 HANDLE, EXIT, LOG = "handle.json", "exit.json", "output.log"
 TAO_PYT = "images.tao_toolkit.pyt"
 TAO_DATA_SERVICES = "images.tao_toolkit.data_services"
+PAIDF_ANOMALYGEN = "images.metropolis_sdg.paidf_anomalygen"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder or file of this host, seen at another path in the container."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a task asks of its container, beyond image, GPUs, the workspace at its own path and the contract's paths.
+
+    `shm` the size of /dev/shm; `host_ipc` the host's IPC namespace instead (then `shm` is the host's);
+    `as_caller` runs as the caller's user and group with /etc/passwd and /etc/group mounted, else as the image's user,
+    and what that user wrote is given to the caller at the end; `workdir` None is the job's own folder, in which
+    `folders` are made first; `environment` holds plain values, written to disk; `secrets` names variables
+    (HF_TOKEN) whose values come from the environment or the workspace's .env when the job starts, and are never
+    written down; `mounts` come on top.
+    """
+
+    shm: str = "8g"
+    host_ipc: bool = False
+    as_caller: bool = False
+    workdir: str | None = None
+    folders: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+
+# NVIDIA's three images. Training must not share the host's /dev/shm: it is often 64 MB, and training dies in mid-epoch.
+TRAINING = Container()
+DATA_SERVICES = Container(host_ipc=True, folders=("experiment_specs",))
+ANOMALYGEN = Container(
+    shm="16g",
+    host_ipc=True,
+    as_caller=True,
+    workdir="/workspace/paidf-anomalygen",
+    environment={"HF_HUB_DISABLE_XET": "1"},
+    secrets=("HF_TOKEN",),
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +66,8 @@ class Task:
     prove success beside exit code 0; `finished` the message that TAO's status.json ends with (a TAO run killed by
     SIGTERM exits 0 without it); `resume` a file in `output` from which the command goes on where it was killed;
     `image` the key of versions.yaml whose container holds the command, None for work that always stays on this host;
-    `gpus` and `nodes` what TAO's launcher is told to use (0 GPUs: none asked for).
+    `container` what it asks of that container; `gpus` and `nodes` what TAO's launcher is told to use (0 GPUs: none
+    asked for).
     """
 
     name: str
@@ -33,12 +79,14 @@ class Task:
     image: str | None = None
     gpus: int = 0
     nodes: int = 1
+    container: Container = TRAINING
 
 
 @dataclass(frozen=True)
 class Place:
     """Where tasks run: a platform with its settings, the workspace that it must see at the same path, and the
-    containers by key of versions.yaml. `engine` and `cache` serve the tasks of this host."""
+    containers by key of versions.yaml. `engine` and `cache` serve the tasks of this host; `air_gapped`: nothing may be
+    pulled, and tasks are told so."""
 
     platform: str
     settings: Mapping[str, str]
@@ -46,6 +94,7 @@ class Place:
     cache: Path
     images: Mapping[str, str]
     engine: str = "features"
+    air_gapped: bool = False
 
 
 @dataclass(frozen=True)
