@@ -130,4 +130,4 @@ def test_command(tmp_path: Path) -> None:
     command += ["--pass", "good", "--shares", "1,1,1,1", "--size", "64"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'w'}: 36 boards"
+    assert done.stdout.splitlines()[-2] == f"wrote {tmp_path / 'w'}: 36 boards"

@@ -193,7 +193,7 @@ def test_command_makes_a_workspace_and_says_what_is_in_it(tmp_path: Path) -> Non
     done = deft(tmp_path, "--workspace", "ws", "--boards", "6", "--rows-per-board", "30", "--processes", "2")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "ws").iterdir()} == TOP
-    assert done.stdout.splitlines()[-1].startswith(f"wrote {tmp_path.resolve() / 'ws'}: ")
+    assert done.stdout.splitlines()[-2].startswith(f"wrote {tmp_path.resolve() / 'ws'}: ")
     assert done.stderr == ""
 
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from deft_aoi.errors import REFUSED, DeftError, Refusals
+from deft_aoi.output import brief
 from deft_aoi.paths import SKILL_ROOT
 
 VERSION = "0.1.0"
@@ -87,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"deft {args.command}", description=module.HELP)
     module.add_arguments(parser)
     parsed = parser.parse_args(args.arguments)
-    return guarded(f"deft {args.command}", lambda: module.run(parsed))
+    with brief(args.command, args.arguments):
+        return guarded(f"deft {args.command}", lambda: module.run(parsed))
 
 
 def run_contract_script(name: str, arguments: Sequence[str]) -> int:
@@ -103,7 +105,9 @@ def run_contract_script(name: str, arguments: Sequence[str]) -> int:
 
 def run_script(entry: Callable[[], int]) -> int:
     """Shell of a contract script: refusals become `<script>: <message>` on stderr and the error's exit code."""
-    return guarded(os.path.basename(sys.argv[0]).removesuffix(".py"), entry)
+    name = os.path.basename(sys.argv[0]).removesuffix(".py")
+    with brief(name, sys.argv[1:]):
+        return guarded(name, entry)
 
 
 def guarded(name: str, action: Callable[[], int]) -> int:

@@ -41,7 +41,7 @@ def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Out
         driver.snapshot(run)
     if stop:
         return driver.step(results_dir, wait=0)
-    return driver.Outcome(OK, f"resolved: {failed} of {following.label} may run again · next: deft step")
+    return driver.Outcome(OK, f"resolved: {failed} of {following.label} may run again")
 
 
 def _clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:

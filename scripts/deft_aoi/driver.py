@@ -71,7 +71,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         try:
             running = _do_tasks(run, following, module, executor or make_executor(run), deadline)
             if running is not None:
-                return Outcome(STILL_RUNNING, f"{_head(run, following)} {running} · call deft step again")
+                return Outcome(STILL_RUNNING, f"{_head(run, following)} {running}")
             space.require(run, following.label, following.stage, started=True)
             result = module.collect(run, following.label)
         except HardStop as stop:

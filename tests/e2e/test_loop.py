@@ -88,7 +88,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run done by one process."""
     run = begin(tmp_path_factory.mktemp("unbroken") / "ws")
     done = deft("run", "--results-dir", str(run))
-    assert done.stdout.count("\n") == len(entries(run))
+    assert [line.split("]")[0] for line in done.stdout.splitlines()[:-1]] == [
+        "[iter 0/2 · evaluate",
+        "[iter 1/2 · evaluate",
+        "[iter 2/2 · evaluate",
+        "[iter 2/2 · loop_stop",
+    ]
+    assert done.stdout.splitlines()[-1].startswith("next: ")
     return run
 
 

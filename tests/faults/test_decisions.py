@@ -199,7 +199,7 @@ def test_a_run_of_7_0_goes_on_after_a_new_approval(spoilable: Path, workspace: P
     preflight.start(paths)
     shown = deft("status", "--results-dir", str(spoilable))
     label = "iter1" if length == 3 else "iter2"
-    assert f"next: {label}/rca" in shown
+    assert f"next stage: {label}/rca" in shown
     for stage in ("rca", "routing", "anomalygen", "data_mining", "data_merge", "train", "evaluate"):
         outcome = driver.step(spoilable, wait=120, report=False)
         assert outcome.code == OK, outcome.line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -19,11 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kpi-target", default=TARGET, help=f'default: "{TARGET.replace("%", "%%")}"')
     parser.add_argument("--boards", type=int, default=24, help="boards to simulate (default: 24)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulated line (default: 0)")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import driver
+    from deft_aoi.commands.run import Milestones
     from deft_aoi.data.simulate import simulate
+    from deft_aoi.output import print_json
     from deft_aoi.paths import Workspace
     from deft_aoi.run import load_run
     from deft_aoi.stages import preflight
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workspace.exists() and not (args.workspace / MARKER).is_file():
         raise InputError(f"{args.workspace}: exists and is no simulated line; pass another --workspace")
     if not args.workspace.exists():
-        print(f"simulating {args.boards} boards into {args.workspace} ...", flush=True)
+        print(f"simulating {args.boards} boards into {args.workspace} ...", file=sys.stderr, flush=True)
         simulate(args.workspace, seed=args.seed, boards=args.boards)
     asked = {
         "workspace": str(Workspace.at(args.workspace).root),
@@ -41,14 +45,20 @@ def run(args: argparse.Namespace) -> int:
     }
     result = preflight.preflight(asked)
     paths = preflight.write(result)
-    print(paths.preflight_summary.read_text(encoding="utf-8"))
-    print("the demo approves its own simulated line; on your data this is where a person says yes\n", flush=True)
+    if not args.json:
+        print(f"approved by the demo itself (on your data a person says yes): {paths.preflight_summary}", flush=True)
     preflight.start(paths)
-    code = driver.drive(paths.root, lambda line: print(line, flush=True))
+    said = Milestones(quiet=args.json)
+    code = driver.drive(paths.root, said)
+    said.end()
     if code != COMPLETE:
         return code
     label, best = load_run(paths.root).champion()
-    print(f"\nbest model: {label} · {best['verdict_sentence']}")
+    made = {"verdict": best["verdict"], "report": paths.report, "best_model": paths.best_model}
+    if args.json:
+        print_json({"results_dir": str(paths.root), **{name: str(value) for name, value in made.items()}})
+        return OK
+    print(f"best model: {label} · {best['verdict_sentence']}")
     print(f"verdict: {best['verdict']} · {time.monotonic() - started:.0f}s")
     print(f"report: {paths.report}")
     print(f"hand-off: {paths.best_model} and {paths.inference_spec}")

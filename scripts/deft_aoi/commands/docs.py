@@ -58,7 +58,7 @@ def flags_of(name: str) -> str:
     if done.returncode != 0:
         raise InputError(f"deft {name} --help failed: {done.stderr.strip()}")
     found = dict.fromkeys(flag for flag in _FLAG.findall(done.stdout) if flag != "--help")
-    return " ".join(f"`{flag}`" for flag in found) or "-"
+    return f"`{' '.join(found)}`" if found else "-"
 
 
 def summary_of(name: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from deft_aoi.errors import OK
+from deft_aoi.output import next_line, print_json
 
 HELP = """Make a workspace from DeepPCB: square windows around annotated defects (open, short, mousebite, spur, copper,
 pinhole) and windows without any, each with the same window of the template as golden. About 250 seed rows with two
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=96, help="side of a window in pixels (default: 96)")
     parser.add_argument("--image-ext", default=".jpg", help=".jpg (default) or .png")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the usual number of rows (default: 1)")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
         args.deeppcb, args.workspace, split_by=args.split_by, seed=args.seed, size=args.size, ext=args.image_ext,
         scale=args.scale, progress=_show if sys.stderr.isatty() else None,
     )  # fmt: skip
+    if args.json:
+        print_json({**asdict(summary), "workspace": str(summary.workspace)})
+        return OK
     for name, labels in summary.labels.items():
         shown = " ".join(f"{label} {count}" for label, count in labels.items())
         print(f"{name:<11}{summary.boards[name]:>5} boards {sum(labels.values()):>6} rows  {shown}")
@@ -44,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
             f"{len(summary.unreadable)} boards skipped, unreadable: {' '.join(summary.unreadable[:5])}", file=sys.stderr
         )
     print(f"wrote {summary.workspace} in {summary.seconds:.1f} s")
+    print(next_line("preflight", "--workspace", summary.workspace, "--max-iterations", "N"))
     return OK
 
 

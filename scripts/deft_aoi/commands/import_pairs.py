@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from deft_aoi.errors import OK, InputError
+from deft_aoi.output import next_line, print_json
 
 HELP = """Make a workspace from your own images: --ng holds inspected parts with defects, --ok the golden image of each
 under the same file name, --pass inspected parts that are good (their goldens in --ok too). Labels come from names
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shares", default="10,15,35,40", help="boards to train,validation,KPI,pool (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,10 +45,14 @@ def run(args: argparse.Namespace) -> int:
         args.ng, args.ok, args.workspace, passes=args.passes, labels=args.labels,
         lights=args.light or ["SolderLight"], ext=args.image_ext, size=args.size, shares=shares, seed=args.seed,
     )  # fmt: skip
+    if args.json:
+        print_json({**asdict(summary), "workspace": str(summary.workspace)})
+        return OK
     for name, labels in summary.labels.items():
         shown = " ".join(f"{label} {count}" for label, count in labels.items())
         print(f"{name:<11}{sum(labels.values()):>6} rows  {shown}")
     if summary.skipped:
         print(skipped_text(summary.skipped, shown=10), file=sys.stderr)
     print(f"wrote {summary.workspace}: {summary.boards} boards")
+    print(next_line("preflight", "--workspace", summary.workspace, "--max-iterations", "N"))
     return OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from deft_aoi.errors import OK
@@ -44,13 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from deft_aoi.output import command_line, print_json, whole
+    from deft_aoi.run import read_json
     from deft_aoi.stages import preflight
 
     result = preflight.preflight(vars(args))
     paths = preflight.write(result, args.results_dir)
     if args.json:
-        print(json.dumps(json.loads(paths.preflight.read_text(encoding="utf-8")), indent=2))
+        print_json(read_json(paths.preflight))
     else:
-        print(paths.preflight_summary.read_text(encoding="utf-8"))
-        print(f"After a person's yes: deft start --workspace {result.plan.workspace} --approve {result.code}")
+        whole(paths.preflight_summary.read_text(encoding="utf-8"))
+        command = command_line("start", "--workspace", result.plan.workspace, "--approve", result.code)
+        print(f"After a person's yes: {command}")
     return OK

@@ -20,12 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "neither the best so far nor the newest",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import decisions
+    from deft_aoi.output import print_json
 
     gone = decisions.prune_run(args.results_dir, args.policy, dry_run=args.dry_run)
+    if args.json:
+        print_json({"dropped": [] if args.dry_run else gone, "would_drop": gone if args.dry_run else []})
+        return OK
     for item in gone:
         print(f"{item['path']}: {item['bytes']:,} bytes")
     verb = "would be dropped" if args.dry_run else "dropped"

@@ -12,12 +12,21 @@ HELP = "Write deft_state.json anew from preflight.json and the journal, also whe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.audit import rebuild
+    from deft_aoi.commands.status import standing
+    from deft_aoi.output import print_json
     from deft_aoi.paths import RunPaths
 
-    folded = rebuild(RunPaths.at(args.results_dir))
-    print(f"{args.results_dir}/deft_state.json: iteration {folded['current_iteration']} of {folded['max_iterations']}")
+    paths = RunPaths.at(args.results_dir)
+    folded = rebuild(paths)
+    command = standing(paths)["command"]
+    if args.json:
+        print_json({"state": str(paths.state), "iteration": folded["current_iteration"], "command": command})
+        return OK
+    print(f"{paths.state}: iteration {folded['current_iteration']} of {folded['max_iterations']}")
+    print(f"next: {command}")
     return OK

@@ -19,20 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figures", action="store_true", help="print every figure a narrative may quote, one a line; write nothing"
     )
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
+    from deft_aoi.output import print_json
     from deft_aoi.report.collect import collect
     from deft_aoi.report.render import render, render_iteration
 
     if args.figures:
-        for name, figure in collect(args.results_dir)["figures"].items():
+        figures = collect(args.results_dir)["figures"]
+        if args.json:
+            print_json(figures)
+        for name, figure in [] if args.json else figures.items():
             print(f"{name}\t{figure['text']}\t{figure['source']}")
         return 0
     path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
-    print(path)
+    made = {"report": str(path)}
     if args.pdf:
         from deft_aoi.report.pdf import print_pdf
 
-        print(print_pdf(path))
+        made["pdf"] = str(print_pdf(path))
+    print_json(made) if args.json else print("\n".join(made.values()))
     return 0

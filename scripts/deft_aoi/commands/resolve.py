@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
     parser.add_argument("--stop", action="store_true", help="end the loop here and hand over the best model so far")
     parser.add_argument("--reason", required=True, help="what was decided or mended, one line")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import decisions
+    from deft_aoi.commands.step import tell
 
-    outcome = decisions.resolve(args.results_dir, args.reason, stop=args.stop)
-    print(outcome.line)
-    return outcome.code
+    return tell(decisions.resolve(args.results_dir, args.reason, stop=args.stop), args.results_dir, as_json=args.json)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from deft_aoi.errors import OK
+from deft_aoi.output import next_line, print_json
 
 HELP = """Simulate an inspection line: boards with chips, diodes, transistors and ICs, a golden per component, two
 lights (WhiteLight, SolderLight), eight defects from subtle to plain, and what makes false calls: placement tolerance,
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=int, help="worker processes (default: one per core); never changes the result"
     )
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,11 +46,15 @@ def run(args: argparse.Namespace) -> int:
         processes=args.processes,
         progress=_show if sys.stderr.isatty() else None,
     )
+    if args.json:
+        print_json({**asdict(summary), "workspace": str(summary.workspace)})
+        return OK
     for split, entry in summary.counts.items():
         labels = " ".join(f"{label} {count}" for label, count in entry["labels"].items())
         print(f"{split:<11}{entry['boards']:>4} boards {entry['rows']:>6} rows  {labels}")
     print(f"pairs      {summary.pairs} pre-generated NG/OK pairs")
     print(f"wrote {summary.workspace}: {summary.rows} rows in {summary.seconds:.1f} s")
+    print(next_line("preflight", "--workspace", summary.workspace, "--max-iterations", "2"))
     return OK
 
 

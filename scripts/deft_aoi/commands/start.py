@@ -12,13 +12,20 @@ HELP = "Start the plan whose Summary a person has approved. The code is shown at
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
     parser.add_argument("--approve", required=True, metavar="CODE", help="approval code of the Summary")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
+    from deft_aoi.commands.status import standing
+    from deft_aoi.output import print_json
     from deft_aoi.paths import Workspace
     from deft_aoi.stages import preflight
 
     paths = preflight.find_by_code(Workspace.at(args.workspace), args.approve)
     preflight.start(paths)
-    print(f"started {paths.root}\nnext: deft step --results-dir {paths.root} --wait 540")
+    command = standing(paths)["command"]
+    if args.json:
+        print_json({"results_dir": str(paths.root), "command": command})
+    else:
+        print(f"started {paths.root}\nnext: {command}")
     return OK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from deft_aoi import journal, pipeline, state
 from deft_aoi.errors import OK
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
+from deft_aoi.output import command_line, print_json
 from deft_aoi.paths import RunPaths
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     facts = standing(RunPaths.at(args.results_dir))
-    print(json.dumps(facts, indent=2) if args.json else as_text(facts))
+    print_json(facts) if args.json else print(as_text(facts))
     return OK
 
 
@@ -46,7 +46,21 @@ def standing(paths: RunPaths) -> dict[str, Any]:
         "stopped": _stopped(last) if following is not None and following.stage == pipeline.RESOLVE else None,
         "next": None if following is None else str(following),
         "approved": bool(now["config"].get("approval")),
+        "command": _command(paths, now, following),
     }
+
+
+def _command(paths: RunPaths, now: state.State, following: pipeline.Step | None) -> str:
+    """What to type next: after a hard stop, or before the approval, only once a person has decided."""
+    if following is None:
+        aligned = command_line("align_token_usage", "--log-path", paths.log)
+        return f"{aligned}; {command_line('verify', '--results-dir', paths.root)}"
+    if following.stage == pipeline.RESOLVE:
+        return command_line("resolve", "--results-dir", paths.root, "--reason", "TEXT")
+    if not now["config"].get("approval"):
+        words = ("--workspace", paths.root.parents[1], "--max-iterations", now["max_iterations"])
+        return command_line("preflight", *map(str, words), "--results-dir", paths.root)
+    return command_line("step", "--results-dir", paths.root, "--wait", "540")
 
 
 def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> pipeline.Step | None:
@@ -82,20 +96,16 @@ def as_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['results_dir']} · target {facts['kpi_target']} · {facts['entries']} entries"]
     lines += [f"  {e['seq']:>3} {e['iter']}/{e['stage']} {e['status']}: {e['summary']}" for e in facts["last"]]
     lines += [f"running: {job['job']} for {job['seconds']}s · log: {job['log']}" for job in facts["running"]]
-    command = f"deft step --results-dir {facts['results_dir']}"
     if facts["next"] is None:
-        lines.append("the loop is complete")
+        lines += ["the loop is complete", f"next: {facts['command']}"]
     elif facts["stopped"]:
         stop = facts["stopped"]
         lines += [f"HARD STOP {stop['code'] or 'error'}: {stop['message']}"]
         lines += [f"evidence: {stop['evidence']}"] if stop["evidence"] else []
         lines += [f"what to do: {stop['remedy']}"] if stop["remedy"] else []
-        lines.append(
-            f"after a person's decision: deft resolve --results-dir {facts['results_dir']} --reason TEXT (to end the "
-            "loop: --stop)"
-        )
+        lines.append(f"after a person's decision: {facts['command']} (to end the loop: --stop)")
     elif not facts["approved"]:
-        lines.append(f"next: {facts['next']}, once a person has approved: deft preflight, then deft start")
+        lines.append(f"next: {facts['next']}, once a person has approved: {facts['command']}, then deft start")
     else:
-        lines.append(f"next: {facts['next']} · {command}")
+        lines += [f"next stage: {facts['next']}", f"next: {facts['command']}"]
     return "\n".join(lines)

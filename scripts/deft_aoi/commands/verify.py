@@ -12,20 +12,24 @@ HELP = "Check journal, artifacts and state against each other; exit 2 and one li
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import journal
     from deft_aoi.audit import verify
+    from deft_aoi.output import print_json
     from deft_aoi.paths import RunPaths
 
     paths = RunPaths.at(args.results_dir)
     problems = verify(paths)
-    for text in problems:
-        print(text)
     entries = journal.read(paths.log)
     chained = all("prev" in entry for entry in entries)
     files = sum(len(entry.get("artifacts", [])) for entry in entries)
     verdict = f"{len(problems)} problems" if problems else "verified" if chained else "consistent, unchained"
-    print(f"{verdict}: {len(entries)} journal lines, {files} artifacts")
+    said = f"{verdict}: {len(entries)} journal lines, {files} artifacts"
+    if args.json:
+        print_json({"verdict": verdict, "problems": problems, "lines": len(entries), "artifacts": files})
+    else:
+        print("\n".join([*problems, said]))
     return REFUSED if problems else OK

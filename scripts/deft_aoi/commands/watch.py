@@ -14,6 +14,7 @@ HELP = "Watch a running loop in the terminal: figures, what runs, its last lines
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
     parser.add_argument("--once", action="store_true", help="print one view and end")
+    parser.add_argument("--json", action="store_true", help="for programs: where the run stands now")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="default: 1")
 
 
@@ -22,11 +23,15 @@ def run(args: argparse.Namespace) -> int:
     from rich.live import Live
 
     from deft_aoi.commands.status import standing
+    from deft_aoi.output import print_json
     from deft_aoi.paths import RunPaths
     from deft_aoi.watch import view
 
     paths = RunPaths.at(args.results_dir)
     console, facts = Console(), standing(paths)
+    if args.json:
+        print_json(facts)
+        return OK
     if args.once or not console.is_terminal:
         console.print(view(paths, facts))
         return OK

@@ -1,0 +1,223 @@
+"""What every command says, on a real small run: few lines, the next command in full, JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deft_aoi import output
+from deft_aoi.cli import COMMANDS, SCRIPTS
+from deft_aoi.errors import COMPLETE, HARD_STOP, OK, REFUSED, STILL_RUNNING
+from small_workspace import LIGHTS, make_workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = ROOT / "scripts/deft"
+SMALL_LINE = ("--boards", "6", "--rows-per-board", "30")
+FOR_DEVELOPERS = {"docs", "test"}  # their output is a developer's
+LIVE = {"serve"}  # does not end by itself
+
+
+def call(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [LAUNCHER, *map(str, words)]
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode in (OK, REFUSED, HARD_STOP, COMPLETE, STILL_RUNNING), done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return (done.stdout + done.stderr).splitlines()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a complete loop of one iteration."""
+    workspace = make_workspace(tmp_path_factory.mktemp("said") / "ws", counts=(24, 24, 48, 60))
+    target = ("--kpi-target", "FAR <= 0% at recall = 100%", "--num-epochs", "2", "--mine-rows", "12")
+    shown = call("preflight", "--workspace", workspace, "--max-iterations", "1", *target, cwd=workspace)
+    code = re.search(r"Approval code: \*\*(\w+)\*\*", shown.stdout)
+    assert code, shown.stderr
+    call("start", "--workspace", workspace, "--approve", code[1], cwd=workspace)
+    run = next((workspace / "results").glob("run_*"))
+    assert call("run", "--results-dir", run, cwd=workspace).returncode == OK
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of that run with its workspace, which a command may change."""
+    workspace = shutil.copytree(finished.parents[1], tmp_path / "ws", symlinks=True)
+    return Path(workspace) / finished.relative_to(finished.parents[1])
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    if name in SCRIPTS:
+        made: argparse.ArgumentParser = runpy.run_path(str(ROOT / f"scripts/{name}.py"))["build_parser"]()
+        return made
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"deft_aoi.commands.{name.replace('-', '_')}").add_arguments(parser)
+    return parser
+
+
+def flags_of(name: str) -> set[str]:
+    return {flag for action in parser_of(name)._actions for flag in action.option_strings}
+
+
+def pictures(folder: Path) -> Path:
+    folder.mkdir()
+    for number in range(4):
+        image = np.full((32, 32, 3), 60 * number, np.uint8)
+        cv2.imwrite(str(folder / f"PCB+bridge_{number:05d}.png"), image)
+    return folder
+
+
+def words_for(name: str, run: Path, folder: Path) -> list[str]:
+    """Arguments with which a command does its work on `run`, or refuses it: what its flags ask for."""
+    workspace = run.parents[1]
+    special = {
+        "demo": ["--workspace", folder / "line", "--max-iterations", "1"],
+        "simulate": ["--workspace", folder / "line", *SMALL_LINE],
+        "import-deeppcb": ["--deeppcb", folder, "--workspace", folder / "pcb"],
+        "import-pairs": ["--ng", folder / "ng", "--ok", folder / "ok", "--workspace", folder / "pairs"],
+        "preflight": ["--workspace", workspace, "--max-iterations", "1"],
+        "start": ["--workspace", workspace, "--approve", "NONE"],
+        "align_token_usage": ["--log-path", run / "loop_log.jsonl", "--transcript", folder / "session.jsonl"],
+        "analyze_kpi": [run / "baseline/inference/best_val/inference.csv"],
+        "changenet_data_pair_prepare": ["--input-dir", folder / "ng", "--golden-dir", folder / "ok"],
+        "init_deft_state": [
+            "--results-dir", folder / "new", "--workspace", workspace, "--kpi-target", "FAR < 1%",
+            "--max-iterations", "1", "--num-gpus", "1", "--num-epochs", "2", "--num-sdg", "20",
+            "--project", "p", "--step", "1",
+        ],
+        "log_stage": [
+            "--log-path", run / "loop_log.jsonl", "--iter-label", "iter1", "--stage", "rca", "--status", "ok",
+            "--summary", "x", "--duration-sec", "1",
+        ],
+        "prepare_inference_spec": ["--results-dir", run],
+        "next_seq": ["--log-path", run / "loop_log.jsonl"],
+        "resolve_versions_key": ["images.tao_toolkit.pyt"],
+        "stage_backbone": ["--workspace", workspace, "--source", folder / "none.pth"],
+        "validate_training_csv": [
+            "--csv", run / "iter1/dataset/train_combined_iter1.csv", "--workspace-root", workspace,
+            *(word for light in LIGHTS for word in ("--light", light)), "--image-ext", ".png",
+        ],
+    }  # fmt: skip
+    if name in special:
+        return [str(word) for word in special[name]]
+    values = {"--results-dir": run, "--workspace": workspace, "--reason": "because", "--light": LIGHTS[0]}
+    takes = {"--results-dir", "--workspace"}
+    needed = {flag for action in parser_of(name)._actions if action.required for flag in action.option_strings}
+    known = flags_of(name)
+    return [str(word) for flag in values if flag in (takes & known) | needed for word in (flag, values[flag])]
+
+
+EVERY = sorted({*COMMANDS, *SCRIPTS} - FOR_DEVELOPERS - LIVE)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_command_says_little(name: str, run: Path, tmp_path: Path) -> None:
+    for folder in ("ng", "ok"):
+        pictures(tmp_path / folder)
+    (tmp_path / "session.jsonl").write_text("{}\n")
+    if name == "demo":
+        call("simulate", "--workspace", tmp_path / "line", *SMALL_LINE, cwd=tmp_path)
+    done = call(name, *words_for(name, run, tmp_path), cwd=tmp_path)
+    assert lines(done), "a command that says nothing leaves its reader alone"
+    if name == "preflight" and done.returncode == OK:
+        assert len(lines(done)) <= 70, "the Summary: a person approves it"
+    else:
+        assert len(lines(done)) <= output.LIMIT, "\n".join(lines(done))
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - FOR_DEVELOPERS - LIVE))
+def test_every_command_has_json_for_programs(name: str) -> None:
+    assert "--json" in flags_of(name)
+
+
+@pytest.mark.parametrize("name", ["status", "step", "verify", "report", "prune", "rebuild-state", "watch", "preflight"])
+def test_json_is_whole_and_alone_on_stdout(name: str, run: Path, tmp_path: Path) -> None:
+    done = call(name, *words_for(name, run, tmp_path), "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)
+
+
+def typed(text: str) -> list[str]:
+    """The words of the command that a text says comes next, launcher first."""
+    found = re.search(r"^(?:next|after a person's decision|After a person's yes): ([^;(\n]+)", text, re.M)
+    assert found, text
+    return shlex.split(found[1])
+
+
+def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    """From an empty folder to the end and through a hard stop, typing only what the command before said."""
+    workspace = make_workspace(tmp_path / "a workspace", counts=(24, 24, 48, 60))
+    pool = workspace / "augmentation/mining_pool/images"
+    target = ("--kpi-target", "FAR <= 0% at recall = 100%", "--num-epochs", "1", "--mine-rows", "8")
+    done = call("preflight", "--workspace", workspace, "--max-iterations", "1", *target, cwd=tmp_path)
+    seen, typed_words = [], typed(done.stdout)
+    for _ in range(30):
+        seen.append(typed_words[1])
+        done = subprocess.run(typed_words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        if done.returncode == COMPLETE:
+            break
+        if done.returncode == HARD_STOP:
+            assert not pool.exists()
+            pool.with_name("elsewhere").rename(pool)
+        elif "start" in seen and "resolve" not in seen and pool.exists() and len(seen) == 3:
+            pool.rename(pool.with_name("elsewhere"))
+        typed_words = typed(done.stdout)
+        assert Path(typed_words[0]) == LAUNCHER
+        parser_of(typed_words[1]).parse_args(typed_words[2:])
+    assert done.returncode == COMPLETE, done.stdout + done.stderr
+    assert "resolve" in seen
+    assert typed(done.stdout)[1] == "align_token_usage"
+    assert "; " in done.stdout.splitlines()[-1]
+
+
+def test_long_output_is_in_the_file_that_is_named(run: Path, tmp_path: Path) -> None:
+    for path in run.rglob("*.csv"):
+        path.unlink()
+    log = run / "loop_log.jsonl"
+    log.write_text(log.read_text().replace('"duration_sec"', '"duration_sec" '))
+    done = call("verify", "--results-dir", run, cwd=tmp_path)
+    assert len(lines(done)) == output.LIMIT
+    named = re.search(r"^\.\.\. (\d+) more lines, all of them in (.+)$", done.stdout, re.M)
+    assert named
+    everything = Path(named[2]).read_text().splitlines()
+    assert len(everything) == int(named[1]) + output.LIMIT - 1
+    assert everything[:10] == lines(done)[:10]
+    assert everything[-1] == lines(done)[-1]
+    Path(named[2]).unlink()
+    assert len(lines(call("verify", "--results-dir", run, cwd=tmp_path, DEFT_LINES="all"))) == len(everything)
+
+
+def test_lines_come_as_they_are_said_and_the_last_two_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.brief("x", []):
+        for number in range(11):
+            print(number)
+        print("half", end="", file=sys.stderr)
+        assert capsys.readouterr().out.splitlines() == [str(number) for number in range(10)]
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("10\n", "half\n")
+
+
+def test_what_a_program_reads_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.brief("x", ["--json"]):
+        print("\n" * 40)
+    with output.brief("x", []):
+        output.print_json(list(range(40)))
+    assert capsys.readouterr().out.count("\n") > 80
