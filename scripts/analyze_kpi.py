@@ -18,21 +18,24 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--label-column", default="label", help="column of the true label (default: label)")
     parser.add_argument("--score-column", default="siamese_score", help="column of the score (default: siamese_score)")
     parser.add_argument("--pass-label", default="PASS", help="the label of a good part (default: PASS)")
+    parser.add_argument("--kpi-target", help='give the verdict on this target too, as "FAR < 0.1%% at recall=100%%"')
     parser.add_argument("--bins", type=int, default=40, help="bars of the histogram (default: 40)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi.kpi.analyze import point_line, write_analysis
+    from deft_aoi.kpi.analyze import write_analysis
+    from deft_aoi.kpi.contract import parse_target
+    from deft_aoi.kpi.summary import summary_text
 
     output = args.output_dir or args.csv_path.parent / "kpi_analysis"
     record = write_analysis(
         args.csv_path, output, label_column=args.label_column, score_column=args.score_column,
         pass_label=args.pass_label, bins=args.bins,
+        contract=parse_target(args.kpi_target) if args.kpi_target else None,
     )  # fmt: skip
-    print(f"100% recall threshold: {point_line(record['recall_100'])}")
-    print(f"best F1 threshold: {point_line(record['best_f1'])}")
+    print(summary_text(record), end="")
     print(f"wrote {output}", file=sys.stderr)
     return 0
 

@@ -32,7 +32,15 @@ def test_other_column_names_and_folder(tmp_path: Path) -> None:
                "--pass-label", "OK", "--bins", "7")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "FAR=0%" in done.stdout
-    assert (tmp_path / "o/summary.txt").is_file()
+    assert done.stdout == (tmp_path / "o/summary.txt").read_text()
+
+
+def test_a_target_gets_its_verdict(tmp_path: Path) -> None:
+    (tmp_path / "inference.csv").write_text(ROWS)
+    done = run(tmp_path, "inference.csv", "--kpi-target", "FAR <= 50% at recall = 100%")
+    assert done.returncode == 0, done.stderr
+    assert "verdict NOT PROVABLE" in done.stdout
+    assert run(tmp_path, "inference.csv", "--kpi-target", "FAR < 0.1").returncode == 2
 
 
 def test_refusals_are_one_line_and_write_nothing(tmp_path: Path) -> None:

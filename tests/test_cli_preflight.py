@@ -153,7 +153,7 @@ def test_the_summary_says_how_many_false_calls_would_prove_the_target(workspace:
     shown = deft(
         "preflight", "--workspace", str(workspace), "--max-iterations", "1", "--kpi-target", target, cwd=workspace
     )
-    assert "With 40 PASS rows the target is proven at 3 false calls or fewer (95 % confidence)." in shown.stdout
+    assert "With 40 PASS rows FAR < 20% is proven at 3 false calls or fewer (95 % confidence)." in shown.stdout
 
 
 def plan(workspace: Path, *flags: str) -> dict[str, str]:

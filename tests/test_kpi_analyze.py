@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from deft_aoi.errors import InputError
-from deft_aoi.kpi.analyze import FILES, analyze, point_line, read_scored, write_analysis
+from deft_aoi.kpi.analyze import FILES, analyze, write_analysis
+from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.scored import read_scored
+from deft_aoi.kpi.summary import point_line
 
 HEADER = "input_path,golden_path,label,object_name,boardname,siamese_score"
 
@@ -56,10 +59,23 @@ def test_all_files_of_the_contract_are_written(tmp_path: Path) -> None:
 
 
 def test_summary_of_a_usual_set_fits_a_screen(tmp_path: Path) -> None:
-    write_analysis(usual(tmp_path, 2000), tmp_path / "out")
-    lines = (tmp_path / "out/summary.txt").read_text().splitlines()
-    assert len(lines) <= 24
-    assert any(line.startswith("100% recall threshold: ") for line in lines)
+    path, generator = tmp_path / "inference.csv", np.random.default_rng(0)
+    names = [f"a_defect_with_quite_a_long_name_{n}" for n in range(15)]
+    lines = ["input_path,golden_path,label,object_name,boardname,comp_type_1,light,siamese_score"]
+    for n in range(2000):
+        label = names[n % 15] if n % 8 == 0 else "PASS"
+        score = generator.normal() + 3 * (label != "PASS")
+        lines.append(
+            f"in,gold,{label},C{n},BOARD_{n % 40:012d},COMPONENT_TYPE_{n % 7:012d},Light{n % 2},{np.float32(score)!s}"
+        )
+    path.write_text("\n".join(lines) + "\n")
+    write_analysis(path, tmp_path / "out", contract=parse_target("FAR < 0.5% at recall >= 99.5%"))
+    shown = (tmp_path / "out/summary.txt").read_text().splitlines()
+    assert len(shown) <= 30
+    assert max(map(len, shown)) <= 100
+    assert shown[0].startswith("100% recall threshold: ")
+    for words in ("false calls by board (40)", "by component (7)", "by light (2)", "9 more labels", "One defect sets"):
+        assert any(words in line for line in shown), words
 
 
 def test_threshold_metrics_can_be_read_back_exactly(tmp_path: Path) -> None:
@@ -88,14 +104,17 @@ def test_record_says_which_defect_sets_the_threshold(tmp_path: Path) -> None:
     path = scored_csv(tmp_path, [("PASS", "0.4"), ("PASS", "0.1"), ("short", "0.3"), ("open", "0.9")])
     record = analyze(path)
     assert record["recall_100"]["far"] == 0.5
-    assert record["threshold_set_by"] == {"line": 4, "label": "short", "score": 0.3, "without_lowest_defect": 0.0}
+    assert record["threshold_set_by"] == {
+        "line": 4, "label": "short", "score": 0.3,
+        "without_lowest_defect": 0.0, "threshold_without": 0.4, "false_calls_less": 1,
+    }  # fmt: skip
     assert record["by_label"]["PASS"]["called_no_pass"] == 1
 
 
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([("PASS", "0.1"), ("short", "nan")], r"inference.csv: line 3: score nan"),
+        ([("PASS", "0.1"), ("short", "nan")], r"inference.csv, line 3: score nan"),
         ([("PASS", "0.1"), ("short", "inf")], r"line 3: score inf"),
         ([("PASS", "0.1"), ("short", "")], r"line 3: siamese_score is ''"),
         ([("PASS", "0.1"), ("short", "x1")], r"line 3: siamese_score is 'x1'"),
@@ -104,6 +123,11 @@ def test_record_says_which_defect_sets_the_threshold(tmp_path: Path) -> None:
         ([("pass", "0.1"), ("short", "0.5")], r"line 2: label 'pass'; expected exactly PASS"),
         ([("PASS", "0.1"), ("PASS", "0.5")], r"all 2 rows are PASS: recall"),
         ([("short", "0.1"), ("open", "0.5")], r"all 2 rows are defects: FAR"),
+        ([("PASS", "0.1"), ("short", "-Infinity")], r"line 3: score -inf"),
+        (
+            [("PASS", "nan"), ("short", "1"), *[("open", "NaN")] * 6],
+            r"lines 2, 4, 5, 6, 7, \.\.\.: score nan.*\(7 such",
+        ),
         ([], r"no rows below the header"),
     ],
 )
@@ -130,3 +154,60 @@ def test_an_unquoted_comma_does_not_shift_columns(tmp_path: Path) -> None:
     path.write_text("object_name,label,siamese_score\nR1, red,PASS,0.1\nR2, red,short,0.9\n")
     with pytest.raises(InputError, match="more cells than the header"):
         analyze(path)
+
+
+def test_an_empty_row_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = scored_csv(tmp_path, [("PASS", "0.1"), ("short", "0.8")])
+    for text, says in (
+        (path.read_text().replace("in,gold,short", "\nin,gold,short"), "line 3: label ''"),
+        (path.read_text() + ",,,,,\n", "line 4: label ''"),
+        (path.read_text() + "in,gold\n", "line 4: 2 cells, the header has 6"),
+    ):
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(InputError, match=says):
+            analyze(tmp_path / "bad.csv")
+
+
+def test_line_numbers_count_line_breaks_inside_cells(tmp_path: Path) -> None:
+    path = tmp_path / "inference.csv"
+    path.write_text('object_name,label,siamese_score\n"a\nb",PASS,0.1\nC1,short,0.9\nC2,PASS,0.2\nC3,PASS,nan\n')
+    with pytest.raises(InputError, match="line 6: score nan"):
+        analyze(path)
+    path.write_text(path.read_text().replace("nan", "0.3"))
+    assert analyze(path)["threshold_set_by"]["line"] == 4
+
+
+def test_the_same_part_under_two_lights_is_no_repeat(tmp_path: Path) -> None:
+    path = tmp_path / "inference.csv"
+    rows = [f"in,gold,{label},C{n},{light},{score}" for n, label, score in ((1, "PASS", 0.1), (2, "short", 0.9))
+            for light in ("White", "Solder")]  # fmt: skip
+    path.write_text("\n".join(["input_path,golden_path,label,object_name,light,siamese_score", *rows]) + "\n")
+    record = analyze(path)
+    assert [(row["name"], row["n_pass"]) for row in record["by_light"]["rows"]] == [("Solder", 1), ("White", 1)]
+
+
+def test_groups_count_what_the_threshold_does(tmp_path: Path) -> None:
+    path = tmp_path / "inference.csv"
+    path.write_text(
+        "label,boardname,part_type,siamese_score\nPASS,b1,R,0.1\nPASS,b1,C,0.6\nPASS,b2,C,0.2\nshort,b2,C,0.5\n"
+        "open,b1,R,0.9\n"
+    )
+    record = analyze(path)
+    keys = ("name", "false_calls", "n_pass", "n_defect", "far")
+    boards = [tuple(row[key] for key in keys) for row in record["by_board"]["rows"]]
+    assert boards == [("b1", 1, 2, 1, 0.5), ("b2", 0, 1, 1, 0.0)]
+    assert record["by_component"]["column"] == "part_type"
+    assert record["by_light"] is None
+    assert record["by_label"]["short"]["far"] == pytest.approx(1 / 3)
+    assert record["by_label"]["open"]["far"] == 0.0
+    assert record["boards"]["boards"] == 2
+
+
+def test_pictures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    path = usual(tmp_path)
+    for name in ("one", "two"):
+        write_analysis(path, tmp_path / name)
+    for name in FILES:
+        if name.endswith((".png", ".svg")):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    assert "<svg" in (tmp_path / "one/roc_curve.svg").read_text()

@@ -75,7 +75,8 @@ def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Map
     ]
     if not judged:
         return []
-    from deft_aoi.kpi.gate import judge, parse_target
+    from deft_aoi.kpi.contract import parse_target
+    from deft_aoi.stages.evaluate import judged as verdict_on
     from deft_aoi.stages.evaluate import score_facts
 
     target, made = parse_target(snapshot["kpi_target"]), newest_artifacts(entries)
@@ -85,9 +86,11 @@ def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Map
         record = made.get(csv.relative_to(paths.root).as_posix()) if csv.is_relative_to(paths.root) else None
         if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
             continue  # named as an artifact
-        found = score_facts(csv, target.recall)
-        verdict = judge(target, found["false_calls"], found["n_pass"], found["misses"], found["n_defect"])
-        found |= {"met": verdict.met, "verdict": verdict.status}
+        found = score_facts(csv, target)
+        verdict = verdict_on(target, found | {"measured": facts.get("measured")})
+        found |= {"met": verdict.met}
+        if "gate" in facts:  # lines of before it had another rule for recall below 100 %
+            found |= {"verdict": verdict.status, "gate": verdict.record()}
         where = f"loop_log.jsonl, line {number} ({entry['iter']}/evaluate)"
         problems += [
             f"{where}: {name} is {facts.get(name)!r}, its scores give {value!r}"

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.kpi.gate import KpiTarget, Standing, better, judge, parse_target
-from deft_aoi.stages.evaluate import score_facts
+from deft_aoi.kpi.contract import Contract, parse_target
+from deft_aoi.kpi.gate import Standing, better
+from deft_aoi.stages.evaluate import judged, score_facts, standing
 
 Entry = dict[str, Any]
 # What each stage of an iteration leaves in the state, as `facts` of ours name it.
@@ -35,7 +36,7 @@ def with_facts(
         if facts is None:
             facts = _facts(entry, snapshot["iterations"].get(label, {}), target, folders)
         if entry["stage"] == "evaluate" and entry["status"] == "ok" and facts.get("far_pct") is not None:
-            mine = Standing(facts["far_pct"] / 100, facts["far_995_pct"] / 100, facts["auroc"])
+            mine = standing(target, facts)
             if best is None or better(mine, best[1]):
                 best = label, mine
             facts = {**facts, "champion": best[0] == label, "champion_label": best[0]}
@@ -43,7 +44,7 @@ def with_facts(
     return tuple(filled)
 
 
-def _facts(entry: Entry, part: Mapping[str, Any], target: KpiTarget, folders: tuple[Path, ...]) -> dict[str, Any]:
+def _facts(entry: Entry, part: Mapping[str, Any], target: Contract, folders: tuple[Path, ...]) -> dict[str, Any]:
     if entry["status"] != "ok":
         return {"stage": entry["stage"], "code": "stage_failed"}
     known = {name: _located(value, folders) for name, value in part.items() if value is not None}
@@ -57,14 +58,14 @@ def _facts(entry: Entry, part: Mapping[str, Any], target: KpiTarget, folders: tu
     return {name: known[name] for name in _FIELDS.get(entry["stage"], ()) if name in known}
 
 
-def _evaluated(known: Mapping[str, Any], target: KpiTarget) -> dict[str, Any]:
+def _evaluated(known: Mapping[str, Any], target: Contract) -> dict[str, Any]:
     names = ("best_ckpt_path", "best_ckpt_kind", "inference_csv", "far_pct", "threshold")
     facts = {name: known[name] for name in names if name in known}
     csv = Path(str(known.get("inference_csv", "")))
     if not csv.is_file():
         return {**facts, "far_995_pct": 100.0, "auroc": 0.0} if "far_pct" in facts else facts
-    scores = score_facts(csv, target.recall)
-    verdict = judge(target, scores["false_calls"], scores["n_pass"], scores["misses"], scores["n_defect"])
+    scores = score_facts(csv, target)
+    verdict = judged(target, scores)
     judgement = {"met": verdict.met, "verdict": verdict.status, "far_upper_pct": 100 * verdict.far_upper}
     return {**facts, **scores, **judgement, "verdict_sentence": verdict.sentence}
 

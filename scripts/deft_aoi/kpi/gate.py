@@ -1,48 +1,52 @@
-"""The gate: what the KPI target says, what a result proves about it, and which of two models is better."""
+"""The gate: the threshold that a contract picks, what a result proves about it, and which of two models is better."""
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deft_aoi.errors import InputError
 from deft_aoi.kpi.bounds import CONFIDENCE, samples_needed, upper_bound
+from deft_aoi.kpi.contract import TOLERANCE, Bound, Contract, Measured
+from deft_aoi.kpi.sweep import OperatingPoint, Sweep, point_at
 
-EXAMPLE = '"FAR < 0.1% at recall = 100%"'
 Status = Literal["PASS", "FAIL", "NOT PROVABLE"]
-
-_NUMBER = r"(\d+(?:\.\d+)?|\.\d+)\s*(%|percent\b)?"
-_METRIC = r"(?:far|false[\s-](?:alarms?|accepts?|calls?)(?:[\s-]rate)?)"
-_BELOW = r"(?:is\s+)?(<=|=<|≤|<|at\s+most|no\s+more\s+than|below|under|less\s+than)"
-_AT_RECALL = rf"recall\s*(?:>=|=>|≥|==?|of|is|at\s+least)?\s*{_NUMBER}|{_NUMBER}\s*recall"
-_RECALL = rf"(?:\s*,?\s*(?:at|@|with)\s*(?:a\s+)?(?:{_AT_RECALL}))?"
-_TARGET = re.compile(rf"\s*{_METRIC}\s*{_BELOW}\s*{_NUMBER}{_RECALL}\s*\.?\s*", re.IGNORECASE)
-_INCLUSIVE = re.compile(r"<=|=<|≤|at\s+most|no\s+more\s+than", re.IGNORECASE)
+Role = Literal["goal", "condition"]
+NO_LIMIT = "no limit stated"
+_SMALLEST = 1e-9  # stands for a limit of zero where values are weighed against limits
 
 
 @dataclass(frozen=True)
-class KpiTarget:
-    """A bound on the false alarm rate at a recall; both fractions. `text` is the target in one fixed spelling."""
+class Clause:
+    """How one bound stands. `value` and `upper` (one-sided 95 %, on the bad side) are in the bound's own unit.
 
-    limit: float
-    inclusive: bool
-    recall: float
+    `proven` is None where no number of samples can prove it. `further_pass` and `further_defects` are the samples
+    without a further error that would.
+    """
+
     text: str
-    recall_stated: bool = True
-
-    def met_by(self, far: float) -> bool:
-        """Whether a false alarm rate (fraction) satisfies the bound."""
-        return far <= self.limit if self.inclusive else far < self.limit
+    name: str
+    metric: str
+    role: Role
+    value: float
+    limit: float | None
+    upper: float | None
+    met: bool
+    proven: bool | None
+    further_pass: int | None = None
+    further_defects: int | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `false_calls` of `n_pass` and `misses` of `n_defect` say about a target; rates are fractions.
+    """What `false_calls` of `n_pass` and `misses` of `n_defect` say about a contract; rates are fractions.
 
-    `met` is the point estimate (it stops the loop); `status` is PASS only where the upper bound meets the target too.
-    `further_pass_needed` counts the PASS rows without a false call that would prove it: 0 when proven, None where no
-    number does or the point estimate already misses.
+    The one record that the stop rule (`met`), the champion rule (`loss`) and the report read. `met` is the point
+    estimate; `status` is PASS only where every clause is proven. `loss` sorts models: lower is better.
     """
 
     status: Status
@@ -52,104 +56,263 @@ class Verdict:
     recall: float
     escape_upper: float
     further_pass_needed: int | None
+    further_defects_needed: int | None
+    clauses: tuple[Clause, ...]
+    loss: tuple[float, ...]
+    gap: str
     sentence: str
+
+    def record(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**dataclasses.asdict(self), "loss": list(self.loss), "clauses": [vars(c) for c in self.clauses]}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What the champion rule looks at; `far` at the target's recall and `far_995` at 99.5 %, both fractions."""
+    """What the champion rule looks at: the contract's loss, then FAR at 99.5 % recall (fraction), then AUROC."""
 
-    far: float
+    loss: tuple[float, ...]
     far_995: float
     auroc: float
 
 
-def parse_target(text: str) -> KpiTarget:
-    """Read a target such as "FAR < 0.1% at recall=100%"; "false accept rate" and "false alarm rate" mean FAR here.
+def choose_point(contract: Contract, swept: Sweep) -> OperatingPoint:
+    """The threshold that the contract picks from a sweep.
 
-    Units are never guessed: both numbers need a percent sign. Without a recall part, 100 % is meant and
-    `recall_stated` is false. Raises InputError for anything else, naming what to type.
+    Among the thresholds that keep its conditions, the one at which the goal that stands worst, as a share of its
+    limit, stands best; ties go to the highest. So "FAR at recall 100 %" takes the highest threshold that keeps every
+    defect, "recall at FAR <= 1 %" the one that catches most. A cost without limit decides among the thresholds that
+    meet all else. Where no threshold keeps the conditions, they count as goals.
     """
-    match = _TARGET.fullmatch(text)
-    if match is None:
-        raise InputError(f"kpi target {text!r}: not understood; type for example {EXAMPLE}")
-    below, limit_text, limit_unit, *recalls = match.groups()
-    recall_text, recall_unit = (recalls[0] or recalls[2], recalls[1] or recalls[3])
-    limit = _percent(limit_text, limit_unit, text)
-    recall = _percent(recall_text, recall_unit, text) if recall_text else 1.0
-    inclusive = _INCLUSIVE.fullmatch(below) is not None
-    if limit >= 1 or (limit == 0 and not inclusive):
-        raise InputError(f"kpi target {text!r}: FAR must be able to meet it and to miss it; type for example {EXAMPLE}")
-    if not 0 < recall <= 1:
-        raise InputError(f"kpi target {text!r}: recall must be above 0% and at most 100%; type for example {EXAMPLE}")
-    canonical = (
-        f"FAR {'<=' if inclusive else '<'} {_shown(limit)} at recall {'=' if recall == 1 else '>='} {_shown(recall)}"
-    )
-    return KpiTarget(limit, inclusive, recall, canonical, recall_stated=recall_text is not None)
+    values = {bound: _values(bound, swept) for bound in contract.bounds if bound.metric != "command"}
+    kept = _all_met(swept, {b: v for b, v in values.items() if b in contract.conditions})
+    goals = {b: v for b, v in values.items() if b in contract.goals and b.limit is not None}
+    if not kept.any():
+        kept, goals = np.ones_like(kept), {b: v for b, v in values.items() if b.limit is not None}
+    objective = contract.objective
+    feasible = kept & _all_met(swept, goals)
+    if objective is not None and feasible.any():
+        kept, weighed = feasible, values[objective]
+    elif goals:
+        weighed = np.max([value / max(bound.limit or 0.0, _SMALLEST) for bound, value in goals.items()], axis=0)
+    else:
+        weighed = swept.far
+    candidates = np.flatnonzero(kept)
+    lowest = weighed[candidates].min()
+    return point_at(swept, int(candidates[np.flatnonzero(weighed[candidates] == lowest)[-1]]))
 
 
-def judge(target: KpiTarget, false_calls: int, n_pass: int, misses: int, n_defect: int) -> Verdict:
-    """Verdict on counts taken at the target's recall.
+def judge(
+    contract: Contract, false_calls: int, n_pass: int, misses: int, n_defect: int, measured: Measured | None = None
+) -> Verdict:
+    """Verdict on counts taken at one threshold; `measured` holds what the contract's commands returned.
 
-    Raises InputError where a class is absent. Bounds are one-sided 95 % Clopper-Pearson. The recall part is the
-    point estimate: a threshold set below the lowest defect score has recall 100 % by construction, so
-    `escape_upper` says what the count of defects can show about the next one.
+    Raises InputError where a class is absent or a command's number is. Bounds are one-sided 95 % Clopper-Pearson. A
+    recall of exactly 100 % cannot be proven: it counts as shown where no defect escapes, and `escape_upper` says what
+    the number of defects proves instead.
     """
     if n_pass < 1 or n_defect < 1:
         raise InputError(f"{n_pass} PASS rows and {n_defect} defects: a verdict needs at least one of each")
-    far, far_upper = false_calls / n_pass, upper_bound(false_calls, n_pass)
-    recall, escape_upper = 1 - misses / n_defect, upper_bound(misses, n_defect)
-    met = target.met_by(far) and recall >= target.recall - 1e-12
-    status: Status = "FAIL"
-    needed: int | None = None
-    if met:
-        status = "PASS" if target.met_by(far_upper) else "NOT PROVABLE"
-        needed = 0 if status == "PASS" else _further_pass(target, false_calls, n_pass)
-    sentence = _sentence(target, status, far, far_upper, false_calls, n_pass, needed)
-    return Verdict(status, met, far, far_upper, recall, escape_upper, needed, sentence)
+    counts = _Counts(false_calls, n_pass, misses, n_defect)
+    clauses = tuple(
+        _clause(bound, "goal" if bound in contract.goals else "condition", counts, measured or {})
+        for bound in contract.bounds
+    )
+    limited = any(bound.limit is not None for bound in contract.bounds)
+    met = limited and all(clause.met for clause in clauses)
+    unproven = [clause for clause in clauses if clause.proven is not True and not _is_full_recall(clause)]
+    status: Status = "PASS" if met and not unproven else "NOT PROVABLE" if met or not limited else "FAIL"
+    gap = _gap(contract, clauses)
+    return Verdict(
+        status, met, false_calls / n_pass, upper_bound(false_calls, n_pass), 1 - misses / n_defect,
+        upper_bound(misses, n_defect), *_further(unproven if met else None), clauses, _loss(contract, clauses), gap,
+        _sentence(contract, status, counts, clauses, gap),
+    )  # fmt: skip
 
 
 def better(challenger: Standing, champion: Standing) -> bool:
-    """Whether the challenger takes the title: lower FAR, at a tie lower FAR at 99.5 %, at a tie higher AUROC."""
-    return (challenger.far, challenger.far_995, -challenger.auroc) < (champion.far, champion.far_995, -champion.auroc)
+    """Whether the challenger takes the title: lower loss, at a tie lower FAR at 99.5 %, at a tie higher AUROC."""
+    return rank(challenger) < rank(champion)
 
 
-def distance_text(target: KpiTarget, far: float) -> str:
-    """How far a false alarm rate (fraction) is from the target: "met" or "2.3pp from target"."""
-    return "met" if target.met_by(far) else f"{max(100 * (far - target.limit), 0.0):.3g}pp from target"
+def rank(standing: Standing) -> tuple[tuple[float, ...], float, float]:
+    """Sort key of a model: the lowest is the best."""
+    return standing.loss, standing.far_995, -standing.auroc
 
 
-def _percent(number: str, unit: str | None, text: str) -> float:
-    if not unit:
-        raise InputError(
-            f"kpi target {text!r}: {number} has no unit and percent differs from fraction; "
-            f"write it with a percent sign, as in {EXAMPLE}"
-        )
-    return float(f"{number}e-2")  # one correctly rounded conversion: 0.1 % is 0.001 exactly as a literal would be
+@dataclass(frozen=True)
+class _Counts:
+    false_calls: int
+    n_pass: int
+    misses: int
+    n_defect: int
+
+    def cost(self, bound: Bound) -> float:
+        total = bound.escape_weight * self.misses + bound.false_call_weight * self.false_calls
+        return total / (self.n_pass + self.n_defect)
+
+    def cost_upper(self, bound: Bound, times: int = 1) -> float:
+        """Upper bound of the cost with `times` the rows and the same errors; each rate at 97.5 %, both hold at 95 %."""
+        half = (1 + CONFIDENCE) / 2
+        escapes = self.n_defect * upper_bound(self.misses, times * self.n_defect, half)
+        calls = self.n_pass * upper_bound(self.false_calls, times * self.n_pass, half)
+        return (bound.escape_weight * escapes + bound.false_call_weight * calls) / (self.n_pass + self.n_defect)
 
 
-def _shown(fraction: float) -> str:
-    return f"{100 * fraction:.10g}%"
+def _clause(bound: Bound, role: Role, counts: _Counts, measured: Measured) -> Clause:
+    more: dict[str, int | None] = {}
+    upper: float | None
+    if bound.metric == "far":
+        value, upper = counts.false_calls / counts.n_pass, upper_bound(counts.false_calls, counts.n_pass)
+        more["further_pass"] = _further_rows(bound, counts.false_calls, counts.n_pass)
+    elif bound.metric == "escape":
+        value, upper = counts.misses / counts.n_defect, upper_bound(counts.misses, counts.n_defect)
+        more["further_defects"] = _further_rows(bound, counts.misses, counts.n_defect)
+    elif bound.metric == "cost":
+        value, upper = counts.cost(bound), counts.cost_upper(bound)
+        more = _further_cost(bound, counts)
+    else:
+        value, upper = _measured(bound, measured), measured.get(f"{bound.name}_bound")
+    met = bound.met_by(value)
+    proven: bool | None = upper is not None and bound.met_by(upper)
+    if not proven and not any(more.values()):
+        proven = None
+    known = more if met and not proven else {}
+    return Clause(bound.text, bound.name, bound.metric, role, value, bound.limit, upper, met, proven, **known)
 
 
-def _further_pass(target: KpiTarget, false_calls: int, n_pass: int) -> int | None:
-    if target.limit == 0:
+def _further_rows(bound: Bound, events: int, rows: int) -> int | None:
+    """Further rows without an event that prove the bound; None where no number does."""
+    if not bound.limit or bound.limit < _SMALLEST:
         return None
-    needed = samples_needed(target.limit, false_calls)
-    if not target.met_by(upper_bound(false_calls, needed)):
-        needed += 1
-    return needed - n_pass
+    needed = samples_needed(bound.limit, events)
+    return max(needed if bound.met_by(upper_bound(events, needed)) else needed + 1, rows) - rows
 
 
-def _sentence(
-    target: KpiTarget, status: Status, far: float, far_upper: float, calls: int, n_pass: int, needed: int | None
-) -> str:
-    bound = f"at most {100 * far_upper:.4g}% with {CONFIDENCE:.0%} confidence"
-    seen = f"{calls} false calls on {n_pass:,} PASS rows: FAR {100 * far:.4g}%, {bound}"
+def _further_cost(bound: Bound, counts: _Counts) -> dict[str, int | None]:
+    """Further rows of both classes at their present ratio, none of them decided wrongly, that prove a cost bound."""
+    if not bound.limit:
+        return {}
+    high = 1
+    while not bound.met_by(counts.cost_upper(bound, high)) and high < 1 << 20:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bound.met_by(counts.cost_upper(bound, middle)) else (middle, high)
+    if high >= 1 << 20:
+        return {}
+    return {"further_pass": (high - 1) * counts.n_pass, "further_defects": (high - 1) * counts.n_defect}
+
+
+def _measured(bound: Bound, measured: Measured) -> float:
+    if bound.name not in measured:
+        raise InputError(f"{bound.file}: gave no number {bound.name}; expected it in the JSON object that it prints")
+    return float(measured[bound.name])
+
+
+def _is_full_recall(clause: Clause) -> bool:
+    return clause.metric == "escape" and clause.met and clause.limit is not None and clause.limit < _SMALLEST
+
+
+def _further(unproven: list[Clause] | None) -> tuple[int | None, int | None]:
+    """Further PASS rows and defects that prove all; None where the target is missed or no number does."""
+    if unproven is None or any(c.further_pass is None and c.further_defects is None for c in unproven):
+        return None, None
+    return (
+        max((c.further_pass or 0 for c in unproven), default=0),
+        max((c.further_defects or 0 for c in unproven), default=0),
+    )
+
+
+def _loss(contract: Contract, clauses: tuple[Clause, ...]) -> tuple[float, ...]:
+    """The worst goal as a share of its limit. Conditions, and all bounds beside a cost to make small, count only where
+    they are missed."""
+    objective = contract.objective
+    shares = []
+    for clause, bound in zip(clauses, contract.bounds, strict=True):
+        if bound.limit is None:
+            continue
+        share = clause.value / max(abs(bound.limit), _SMALLEST) * (-1 if bound.higher else 1)
+        shares.append(float("-inf") if clause.met and (objective or clause.role == "condition") else share)
+    worst = max(shares, default=float("-inf"))
+    parts = [max(worst, -1e300)]
+    if objective is not None:
+        parts.append(next(c.value for c, b in zip(clauses, contract.bounds, strict=True) if b is objective))
+    return tuple(parts)
+
+
+def _gap(contract: Contract, clauses: tuple[Clause, ...]) -> str:
+    """ "met", or how far each missed bound is: "2.3pp from target"."""
+    missed = [(c, b) for c, b in zip(clauses, contract.bounds, strict=True) if not c.met]
+    if not missed:
+        return "met" if any(bound.limit is not None for bound in contract.bounds) else NO_LIMIT
+    return ", ".join(_distance(bound, clause.value, alone=len(clauses) < 3) for clause, bound in missed)
+
+
+def _distance(bound: Bound, value: float, *, alone: bool) -> str:
+    beyond = bound.excess(value)
+    if bound.metric in ("cost", "command"):
+        return f"{bound.name} {beyond:.3g} from target"
+    words = f"{1e6 * beyond:,.0f} ppm" if bound.ppm else f"{100 * beyond:.3g}pp"
+    return f"{words} from target" if alone and bound.metric == "far" else f"{bound.name} {words} from target"
+
+
+def _sentence(contract: Contract, status: Status, counts: _Counts, clauses: tuple[Clause, ...], gap: str) -> str:
+    parts = [_seen(clause, counts) for clause in clauses]
+    if gap == NO_LIMIT:
+        return f"{'; '.join(parts)}; {contract.text} states no limit: the lowest is kept"
     if status == "FAIL":
-        gap = "recall below the target" if target.met_by(far) else distance_text(target, far)
-        return f"{seen}; {gap} ({target.text})"
+        reason = "recall below the target, " if any(not c.met and c.name == "recall" for c in clauses) else ""
+        return f"{'; '.join(parts)}; {reason}{gap} ({contract.text})"
     if status == "PASS":
-        return f"{seen}; {target.text} is proven"
-    rows = f"{needed:,} further PASS rows without a false call would prove it" if needed else "no number of rows can"
-    return f"{seen}; {target.text} is reached but not proven: {rows}"
+        return f"{'; '.join(parts)}; {contract.text} is proven"
+    needs = [_need(clause) for clause in clauses if clause.proven is not True and not _is_full_recall(clause)]
+    return f"{'; '.join(parts)}; {contract.text} is reached but not proven: {', '.join(dict.fromkeys(needs))}"
+
+
+def _seen(clause: Clause, counts: _Counts) -> str:
+    sure = f"with {CONFIDENCE:.0%} confidence"
+    if clause.metric == "far" and clause.upper is not None:
+        rate = f"FAR {100 * clause.value:.4g}%, at most {100 * clause.upper:.4g}% {sure}"
+        return f"{counts.false_calls:,} false calls on {counts.n_pass:,} PASS rows: {rate}"
+    if clause.metric == "escape" and clause.upper is not None:
+        rate = f"recall {100 * (1 - clause.value):.4g}%, escapes at most {100 * clause.upper:.3g}% {sure}"
+        return f"{counts.misses:,} of {counts.n_defect:,} defects missed: {rate}"
+    if clause.metric == "cost" and clause.upper is not None:
+        return f"cost {clause.value:.4g} per part, at most {clause.upper:.4g} {sure}"
+    return f"{clause.name} is {clause.value:.6g}" + (
+        f", bound {clause.upper:.6g}" if clause.upper is not None else ", without a bound"
+    )
+
+
+def _need(clause: Clause) -> str:
+    if clause.further_pass and clause.further_defects:
+        return (
+            f"{clause.further_pass:,} further PASS rows and {clause.further_defects:,} further defects, all decided "
+            "rightly, would prove it"
+        )
+    if clause.further_pass:
+        return f"{clause.further_pass:,} further PASS rows without a false call would prove it"
+    if clause.further_defects:
+        return f"{clause.further_defects:,} further defects without an escape would prove it"
+    if clause.metric == "command":
+        return f"the command gives no {clause.name}_bound that meets it"
+    return "no number of rows can"
+
+
+def _values(bound: Bound, swept: Sweep) -> NDArray[np.float64]:
+    if bound.metric == "far":
+        return swept.far
+    if bound.metric == "escape":
+        return swept.fn / swept.n_defect
+    return (bound.escape_weight * swept.fn + bound.false_call_weight * swept.fp) / (swept.n_pass + swept.n_defect)
+
+
+def _all_met(swept: Sweep, values: dict[Bound, NDArray[np.float64]]) -> NDArray[np.bool_]:
+    kept = np.ones(swept.threshold.size, dtype=bool)
+    for bound, value in values.items():
+        limit = bound.limit or 0.0
+        slack = TOLERANCE * max(1.0, limit)
+        kept &= value <= limit + slack if bound.inclusive else value < limit - slack
+    return kept

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from deft_aoi.errors import InputError
-from deft_aoi.kpi.gate import Verdict, distance_text, judge
+from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.paths import iter_number
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
@@ -92,10 +92,11 @@ def problem(source: Source) -> Record:
 
 def kpi_facts(source: Source) -> Record:
     target = source.target
+    far = target.far if target else None
     return {
         "text": target.text if target else str(source.state.get("kpi_target") or "not stated"),
-        "limit_pct": 100 * target.limit if target else None,
-        "inclusive": target.inclusive if target else None,
+        "limit_pct": 100 * (far.limit or 0.0) if far else None,
+        "inclusive": far.inclusive if far else None,
         "recall_pct": 100 * source.recall,
         "source": source.paths.state.name,
     }
@@ -151,7 +152,7 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
     record: Record = {"far_lower_pct": None, "escapes": None, **{name: facts.get(name) for name in known}}
     if csv is not None:
         record.update(measure.figures(measure.load_scores(csv), source.recall, facts.get("threshold")))
-    verdict = verdict_of(source, record)
+    verdict = verdict_of(source, record, facts.get("measured"))
     return {
         **record,
         "inference_csv": source.shown(named),
@@ -161,6 +162,9 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
         "met": verdict.met if verdict else facts.get("met"),
         "sentence": verdict.sentence if verdict else None,
         "further_pass_needed": verdict.further_pass_needed if verdict else None,
+        "further_defects_needed": verdict.further_defects_needed if verdict else None,
+        "gap": verdict.gap if verdict else None,
+        "clauses": verdict.record()["clauses"] if verdict else [],
         "escape_upper_pct": 100 * verdict.escape_upper if verdict else None,
         "champion": facts.get("champion"),
         "best_ckpt_kind": facts.get("best_ckpt_kind") or part.get("best_ckpt_kind"),
@@ -170,12 +174,14 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
     }
 
 
-def verdict_of(source: Source, record: Record) -> Verdict | None:
+def verdict_of(source: Source, record: Record, measured: Record | None) -> Verdict | None:
     counts = [record.get(name) for name in ("false_calls", "n_pass", "escapes", "n_defect")]
     if source.target is None or any(number is None for number in counts):
         return None
+    if any(bound.name not in (measured or {}) for bound in source.target.commands):
+        return None
     calls, n_pass, escapes, n_defect = (int(number) for number in counts if number is not None)
-    return judge(source.target, calls, n_pass, escapes, n_defect)
+    return judge(source.target, calls, n_pass, escapes, n_defect, measured)
 
 
 def merge(source: Source, label: str) -> Record | None:
@@ -216,13 +222,13 @@ def result(source: Source, iterations: list[Record], best: str | None) -> Record
         return None
     found = {it["label"]: it["evaluate"] for it in iterations if it["evaluate"]}
     best_eval, first = found[best], next(iter(found.values()))
-    target = source.target
-    gap = distance_text(target, best_eval["far_pct"] / 100) if target else "no target stated"
+    gap = best_eval["gap"] or "no target stated"
+    limit = kpi_facts(source)["limit_pct"]
     return {
         "label": best,
         **best_eval,
         "gap_text": "target met" if gap == "met" else gap,
-        "gap_pp": max(best_eval["far_pct"] - 100 * target.limit, 0.0) if target else None,
+        "gap_pp": max(best_eval["far_pct"] - limit, 0.0) if limit is not None else None,
         "first_label": next(iter(found)),
         "first_far_pct": first["far_pct"],
         "change_pp": best_eval["far_pct"] - first["far_pct"],

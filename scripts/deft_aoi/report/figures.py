@@ -38,6 +38,8 @@ def named_figures(facts: Record) -> dict[str, Record]:
         put("change", result["change_pp"], f"{words.signed(round(result['change_pp'], 2))}pp", result["source"])
         further = result["further_pass_needed"]
         put("further_pass", further, words.count(further), result["source"])
+        further = result["further_defects_needed"]
+        put("further_defects", further, words.count(further), result["source"])
     previous = None
     for one in facts["iterations"]:
         if one["evaluate"] and previous:

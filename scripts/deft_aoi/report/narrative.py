@@ -194,10 +194,16 @@ def recommendations(facts: Record) -> list[str]:
         )
     if result is None:
         return advice
-    if result["verdict"] == "NOT PROVABLE" and result["further_pass_needed"]:
-        advice.append(
-            "The target is reached but not proven: {{further_pass}} further PASS rows without a false call would do."
+    needed = [
+        text
+        for count, text in (
+            (result["further_pass_needed"], "{{further_pass}} further PASS rows without a false call"),
+            (result["further_defects_needed"], "{{further_defects}} further defects without an escape"),
         )
+        if count
+    ]
+    if result["verdict"] == "NOT PROVABLE" and needed:
+        advice.append(f"The target is reached but not proven: {' and '.join(needed)} would do.")
     elif not result["met"] and facts["run"]["status"] == "complete":
         advice.append(
             "{{gap}}: more iterations help while mining still finds rows; otherwise the pool needs new boards."

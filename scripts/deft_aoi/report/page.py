@@ -58,16 +58,13 @@ def verdict_pill(facts: Record, found: Record | None) -> Record:
     """Short verdict with its tone; a target that was not reached is phrased as the distance to it."""
     if found is None:
         return {"words": "no model yet", "tone": "quiet"}
-    limit = facts["kpi"]["limit_pct"]
-    if limit is None:
+    if found["verdict"] is None or not found["gap"]:
         return {"words": "no target", "tone": "quiet"}
     if found["verdict"] == "PASS":
         return {"words": "target met and proven", "tone": "good"}
     if found["met"]:
         return {"words": "target met, not yet provable", "tone": "soft"}
-    if found["far_pct"] <= limit:
-        return {"words": "recall below the target", "tone": "far"}
-    return {"words": f"{found['far_pct'] - limit:.3g}pp from target", "tone": "far"}
+    return {"words": found["gap"], "tone": "far" if found["verdict"] == "FAIL" else "quiet"}
 
 
 def resolved(told: Narrative, facts: Record, shown: list[Record]) -> Record:

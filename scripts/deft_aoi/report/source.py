@@ -10,7 +10,7 @@ from typing import Any
 from deft_aoi import journal
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, load_spec, optics
-from deft_aoi.kpi.gate import KpiTarget, parse_target
+from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.paths import BASELINE, RunPaths, iter_number
 from deft_aoi.pipeline import LOOP_STOP, last_deciding
 from deft_aoi.report.words import located, shown_path
@@ -45,7 +45,7 @@ class Source:
         return sorted(named, key=iter_number)
 
     @property
-    def target(self) -> KpiTarget | None:
+    def target(self) -> Contract | None:
         """The KPI target; None where an old run states it in words that the gate does not take."""
         try:
             return parse_target(str(self.state.get("kpi_target") or ""))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.kpi.analyze import read_scored, swept_of, write_analysis
-from deft_aoi.kpi.gate import Standing, Verdict, better, judge, parse_target
+from deft_aoi.kpi.analyze import swept_of, write_analysis
+from deft_aoi.kpi.contract import Contract, parse_target
+from deft_aoi.kpi.evaluator import measure
+from deft_aoi.kpi.gate import Standing, Verdict, better, choose_point, judge, rank
+from deft_aoi.kpi.scored import read_scored
 from deft_aoi.kpi.sweep import auroc, operating_point
 from deft_aoi.paths import BASELINE
-from deft_aoi.run import Run
+from deft_aoi.run import Run, read_json
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.specs import inference_spec
 
@@ -50,13 +54,14 @@ def checkpoints(run: Run, label: str) -> dict[str, Path]:
 def collect(run: Run, label: str) -> StageResult:
     target = parse_target(run.plan.kpi_target)
     candidates = {
-        kind: score_facts(run.paths.inference(label, kind) / "inference.csv", target.recall) | {"checkpoint": str(path)}
+        kind: candidate_facts(run, target, run.paths.inference(label, kind) / "inference.csv")
+        | {"checkpoint": str(path)}
         for kind, path in checkpoints(run, label).items()
     }
-    kind = min(candidates, key=lambda name: _order(candidates[name]))
+    kind = min(candidates, key=lambda name: rank(standing(target, candidates[name])))
     best = candidates[kind]
-    verdict = judge(target, best["false_calls"], best["n_pass"], best["misses"], best["n_defect"])
-    champion = label == BASELINE or better(_standing(best), _standing(run.champion()[1]))
+    verdict = judged(target, best)
+    champion = label == BASELINE or better(standing(target, best), standing(target, run.champion()[1]))
     write_analysis(Path(best["inference_csv"]), run.paths.evaluate(label))
     facts: dict[str, Any] = {
         "candidates": candidates,
@@ -67,18 +72,19 @@ def collect(run: Run, label: str) -> StageResult:
         "verdict": verdict.status,
         "verdict_sentence": verdict.sentence,
         "met": verdict.met,
+        "gate": verdict.record(),
         "champion": champion,
         "champion_label": label if champion else run.champion()[0],
-        "classical": classical_facts(run, target.recall),
+        "classical": classical_facts(run, target),
     }
     inferred = [run.paths.inference(label, name) / "inference.csv" for name in candidates]
     return StageResult(_summary(run, label, facts, verdict), facts, (*inferred, run.paths.evaluate(label) / "kpi.json"))
 
 
-def score_facts(csv: Path, recall: float) -> dict[str, Any]:
+def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
     """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value."""
     swept = swept_of(read_scored(csv))
-    point = operating_point(swept, recall)
+    point = choose_point(target, swept)
     return {
         "inference_csv": str(csv),
         "far_pct": 100 * point.far,
@@ -92,18 +98,33 @@ def score_facts(csv: Path, recall: float) -> dict[str, Any]:
     }
 
 
-def classical_facts(run: Run, recall: float) -> dict[str, float]:
+def candidate_facts(run: Run, target: Contract, csv: Path) -> dict[str, Any]:
+    """:func:`score_facts` with what the contract's commands say of the same scores."""
+    facts = score_facts(csv, target)
+    if not target.commands:
+        return facts
+    approved = read_json(run.paths.preflight)["inputs"]
+    return facts | {"measured": measure(target, run.workspace.root, csv, facts["threshold"], approved)}
+
+
+def judged(target: Contract, facts: Mapping[str, Any]) -> Verdict:
+    """Verdict on the counts of :func:`score_facts`."""
+    calls, n_pass, misses, n_defect = (facts[name] for name in ("false_calls", "n_pass", "misses", "n_defect"))
+    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"))
+
+
+def standing(target: Contract, facts: Mapping[str, Any]) -> Standing:
+    """What the champion rule looks at; facts of 7.0.x without counts have their FAR alone."""
+    if "false_calls" in facts:
+        return Standing(judged(target, facts).loss, facts["far_995_pct"] / 100, facts["auroc"])
+    limit = (target.far.limit if target.far else None) or 1.0
+    return Standing((facts["far_pct"] / 100 / limit,), facts["far_995_pct"] / 100, facts["auroc"])
+
+
+def classical_facts(run: Run, target: Contract) -> dict[str, float]:
     """Figures of the plain aligned absolute difference on the same rows."""
-    facts = score_facts(run.paths.evaluate(BASELINE) / CLASSICAL / "inference.csv", recall)
+    facts = score_facts(run.paths.evaluate(BASELINE) / CLASSICAL / "inference.csv", target)
     return {name: facts[name] for name in ("far_pct", "far_995_pct", "auroc")}
-
-
-def _order(facts: dict[str, Any]) -> tuple[float, float, float]:
-    return facts["far_pct"], facts["far_995_pct"], -facts["auroc"]
-
-
-def _standing(facts: dict[str, Any]) -> Standing:
-    return Standing(facts["far_pct"] / 100, facts["far_995_pct"] / 100, facts["auroc"])
 
 
 def _summary(run: Run, label: str, facts: dict[str, Any], verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
 from deft_aoi.fsio import atomic_write_json, sha256_file
-from deft_aoi.kpi.gate import parse_target
+from deft_aoi.kpi.contract import parse_target
 from deft_aoi.paths import RunPaths
 from deft_aoi.run import Run, read_json
 from deft_aoi.stages.base import StageResult
@@ -32,7 +32,7 @@ def collect(run: Run, label: str) -> StageResult:
         nothing = {"reason": reason, "best_label": None, "best_far_pct": None, "verdict": None}
         return StageResult(f"{reason}: no model was evaluated, nothing to hand over", nothing)
     label_best, best = run.champion()
-    recomputed = score_facts(Path(best["inference_csv"]), parse_target(run.plan.kpi_target).recall)
+    recomputed = score_facts(Path(best["inference_csv"]), parse_target(run.plan.kpi_target))
     if recomputed["far_pct"] != best["far_pct"] or recomputed["threshold"] != best["threshold"]:
         raise HardStop(
             "score_mismatch",

@@ -16,7 +16,7 @@ from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.experiment import dump_spec, put
 from deft_aoi.fsio import atomic_write_text
-from deft_aoi.kpi.analyze import read_scored
+from deft_aoi.kpi.scored import read_scored
 from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import same_label_neighbours
 from deft_aoi.mining.select import NO_TARGET, Limits, Pick, knn, random_rows, weakest

@@ -20,7 +20,8 @@ from deft_aoi.executors.base import TAO_PYT, Place
 from deft_aoi.executors.choice import LOCAL, make_executor
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
-from deft_aoi.kpi.gate import parse_target
+from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
 from deft_aoi.run import Plan, approval_digest, read_json
@@ -170,6 +171,8 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     inputs = {
         path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())
     }
+    for command in parse_target(plan.kpi_target).commands:
+        inputs[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
     if plan.synthetic == PREGEN:
         inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
     return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe())

@@ -13,7 +13,7 @@ from deft_aoi.contracts import PASS, SCORE, image_path, is_defect, read_rows, wr
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write_json, atomic_write_text
-from deft_aoi.kpi.gate import parse_target
+from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.sweep import best_f1_point, gap_point, sweep
 from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult

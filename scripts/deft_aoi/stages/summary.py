@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from deft_aoi.data.simulate import RECORD as SIMULATED
 from deft_aoi.engine.choice import FEATURES
-from deft_aoi.kpi.bounds import samples_needed, upper_bound
-from deft_aoi.kpi.gate import KpiTarget, parse_target
+from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.provable import provable
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.stages.routing import INLINE
 
@@ -45,7 +45,7 @@ def remarks(result: Preflight) -> list[str]:
     lines = [
         f"- Heavy work runs on {result.where}.",
         "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
-        f"- {provable(parse_target(plan.kpi_target), data['kpi']['pass'])}",
+        *(f"- {line}" for line in provable(parse_target(plan.kpi_target), *kpi_counts(data["kpi"]))),
     ]
     if plan.engine != FEATURES:
         words = next(f.text for f in result.findings if f.text.startswith("backbone: "))
@@ -55,17 +55,9 @@ def remarks(result: Preflight) -> list[str]:
     return lines + unseen(data)
 
 
-def provable(target: KpiTarget, passes: int) -> str:
-    """How far the KPI set can prove the target at 95 % confidence."""
-    calls = -1
-    while calls < passes and target.met_by(upper_bound(calls + 1, passes)):
-        calls += 1
-    if calls >= 0:
-        return f"With {passes:,} PASS rows the target is proven at {calls} false calls or fewer (95 % confidence)."
-    needed = f"{samples_needed(target.limit):,} PASS rows" if target.limit else "more rows than there can be"
-    return (
-        f"With {passes:,} PASS rows the target can be reached but not proven: that needs {needed}, none called falsely."
-    )
+def kpi_counts(kpi: Mapping[str, Any]) -> tuple[int, int]:
+    """(PASS rows, defects) of the KPI set."""
+    return kpi["pass"], kpi["rows"] - kpi["pass"]
 
 
 def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
