@@ -18,7 +18,7 @@ from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import locked, move_aside
 from deft_aoi.paths import iter_number
 from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
-from deft_aoi.run import Run, approved, load_run, read_json
+from deft_aoi.run import AIR_GAP, Run, approved, load_run, read_json
 from deft_aoi.stages.base import Stage, StageResult
 
 STAGE_MODULES = {
@@ -95,7 +95,10 @@ def make_executor(run: Run) -> Executor:
 def place(run: Run) -> Place:
     """Where the approved plan says that heavy work runs; the images are those of the approved Summary."""
     images = read_json(run.paths.preflight).get("images", {})
-    return Place(run.plan.platform, run.plan.settings, run.workspace.root, run.workspace.cache, images, run.plan.engine)
+    return Place(
+        run.plan.platform, run.plan.settings, run.workspace.root, run.workspace.cache, images, run.plan.engine,
+        air_gapped=run.plan.network == AIR_GAP,
+    )  # fmt: skip
 
 
 def stage_module(stage: str) -> Stage:

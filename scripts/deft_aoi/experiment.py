@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from deft_aoi.paths import SKILL_ROOT
 KEYS_FILE = SKILL_ROOT / "specs/experiment_keys.yaml"
 DATASETS = ("train_dataset", "validation_dataset", "test_dataset", "infer_dataset")
 Spec = dict[str, Any]
+_TYPE_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"}
 
 
 def load_spec(path: Path) -> Spec:
@@ -32,22 +34,75 @@ def load_spec(path: Path) -> Spec:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(spec, dict):
         raise InputError(f"{path}: expected a mapping of TAO experiment keys (task, model, dataset, train)")
-    known = yaml.safe_load(KEYS_FILE.read_text(encoding="utf-8"))
-    for key in unknown_keys(spec, known):
+    for key in unknown_keys(spec, known_keys()):
         raise InputError(
             f"{path}: Key '{key}' not in 'ExperimentConfig' (TAO refuses unknown keys at start); remove it"
         )
     return spec
 
 
+@functools.cache
+def known_keys() -> dict[str, Any]:
+    """The tree of TAO's keys with the type of each."""
+    tree: dict[str, Any] = yaml.safe_load(KEYS_FILE.read_text(encoding="utf-8"))
+    return tree
+
+
 def unknown_keys(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    """Dotted keys of `spec` that the key tree lacks. A leaf of the tree is `null`; `{}` takes any keys."""
+    """Dotted keys of `spec` that the key tree lacks. A leaf of the tree names a type; `{}` takes any keys."""
     for key, value in spec.items():
         name = f"{prefix}{key}"
         if key not in known:
             yield name
-        elif isinstance(value, Mapping) and known[key]:
+        elif isinstance(value, Mapping) and isinstance(known[key], Mapping) and known[key]:
             yield from unknown_keys(value, known[key], f"{name}.")
+
+
+def wrong_values(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """What TAO's schema refuses of the values, one line each; keys must be known."""
+    for key, value in spec.items():
+        name, expected = f"{prefix}{key}", known.get(key)
+        if isinstance(expected, Mapping):
+            if not isinstance(value, Mapping):
+                yield f"{name} is {value!r}; expected a mapping"
+            elif expected:
+                yield from wrong_values(value, expected, f"{name}.")
+        elif isinstance(expected, str) and not _fits(value, expected):
+            yield f"{name} is {value!r}; expected {_TYPE_WORDS[expected.rstrip('?')]}{_or_null(value, expected)}"
+
+
+def _fits(value: Any, expected: str) -> bool:
+    """Whether TAO's schema takes the value; it converts text to numbers and scalars to text."""
+    kind = expected.rstrip("?")
+    if value is None:
+        return expected.endswith("?")
+    if isinstance(value, str) and "${" in value:  # a reference, resolved later
+        return True
+    if kind == "list":
+        return isinstance(value, list)
+    if isinstance(value, (list, Mapping)):
+        return False
+    try:
+        return kind == "str" or {"int": _whole, "float": _number, "bool": _truth}[kind](value)
+    except ValueError:
+        return False
+
+
+def _whole(value: Any) -> bool:
+    return float(value) == int(value) and not (isinstance(value, str) and "." in value)
+
+
+def _number(value: Any) -> bool:
+    float(value)
+    return True
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, (bool, int)) or str(value).lower() in ("true", "false", "yes", "no", "on", "off", "1", "0")
+
+
+def _or_null(value: Any, expected: str) -> str:
+    return "; leave the key out for TAO's default" if value is None and not expected.endswith("?") else ""
 
 
 def get(spec: Mapping[str, Any], dotted: str, default: Any = None) -> Any:
@@ -80,8 +135,7 @@ def override(spec: Spec, assignments: Iterable[str], where: str = "command line"
         if not mark:
             raise InputError(f"{where}: {text!r} is no override; expected key=value, as in train.num_epochs=10")
         put(changed, key, yaml.safe_load(value))
-    known = yaml.safe_load(KEYS_FILE.read_text(encoding="utf-8"))
-    for key in unknown_keys(changed, known):
+    for key in unknown_keys(changed, known_keys()):
         raise InputError(f"{where}: Key '{key}' not in 'ExperimentConfig'")
     return changed
 

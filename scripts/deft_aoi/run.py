@@ -14,6 +14,8 @@ from deft_aoi.experiment import Optics, Spec, load_spec, optics
 from deft_aoi.fsio import sha256_json
 from deft_aoi.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
 
+OPEN, AIR_GAP = "open", "airgap"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -24,7 +26,9 @@ class Plan:
     max_iterations: int
     platform: str = "local"
     settings: Mapping[str, str] = field(default_factory=dict)  # of the platform: specs/platforms.yaml names them
+    network: str = OPEN  # or airgap: nothing is pulled, logged in to or downloaded
     engine: str = "features"
+    tao: str = ""  # version of NVIDIA TAO where it was told; empty for our own engines
     seed: int = 1234
     num_epochs: int = 10
     batch_size: int = 16

@@ -22,6 +22,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", help="engine of platform local: features (default), net (needs torch), or auto (net where a GPU is)"
     )
+    parser.add_argument(
+        "--network", help="open, or airgap: no pull, no login, no download (default: airgap where AIR_GAPPED=1)"
+    )
     parser.add_argument("--num-epochs", type=int, help="default: the spec's train.num_epochs")
     parser.add_argument("--batch-size", type=int, help="default: the spec's dataset.classify.batch_size")
     parser.add_argument("--num-gpus", type=int, help="default: the spec's train.num_gpus")

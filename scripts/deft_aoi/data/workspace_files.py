@@ -78,6 +78,7 @@ def baseline_spec(
                 "pretrained_backbone_path": (home.backbone_dir / "c_radio_v2_b.safetensors").as_posix(),
                 "freeze_backbone": False,
             },
+            "decode_head": {"feature_strides": [4, 8, 16, 32]},
             "classify": {
                 "difference_module": "learnable", "learnable_difference_modules": 4, "train_margin_euclid": 2.0,
                 "eval_margin": 0.5, "embedding_vectors": 5, "embed_dec": 30,
@@ -86,7 +87,7 @@ def baseline_spec(
         "dataset": {"classify": classify},
         "train": {
             "num_epochs": num_epochs, "checkpoint_interval": 1, "validation_interval": 1, "num_gpus": 1,
-            "num_nodes": 1, "seed": 1234, "precision": "fp32", "pretrained_model_path": None,
+            "num_nodes": 1, "seed": 1234, "pretrained_model_path": None,
             "classify": {"loss": "ce", "cls_weight": [1.0, 10.0]},
             "optim": {
                 "optim": "adamw", "lr": 5.0e-5, "policy": "linear", "momentum": 0.9, "weight_decay": 0.01,
@@ -94,8 +95,8 @@ def baseline_spec(
             },
             "tensorboard": {"enabled": True, "infrequent_logging_frequency": 1},
         },
-        "evaluate": {"num_gpus": 1, "checkpoint": None},
-        "inference": {"num_gpus": 1, "checkpoint": None},
+        "evaluate": {"num_gpus": 1},
+        "inference": {"num_gpus": 1},
     }  # fmt: skip
 
 

@@ -114,11 +114,18 @@ class JobState:
 class Probe:
     """What an executor found out about its platform before any job: `level` ok | note | block, and the number of the
     Pre-Flight check that it answers (3 credentials, 4 login, 5 images, 6 architecture and GPU, 8 GPUs and assets,
-    9 memory)."""
+    9 memory).
+
+    What Pre-Flight measures the plan against, where a probe learned it: `gpu_memory` the bytes of each GPU that a task
+    gets, `shm` the bytes of its /dev/shm, `tao` the version of nvidia-tao-pytorch.
+    """
 
     check: int
     level: str
     text: str
+    gpu_memory: tuple[int, ...] = ()
+    shm: int = 0
+    tao: str = ""
 
 
 class Executor(Protocol):

@@ -30,6 +30,8 @@ LOCK = "alive.lock"
 class LocalExecutor:
     """An engine of ours behind TAO's command line, one process a task; `engine` names the one that trains."""
 
+    platform = "local"
+
     def __init__(self, cache: Path, engine: str = "features") -> None:
         self.cache = cache
         self.engine = engine
@@ -39,7 +41,13 @@ class LocalExecutor:
         job.mkdir(parents=True, exist_ok=True)
         with open(job / LOCK, "ab") as lock:
             _take(lock, job)
-            handle = {"command": self.command(task), "task": list(task.command), "submitted": utc_now()}
+            handle = {
+                "platform": self.platform,
+                "command": self.command(task),
+                "environment": self.environment(),
+                "task": list(task.command),
+                "submitted": utc_now(),
+            }
             atomic_write_json(job / HANDLE, handle)
             environment = os.environ | {
                 "PYTHONPATH": str(SKILL_ROOT / "scripts"),
@@ -63,6 +71,10 @@ class LocalExecutor:
         # Scoring asks the checkpoint which engine wrote it.
         trains = (program, *arguments[:1]) == ("visual_changenet", "train")
         return [sys.executable, "-m", ENGINES[program], *arguments, *(["--engine", self.engine] if trains else [])]
+
+    def environment(self) -> dict[str, str | None]:
+        """Variables that differ from the caller's for the command; None is unset. Written to disk: no secrets."""
+        return {}
 
     def poll(self, job: Path) -> JobState:
         if not (job / HANDLE).is_file():

@@ -18,7 +18,9 @@ def main(job: Path, lock: int) -> int:
     handle = json.loads((job / HANDLE).read_text(encoding="utf-8"))
     atomic_write_json(job / HANDLE, handle | {"pid": os.getpid()})
     started = time.monotonic()
-    process = subprocess.Popen(handle["command"], stdin=subprocess.DEVNULL, pass_fds=(lock,))
+    changes = handle.get("environment", {})
+    environment = {name: value for name, value in (os.environ | changes).items() if value is not None}
+    process = subprocess.Popen(handle["command"], stdin=subprocess.DEVNULL, pass_fds=(lock,), env=environment)
     returncode = process.wait()
     seconds = round(time.monotonic() - started, 3)
     atomic_write_json(job / EXIT, {"returncode": returncode, "seconds": seconds, "ended": utc_now()})

@@ -25,7 +25,7 @@ from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.evaluate import FINISHED
 from deft_aoi.stages.leaks import stop_on_leaks
-from deft_aoi.stages.specs import task_spec
+from deft_aoi.stages.specs import task_spec, without_nulls
 
 POLICIES = ("knn", "weakness", "random")
 SOURCES = ("source", "target")
@@ -90,7 +90,7 @@ def _scoring(run: Run, label: str) -> Task:
     put(spec, "dataset.classify.infer_dataset", {"csv_path": str(csv), "images_dir": str(run.workspace.root)})
     put(spec, "inference.checkpoint", run.champion()[1]["best_ckpt_path"])
     put(spec, "inference.results_dir", str(output))
-    dump_spec(folder / "score_pool.yaml", spec)
+    dump_spec(folder / "score_pool.yaml", without_nulls(spec))
     command = ("visual_changenet", "inference", "-e", str(folder / "score_pool.yaml"))
     expects = (output / "inference.csv",)
     return Task("score_pool", command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.data.pregen import source_record
 from deft_aoi.engine.choice import CHOICES, ENGINES, FEATURES, TAO, choose
 from deft_aoi.errors import InputError, Refusals
-from deft_aoi.executors.base import TAO_PYT, Place
+from deft_aoi.executors.base import TAO_PYT, Place, Probe
 from deft_aoi.executors.choice import LOCAL, make_executor
 from deft_aoi.experiment import get, load_spec
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
@@ -24,7 +26,7 @@ from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
-from deft_aoi.run import Plan, approval_digest, read_json
+from deft_aoi.run import AIR_GAP, OPEN, Plan, approval_digest, read_json
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.mining import POLICIES, default_policy
 from deft_aoi.stages.summary import summary
@@ -95,6 +97,9 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
             sources[name] = "default"
     if sources["policy"] == "default":
         sources["policy"] = f"default ({why})"
+    if sources["network"] == "default" and os.environ.get("AIR_GAPPED", "") not in ("", "0"):
+        values["network"], sources["network"] = AIR_GAP, "AIR_GAPPED"
+    values.pop("tao", None)  # always asked anew
     values["workspace"] = str(workspace.root)
     where = pinned.platform(values.get("platform", LOCAL))
     values["platform"] = where.name
@@ -142,7 +147,7 @@ def _check_plan(plan: Plan) -> None:
     if not -1 <= plan.min_similarity <= 1:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
     engines = ENGINES if plan.platform == LOCAL else (TAO,)
-    choices = (("engine", engines), ("policy", POLICIES), ("knn_metric", ("cosine",)))
+    choices = (("engine", engines), ("policy", POLICIES), ("knn_metric", ("cosine",)), ("network", (OPEN, AIR_GAP)))
     for name, known in choices:
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
@@ -155,9 +160,16 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     plan, sources = make_plan(asked)
     workspace = Workspace.at(plan.workspace)
     images = {key: image(key) for key in image_keys()}
-    place = Place(plan.platform, plan.settings, workspace.root, workspace.cache, images, plan.engine)
+    place = Place(
+        plan.platform, plan.settings, workspace.root, workspace.cache, images, plan.engine,
+        air_gapped=plan.network == AIR_GAP,
+    )  # fmt: skip
     executor = make_executor(place)
-    findings = all_checks(workspace, plan, executor.probe())
+    probes = executor.probe()
+    if plan.platform != LOCAL:
+        plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
+        sources["tao"] = f"platform {plan.platform}"
+    findings = all_checks(workspace, plan, probes)
     blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
     if blocking:
         raise Refusals(blocking)
@@ -176,6 +188,14 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     if plan.synthetic == PREGEN:
         inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
     return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe())
+
+
+def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
+    """What the platform said of its TAO, else, where a container runs, the version in the image's tag; or nothing."""
+    if told := next((probe.tao for probe in probes if probe.tao), ""):
+        return told
+    tag = None if plan.settings.get("venv") else re.search(r":(\d+(?:\.\d+)+)", image)
+    return tag[1] if tag else ""
 
 
 def _counts(path: Path) -> dict[str, Any]:

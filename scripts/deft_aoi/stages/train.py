@@ -19,6 +19,7 @@ from deft_aoi.stages.specs import train_spec
 LATEST_LINK = "changenet_model_classify_latest.pth"
 FINISHED = "Train finished successfully."
 _CHECKPOINT = re.compile(r"model_epoch_(\d+)_step_(\d+)\.pth")
+_BEST = re.compile(r"model_best_(\d+)\.pth")
 
 
 def tasks(run: Run, label: str) -> list[Task]:
@@ -68,16 +69,25 @@ def initial_weights(run: Run, label: str) -> str | None:
 def best_checkpoint(folder: Path, validation_interval: int) -> tuple[Path, float]:
     """(checkpoint, val_loss) of the lowest validation loss among the saved epochs; the earliest of equals.
 
-    Raises HardStop when the training left no new checkpoint (TAO says PASS after zero steps).
+    Where TAO was told to keep the epoch of the lowest validation FAR (`model_best_*.pth`, from 7.3 on), FAR comes
+    before loss. Raises HardStop when the training left no new checkpoint (TAO says PASS after zero steps).
     """
-    losses = {(i + 1) * validation_interval - 1: m["val_loss"] for i, m in enumerate(validation_metrics(folder))}
-    saved = {int(m[1]): path for path in folder.iterdir() if (m := _CHECKPOINT.fullmatch(path.name))}
-    scored = sorted((losses[epoch], epoch) for epoch in saved if epoch in losses)
+    kpis = {(i + 1) * validation_interval - 1: kpi for i, kpi in enumerate(validation_metrics(folder))}
+    saved = {path: int(m[1]) for path in folder.iterdir() if (m := _CHECKPOINT.fullmatch(path.name))}
+    best = {path: int(m[1]) for path in folder.iterdir() if (m := _BEST.fullmatch(path.name))}
+    by_far = any("val_far" in kpis.get(epoch, {}) for epoch in best.values())
+    scored = sorted(
+        # The periodic file goes before the same epoch's best file: it may be the latest, which is scored anyway.
+        (kpis[epoch]["val_far"] if by_far else 0.0, kpis[epoch]["val_loss"], epoch, path in best, path)
+        for path, epoch in (saved | best).items()
+        if epoch in kpis
+    )
     if not scored:
         raise HardStop(
             "no_checkpoint",
-            f"training finished without a checkpoint that was validated (saved epochs {sorted(saved)})",
+            f"training finished without a checkpoint that was validated (saved epochs {sorted(saved.values())})",
             evidence=str(folder / "status.json"),
             remedy="compare checkpoint_interval, validation_interval and num_epochs, then: deft resolve --reason TEXT",
         )
-    return saved[scored[0][1]], scored[0][0]
+    _, loss, _, _, path = scored[0]
+    return path, loss
