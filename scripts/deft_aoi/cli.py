@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": "check journal, artifacts and state against each other",
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "resolve": "record a person's decision after a hard stop; --stop ends the loop",
+    "audit": "compare every set's images and labels: copies, leakage, damage, doubtful labels",
     "prune": "drop checkpoints that are neither best nor latest",
     "report": "render the report of a run",
     "watch": "watch a running loop in the terminal",

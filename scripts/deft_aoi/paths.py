@@ -99,6 +99,8 @@ class RunPaths:
     best_model = property(lambda self: self.root / "best_model.json")
     inference_spec = property(lambda self: self.root / "best_model_inference_spec.yaml")
     synth_pool = property(lambda self: self.root / "synth_pool")
+    audit = property(lambda self: self.root / "audit")
+    label_review = property(lambda self: self.root / "label_review.csv")
 
     def folder(self, label: str) -> Path:
         return self.root / label

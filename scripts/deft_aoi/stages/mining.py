@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from deft_aoi.contracts import IDENTITY, PASS, read_pool, read_rows, write_parquet, write_rows
+from deft_aoi.data.fingerprints import readable
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import TAO_PYT, Task
@@ -146,7 +147,7 @@ def similarity_floor(run: Run) -> float | None:
 def source_pool(run: Run) -> pd.DataFrame:
     """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which.
 
-    A row that an append-only pool names twice stands once.
+    A row that an append-only pool names twice stands once; one with an image that cannot be read does not stand here.
     """
     real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     frames = [real.assign(origin="real")]
@@ -154,7 +155,8 @@ def source_pool(run: Run) -> pd.DataFrame:
     if run.plan.synthetic == PREGEN and synthetic.is_file():
         frames.append(read_rows(synthetic).assign(origin="synthetic"))
     rows = pd.concat(frames, ignore_index=True).fillna("")
-    return rows.drop_duplicates(list(IDENTITY), ignore_index=True)
+    rows = rows.drop_duplicates(list(IDENTITY), ignore_index=True)
+    return rows[readable(rows, run.workspace.root, run.optics)].reset_index(drop=True)
 
 
 def target_rows(run: Run, label: str) -> pd.DataFrame:

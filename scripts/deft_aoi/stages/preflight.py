@@ -20,13 +20,14 @@ from deft_aoi.engine.choice import CHOICES, ENGINES, FEATURES, TAO, choose
 from deft_aoi.errors import InputError, Refusals
 from deft_aoi.executors.base import TAO_PYT, Place, Probe
 from deft_aoi.executors.choice import LOCAL, make_executor
-from deft_aoi.experiment import get, load_spec
+from deft_aoi.experiment import get, load_spec, optics
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
 from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
 from deft_aoi.run import AIR_GAP, OPEN, Plan, approval_digest, read_json
+from deft_aoi.stages import data_checks
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.mining import POLICIES, default_policy
 from deft_aoi.stages.summary import summary
@@ -47,6 +48,7 @@ class Preflight:
     inputs: Mapping[str, str]
     images: Mapping[str, str]
     where: str  # heavy work runs, for people
+    seen: data_checks.Examined  # every set's images
 
     def record(self) -> dict[str, Any]:
         """What the approval code covers."""
@@ -170,8 +172,12 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
         plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
         sources["tao"] = f"platform {plan.platform}"
     findings = all_checks(workspace, plan, probes)
+    seen = None
+    if all(finding.level != "block" for finding in findings):
+        seen = data_checks.examine(workspace, optics(load_spec(workspace.spec), workspace.spec))
+        findings += data_checks.findings(seen)
     blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
-    if blocking:
+    if blocking or seen is None:
         raise Refusals(blocking)
     csvs = {
         "training": workspace.training_csv,
@@ -187,7 +193,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
         inputs[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
     if plan.synthetic == PREGEN:
         inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
-    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe())
+    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe(), seen)
 
 
 def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
@@ -219,7 +225,8 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
             f"{paths.root}: this run is started; its plan cannot change. Leave --results-dir out for a new run"
         )
     paths.root.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(paths.preflight_summary, summary(result, paths))
+    samples = data_checks.settle(result.seen, result.plan, result.dataset, paths)
+    atomic_write_text(paths.preflight_summary, summary(result, paths, samples.lines))
     atomic_write_json(
         paths.preflight,
         {
@@ -231,6 +238,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
             "inputs": dict(result.inputs),
             "images": dict(result.images),
             "findings": [vars(finding) for finding in result.findings],
+            "samples": samples.record,
             "versions": {"skill": VERSION, "python": platform.python_version(), "system": platform.platform()},
             "digest": result.digest,
             "approval_code": result.code,

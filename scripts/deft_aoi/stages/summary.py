@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deft_aoi.data.simulate import RECORD as SIMULATED
@@ -21,8 +21,9 @@ AUTO_ACCEPT = (
 )
 
 
-def summary(result: Preflight, paths: RunPaths) -> str:
-    """Markdown: parameters with their sources, data, what the target means, notes, the approval code."""
+def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = ()) -> str:
+    """Markdown: parameters with their sources, data, what the target means, notes, what the samples are worth
+    (`samples`, lines of summary_data), the approval code."""
     lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
     lines += ["| parameter | value | source |", "|---|---|---|"]
     hidden = set() if result.plan.synthetic == INLINE else {"anomalygen_labels"}
@@ -34,6 +35,7 @@ def summary(result: Preflight, paths: RunPaths) -> str:
         lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
     lines += ["", *remarks(result)]
     lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == "note"]
+    lines += ["", *samples] if samples else []
     checks = max(finding.check for finding in result.findings)
     lines += ["", AUTO_ACCEPT, "", f"All {checks} checks passed. Approval code: **{result.code}**", ""]
     return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""The same picture under another name: by its bytes, or re-encoded, brightened or moved by a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deft_aoi.data.fingerprints import READABLE, Prints, edges
+
+ALIKE = 0.94  # correlation of edges and grain; on the simulated line copies have >= 0.966, other boards <= 0.91
+_NEAREST = 3  # candidates of each picture in another set
+_BITS = 72  # of 256 that candidates may differ in
+_COARSE = 0.8  # cosine of the coarse pictures of a candidate
+_REACH = 3  # pixels that a copy may be moved
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Near:
+    """Row `first` of one set shows the same picture as row `second` of another; `likeness` is a correlation."""
+
+    first: int
+    second: int
+    likeness: float
+
+
+def near_pairs(
+    first: Prints, second: Prints, files_first: Sequence[Sequence[str]], files_second: Sequence[Sequence[str]]
+) -> list[Near]:
+    """Pairs of rows (one of each set) that show the same picture, their bytes equal or not.
+
+    `first` and `second` hold the prints of the first light; `files_*` all lights' files, (lights, rows): a pair counts
+    where every light agrees. Nearest by difference hash, then by the coarse picture, then pixel by pixel.
+    """
+    found = []
+    for one, other in _candidates(first, second):
+        likeness = min(
+            alike(one_file, other_file)
+            for one_file, other_file in zip((f[one] for f in files_first), (f[other] for f in files_second))
+        )
+        if likeness >= ALIKE:
+            found.append(Near(one, other, likeness))
+    return found
+
+
+def alike(first: str, second: str) -> float:
+    """Correlation of the edges of two image files at the best shift within +-3 pixels; 1 for two flat ones, 0 where
+    one cannot be read or only one is flat."""
+    images = [cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in (first, second)]
+    one, other = images
+    if one is None or other is None or min(*one.shape, *other.shape) < 4 * _REACH:
+        return 0.0
+    if one.shape != other.shape:
+        other = cv2.resize(other, one.shape[::-1], interpolation=cv2.INTER_AREA)
+    sharp, inner = edges(one.astype(np.float32)), edges(other.astype(np.float32))[_REACH:-_REACH, _REACH:-_REACH]
+    flat = [float(part.std()) < 1e-3 for part in (sharp, inner)]
+    if any(flat):
+        return float(all(flat))
+    return float(cv2.matchTemplate(sharp, np.ascontiguousarray(inner), cv2.TM_CCOEFF_NORMED).max())
+
+
+def _candidates(first: Prints, second: Prints) -> Iterator[tuple[int, int]]:
+    """(row of first, row of second) that may show the same picture."""
+    rows = [_usable(prints) for prints in (first, second)]
+    if min(map(len, rows)) == 0:
+        return
+    swapped = len(rows[0]) > len(rows[1])
+    (asked_rows, asked), (stock_rows, stock) = (
+        ((rows[1], second), (rows[0], first)) if swapped else ((rows[0], first), (rows[1], second))
+    )
+    import faiss
+
+    index = faiss.IndexBinaryFlat(256)
+    index.add(np.ascontiguousarray(stock.records["bits"][stock_rows]))
+    for start in range(0, len(asked_rows), _BLOCK):
+        block = asked_rows[start : start + _BLOCK]
+        bits = np.ascontiguousarray(asked.records["bits"][block])
+        distance, nearest = index.search(bits, min(_NEAREST, len(stock_rows)))
+        number, rank = np.nonzero(distance <= _BITS)
+        mine, theirs = block[number], stock_rows[nearest[number, rank]]
+        likely = _cosine(asked.records["coarse"][mine], stock.records["coarse"][theirs]) >= _COARSE
+        for one, other in zip(mine[likely].tolist(), theirs[likely].tolist()):
+            yield (other, one) if swapped else (one, other)
+
+
+def _usable(prints: Prints) -> NDArray[np.int64]:
+    return np.flatnonzero((prints.state == READABLE) & ~prints.flat)
+
+
+def _cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float32]:
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    length = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.asarray(np.einsum("nd,nd->n", one, other) / np.maximum(length, 1e-6), np.float32)

@@ -1,0 +1,217 @@
+"""What an image is, whatever its name: hash of its bytes, a coarse picture of it, whether it can be read at all.
+
+A file is opened once; afterwards size and time of change find its record in the cache, so that a second look at a pool
+costs one stat a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deft_aoi.contracts import image_paths
+from deft_aoi.engine.cache import cache_root
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deft_aoi.experiment import Optics
+
+VERSION = 1
+READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
+_SIDE = 24  # pixels of the coarse picture
+_FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be told apart
+_CHUNK, _ASKED, _KEPT = 256, 800, 4096
+
+#: One image. `sha` of its bytes; `bits` difference hash of 16 x 16 cells; `coarse` its edges at 24 x 24 as int8, of
+#: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above.
+RECORD = np.dtype(
+    [("sha", "u1", 32), ("bits", "u1", 32), ("coarse", "i1", _SIDE * _SIDE), ("spread", "f4"), ("state", "u1")]
+)
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prints:
+    """Records (n,) of RECORD, one for each asked file in order; `read` files were opened, the rest was known."""
+
+    records: NDArray[Any]
+    read: int
+
+    @property
+    def state(self) -> Bytes:
+        return np.asarray(self.records["state"])
+
+    @property
+    def flat(self) -> NDArray[np.bool_]:
+        return np.asarray(self.records["spread"] < _FLAT)
+
+    def keys(self) -> list[bytes]:
+        """Content hash of each file; empty where there is none."""
+        shas = np.ascontiguousarray(self.records["sha"])
+        return [sha.tobytes() if state == READABLE else b"" for sha, state in zip(shas, self.state, strict=True)]
+
+
+def fingerprints(files: Sequence[str], *, limit: int | None = None) -> Prints:
+    """Fingerprint of every file. At most `limit` files are opened, the first ones; those beyond have state UNREAD.
+
+    A cache that cannot be written only costs time.
+    """
+    distinct = list(dict.fromkeys(files))
+    stamps = [_stamp(name) for name in distinct]
+    table = np.zeros(len(distinct), RECORD)
+    table["state"] = [MISSING if stamp is None else UNREAD for stamp in stamps]
+    with _Cache() as cache:
+        known = cache.find(distinct, stamps)
+        for place, record in known:
+            table[place] = record
+        todo = np.flatnonzero(table["state"] == UNREAD)[:limit].tolist()
+        for places, records in _read_all([distinct[place] for place in todo], todo):
+            table[places] = records
+            cache.keep([(distinct[p], stamps[p], r) for p, r in zip(places, records, strict=True)])
+    where = {name: place for place, name in enumerate(distinct)}
+    return Prints(table[[where[name] for name in files]], len(todo))
+
+
+def content_keys(lights: Sequence[Prints]) -> list[bytes]:
+    """Hash of a row over all lights; empty where one of its images has none."""
+    columns = [light.keys() for light in lights]
+    return [b"".join(row) if all(row) else b"" for row in zip(*columns, strict=True)]
+
+
+def all_flat(lights: Sequence[Prints]) -> NDArray[np.bool_]:
+    """Rows that show nothing under any light: equal bytes there are no sign of a copy."""
+    return np.asarray(np.logical_and.reduce([light.flat for light in lights]))
+
+
+def by_light(files: Sequence[Sequence[str]]) -> list[Prints]:
+    """Fingerprints of `files` (lights, rows), one entry a light."""
+    flat = fingerprints([name for names in files for name in names]).records
+    return [Prints(part, 0) for part in flat.reshape(len(files), -1)]
+
+
+def readable(rows: pd.DataFrame, root: Path, optics: Optics) -> NDArray[np.bool_]:
+    """Which rows have a readable test and golden image under every light."""
+    columns = [
+        image_paths(rows, column, root, light, optics.ext)
+        for column in ("input_path", "golden_path")
+        for light in optics.lights
+    ]
+    return np.asarray(np.logical_and.reduce([prints.state == READABLE for prints in by_light(columns)]))
+
+
+def fingerprint(data: bytes) -> NDArray[Any]:
+    """Record () of an image's bytes."""
+    record = np.zeros((), RECORD)
+    record["sha"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    if grey is None:
+        record["state"] = UNREADABLE
+        return record
+    cells = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(np.int16)
+    record["bits"] = np.packbits((cells[:, 1:] > cells[:, :-1]).ravel())
+    small = edges(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)).ravel()
+    record["coarse"] = np.rint(small * (127 / max(float(np.abs(small).max()), 1e-6)))
+    record["spread"] = grey.std()
+    return record
+
+
+def edges(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a coarse blur leaves over: lamp and exposure are gone, edges and grain stay."""
+    return np.asarray(image - cv2.GaussianBlur(image, (0, 0), 2), np.float32)
+
+
+def _stamp(name: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_all(names: Sequence[str], places: Sequence[int]) -> Iterator[tuple[list[int], NDArray[Any]]]:
+    starts = range(0, len(names), _CHUNK)
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool:
+        for start, records in zip(starts, pool.map(lambda s: _read(names[s : s + _CHUNK]), starts), strict=True):
+            yield list(places[start : start + _CHUNK]), records
+
+
+def _read(names: Iterable[str]) -> NDArray[Any]:
+    records = []
+    for name in names:
+        try:
+            records.append(fingerprint(Path(name).read_bytes()))
+        except OSError:
+            records.append(np.array((0, 0, 0, 0, UNREADABLE), RECORD))
+    return np.stack(records)
+
+
+class _Cache:
+    """Records by absolute path, size and time of change. Any failure of the data base means: not known."""
+
+    def __init__(self) -> None:
+        self._base: sqlite3.Connection | None = None
+        self._new: list[tuple[str, int, int, bytes]] = []
+
+    def __enter__(self) -> _Cache:
+        try:
+            folder = cache_root() / "fingerprints"
+            folder.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(folder / f"v{VERSION}.sqlite", timeout=30)
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute(
+                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, changed INT, record BLOB) "
+                "WITHOUT ROWID"
+            )
+        except (OSError, sqlite3.Error):
+            self._base = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        if self._base is not None:
+            self._base.close()
+
+    def find(self, names: Sequence[str], stamps: Sequence[tuple[int, int] | None]) -> Iterator[tuple[int, Any]]:
+        """(place, record) of the files that are as they were."""
+        if self._base is None:
+            return
+        paths = [os.path.abspath(name) for name in names]
+        place_of = {path: place for place, path in enumerate(paths)}
+        try:
+            for start in range(0, len(paths), _ASKED):
+                some = paths[start : start + _ASKED]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT path, size, changed, record FROM files WHERE path IN ({marks})"
+                for path, size, changed, record in self._base.execute(query, some):
+                    place = place_of[path]
+                    if stamps[place] == (size, changed) and len(record) == RECORD.itemsize:
+                        yield place, np.frombuffer(record, RECORD)[0]
+        except sqlite3.Error:
+            return
+
+    def keep(self, rows: Sequence[tuple[str, tuple[int, int] | None, Any]]) -> None:
+        self._new += [(os.path.abspath(name), *stamp, record.tobytes()) for name, stamp, record in rows if stamp]
+        if len(self._new) >= _KEPT:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, self._new = self._new, []
+        if self._base is None or not rows:
+            return
+        try:
+            with self._base:
+                self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error:
+            self._base = None

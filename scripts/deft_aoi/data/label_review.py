@@ -1,0 +1,157 @@
+"""Rows of `label_review.csv`: labels that other rows or a person doubt, listed before training is spent on them.
+
+Nothing is changed or dropped by it; labels of the KPI set are never changed by the loop at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deft_aoi.contracts import PASS, write_rows
+from deft_aoi.data.doubt import MIN_PER_CLASS, Doubt, cross_probabilities, doubt_of, enough
+from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
+from deft_aoi.engine.cache import cache_root
+from deft_aoi.experiment import Optics
+from deft_aoi.fsio import atomic_write
+
+COLUMNS = (
+    "set", "line", "label", "suggested", "level", "doubt", "probability_defect", "boardname",
+    "input_path", "golden_path", "object_name", "source", "verdict", "note",
+)  # fmt: skip
+REVIEWED = (TRAINING, POOL)  # what training may be spent on; validation rows only help to judge
+MAX_ROWS = 3000  # rows whose images are measured in one review: about a minute on two cores
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Review:
+    """`table` (COLUMNS), the most doubtful row first; rows examined and left out by set; why where none was."""
+
+    table: pd.DataFrame
+    examined: Mapping[str, int]
+    left_out: Mapping[str, int]
+    why_not: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """JSON-ready counts."""
+        by_set = {
+            name: {
+                "examined": self.examined.get(name, 0),
+                "left_out": self.left_out.get(name, 0),
+                **{level: int(((self.table["set"] == name) & (self.table["level"] == level)).sum())
+                   for level in ("likely", "doubtful")},
+            }
+            for name in REVIEWED if name in self.examined or name in self.left_out
+        }  # fmt: skip
+        return {"sets": by_set, "why_not": self.why_not}
+
+
+def review(
+    sets: Sequence[RowSet], optics: Optics, unusable: Mapping[str, Collection[int]], *, max_rows: int | None = MAX_ROWS
+) -> Review:
+    """Doubt of training and pool rows, judged by each other and by validation, each without its own board.
+
+    `unusable` are rows of a set that have an unreadable image. At most `max_rows` rows are measured: training first,
+    then defects of the pool, its PASS rows, validation; the rest is counted in `left_out`.
+    """
+    from deft_aoi.engine.features import feature_table
+    from deft_aoi.engine.head import columns
+
+    by_name = {one.name: one for one in sets if one.name in (*REVIEWED, VALIDATION)}
+    chosen = choose(by_name, unusable, max_rows)
+    defect = np.concatenate([_defect(by_name[name])[rows] for name, rows in chosen.items()] or [np.zeros(0, bool)])
+    left = {name: len(by_name[name].rows) - len(rows) for name, rows in chosen.items() if name in REVIEWED}
+    if not enough(defect):
+        why = f"{int(defect.sum())} defects of {len(defect)} rows; {MIN_PER_CLASS} of each class judge each other"
+        return Review(pd.DataFrame(columns=list(COLUMNS)), {}, left, why)
+    blocks, boards = [], []
+    for name, rows in chosen.items():
+        one = by_name[name]
+        some = one.rows.iloc[rows].reset_index(drop=True)
+        blocks.append(columns(feature_table(some, one.root, optics, f"labels of {name}").values).astype(np.float32))
+        boards += [f"{board}" for board in some["boardname"]]
+    found = doubt_of(remembered(np.concatenate(blocks), defect, boards), defect)
+    parts, start = [], 0
+    for name, rows in chosen.items():
+        if name in REVIEWED:
+            parts.append(listed(by_name[name], rows, found, start))
+        start += len(rows)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+    table = table.sort_values("doubt", ascending=False, kind="stable", ignore_index=True)
+    return Review(table, {name: len(rows) for name, rows in chosen.items() if name in REVIEWED}, left)
+
+
+def choose(
+    sets: Mapping[str, RowSet], unusable: Mapping[str, Collection[int]], max_rows: int | None
+) -> dict[str, NDArray[np.int64]]:
+    """Rows of each set to measure, ascending; where they are too many, PASS rows of the pool are thinned evenly."""
+    free = {
+        name: np.setdiff1d(np.arange(len(one.rows)), np.fromiter(unusable.get(name, ()), np.int64))
+        for name, one in sets.items()
+    }
+    order = [(name, kind) for name in (TRAINING, POOL, VALIDATION) if name in free for kind in (True, False)]
+    left = sum(map(len, free.values())) if max_rows is None else max_rows
+    taken: dict[str, list[NDArray[np.int64]]] = {}
+    for name, kind in order:
+        rows = free[name][_defect(sets[name])[free[name]] == kind]
+        some = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), left)).astype(int))] if left else rows[:0]
+        taken.setdefault(name, []).append(some)
+        left -= len(some)
+    return {name: np.sort(np.concatenate(parts)) for name, parts in taken.items() if sum(map(len, parts))}
+
+
+def remembered(features: NDArray[np.float32], defect: NDArray[np.bool_], boards: Sequence[str]) -> NDArray[np.float64]:
+    """:func:`cross_probabilities`, kept by content: the same rows cost their models once."""
+    digest = hashlib.sha256(f"{_VERSION} {features.shape}".encode())
+    for part in (features.tobytes(), defect.tobytes(), "\0".join(boards).encode()):
+        digest.update(part)
+    path = cache_root() / "doubt" / f"{digest.hexdigest()[:32]}.npy"
+    try:
+        known = np.load(path)
+        if known.shape == defect.shape:
+            return np.asarray(known, np.float64)
+    except (OSError, ValueError):
+        pass
+    found = cross_probabilities(features, defect, boards)
+    with contextlib.suppress(OSError):  # a full or read-only cache only costs time
+        atomic_write(path, lambda stream: np.save(stream, found))
+    return found
+
+
+def listed(one: RowSet, rows: NDArray[np.int64], found: Doubt, start: int) -> pd.DataFrame:
+    """The doubtful ones of `rows`, whose doubts begin at `start`."""
+    part = slice(start, start + len(rows))
+    doubtful = found.doubtful[part]
+    numbers = rows[doubtful]
+    table = one.rows.iloc[numbers][["boardname", "input_path", "golden_path", "object_name"]].reset_index(drop=True)
+    labels = [one.label(int(row)) for row in numbers]
+    table = table.assign(
+        set=one.name,
+        line=[one.line(int(row)) for row in numbers],
+        label=labels,
+        suggested=["a defect" if label == PASS else PASS for label in labels],
+        level=np.where(found.likely[part][doubtful], "likely", "doubtful"),
+        doubt=np.round(found.doubt[part][doubtful], 4),
+        probability_defect=np.round(found.probability[part][doubtful], 4),
+        source="cross-validation",
+        verdict="",
+        note="",
+    )
+    return table[list(COLUMNS)]
+
+
+def write_review(path: Path, table: pd.DataFrame) -> None:
+    write_rows(path, table[list(COLUMNS)])
+
+
+def _defect(one: RowSet) -> NDArray[np.bool_]:
+    return np.array([label != PASS for label in one.labels], bool)

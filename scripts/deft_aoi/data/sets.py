@@ -1,0 +1,94 @@
+"""Every set of rows that a workspace has, with the files of each row: what an audit looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from deft_aoi.contracts import PASS, image_paths, normalise_label, pad_columns, read_pool, read_rows
+from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
+from deft_aoi.experiment import Optics
+from deft_aoi.paths import Workspace
+
+TRAINING, VALIDATION, KPI, ACCEPTANCE, POOL, SYNTHETIC = SETS = (
+    "training", "validation", "kpi", "acceptance", "pool", "synthetic",
+)  # fmt: skip
+JUDGES = (VALIDATION, KPI, ACCEPTANCE)  # sets that must share nothing with any other
+ACCEPTANCE_CSV = "kpi/acceptance_set.csv"
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """Rows of one set. `files[n]` and `goldens[n]` hold one path a row for light n of `lights`; `root` is what the
+    rows' paths start from."""
+
+    name: str
+    csv: Path
+    rows: pd.DataFrame
+    root: Path
+    lights: tuple[str, ...]
+    files: tuple[list[str], ...]
+    goldens: tuple[list[str], ...]
+
+    @property
+    def labels(self) -> list[str]:
+        return [normalise_label(label) for label in self.rows["label"]]
+
+    def label(self, row: int) -> str:
+        return normalise_label(str(self.rows["label"].iloc[row]))
+
+    @property
+    def boards(self) -> list[str]:
+        return list(self.rows["boardname"])
+
+    def line(self, row: int) -> int:
+        """Line of the CSV, whose header is line 1; the number of the pair for synthetic pairs."""
+        return row + 2 if self.name != SYNTHETIC else row + 1
+
+    def title(self, row: int) -> str:
+        """`<input_path>/<object_name>`, as the CSV spells it."""
+        return f"{self.rows['input_path'].iloc[row]}/{self.rows['object_name'].iloc[row]}"
+
+
+def row_sets(workspace: Workspace, optics: Optics) -> list[RowSet]:
+    """The sets that are there, in the order of SETS. Raises InputError for one that cannot be read."""
+    return list(_sets(workspace, optics))
+
+
+def _sets(workspace: Workspace, optics: Optics) -> Iterator[RowSet]:
+    listed = {
+        TRAINING: workspace.training_csv, VALIDATION: workspace.validation_csv, KPI: workspace.kpi_csv,
+        ACCEPTANCE: workspace.root / ACCEPTANCE_CSV,
+    }  # fmt: skip
+    for name, csv in listed.items():
+        if name != ACCEPTANCE or csv.is_file():
+            yield _of_rows(name, csv, pad_columns(read_rows(csv)), workspace.images, optics)
+    if workspace.pool_csv.is_file():
+        rows = read_pool(workspace.pool_csv, workspace.root, optics.lights, optics.ext)
+        yield _of_rows(POOL, workspace.pool_csv, rows, workspace.root, optics)
+    if workspace.pregen_ng.is_dir() and workspace.pregen_ok.is_dir():
+        yield from _pregen(workspace, optics)
+
+
+def _of_rows(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optics) -> RowSet:
+    files, goldens = (
+        tuple(image_paths(rows, column, root, light, optics.ext) for light in optics.lights)
+        for column in ("input_path", "golden_path")
+    )
+    return RowSet(name, csv, rows, root, optics.lights, files, goldens)
+
+
+def _pregen(workspace: Workspace, optics: Optics) -> Iterator[RowSet]:
+    tests = list_images(workspace.pregen_ng, "pre-generated NG")
+    goldens = list_images(workspace.pregen_ok, "pre-generated OK")
+    pairs = [p for p in match_pairs(tests, goldens, optics.lights, label_from_name)[0] if p.label != PASS]
+    if pairs:
+        rows = pd.DataFrame({"object_name": [pair.name for pair in pairs], "label": [pair.label for pair in pairs]})
+        homes = [path.relative_to(workspace.root).as_posix() for path in (workspace.pregen_ng, workspace.pregen_ok)]
+        rows = pad_columns(rows.assign(input_path=homes[0], golden_path=homes[1]))
+        by_light = list(zip(*(pair.files for pair in pairs), strict=True))
+        files, others = (tuple([str(entry[n]) for entry in light] for light in by_light) for n in (1, 2))
+        yield RowSet(SYNTHETIC, workspace.pregen_ng, rows, workspace.root, optics.lights, files, others)

@@ -1,0 +1,53 @@
+"""The part of the Pre-Flight Summary on what the rows are worth: labels in doubt, where defects can come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deft_aoi.data.label_review import Review
+
+_SHOWN = 8
+_TABLE = "label_review.csv"
+
+
+def sample_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str], found: Review | None) -> list[str]:
+    """Markdown: a line for each defect type of the KPI set with where more of it can come from, then the labels in
+    doubt. `made` are the labels that AnomalyGen or pre-generated pairs bring."""
+    return [*source_lines(dataset, made), *([""] if found else []), *(review_lines(found) if found else [])]
+
+
+def source_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str]) -> list[str]:
+    kpi, training, pool = (dataset[name]["defects"] for name in ("kpi", "training", "mining_pool"))
+    generated = {name.casefold() for name in made}
+    lines = ["| defect of the KPI set | KPI | training | pool | synthetic | more can come from |", "|---" * 6 + "|"]
+    for name, count in kpi.items():
+        possible = {"mining": bool(pool.get(name)), "synthetic": name.casefold() in generated}
+        where = " + ".join(source for source, there in possible.items() if there)
+        made_word = "yes" if possible["synthetic"] else "-"
+        where = where or "**nowhere: collect such samples**"
+        lines.append(f"| {name} | {count} | {training.get(name, 0)} | {pool.get(name, 0)} | {made_word} | {where} |")
+    return lines
+
+
+def review_lines(found: Review) -> list[str]:
+    """Counts of labels in doubt, and the most doubtful rows."""
+    record = found.record()
+    if found.why_not:
+        return [f"- Labels were not examined: {found.why_not}."]
+    lines = ["| labels examined | rows | likely wrong | doubtful besides | not examined |", "|---|---|---|---|---|"]
+    for name, counts in record["sets"].items():
+        cells = (counts["examined"], counts["likely"], counts["doubtful"], counts["left_out"])
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    if found.table.empty:
+        return [*lines, "", "No label is in doubt."]
+    lead = f"Look at these before training is spent on them; nothing is dropped or changed ({_TABLE} has all):"
+    lines += ["", lead, ""]
+    for row in found.table.head(_SHOWN).to_dict("records"):
+        lines.append(
+            f"- {row['set']} line {row['line']}: {row['object_name']} ({row['boardname'] or row['input_path']}) is "
+            f"labelled {row['label']}, the other rows say {row['suggested']} (doubt {row['doubt']:.2f}, {row['level']})"
+        )
+    if len(found.table) > _SHOWN:
+        lines.append(f"- and {len(found.table) - _SHOWN} more in {_TABLE}")
+    return lines
