@@ -41,19 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from deft_aoi.paths import RunPaths
     from deft_aoi.stages.preflight import initial_state, make_plan
 
-    plan, _ = make_plan(vars(args) | {"workspace": str(args.workspace)})
+    plan, _ = make_plan(vars(args) | {"workspace": str(args.workspace), "anomalygen_step": args.step})
     args.results_dir.mkdir(parents=True, exist_ok=True)
     paths = RunPaths.at(args.results_dir)
     if paths.state.exists() and not args.force:
         raise InputError(f"{paths.state}: already there; pass --force to replace it")
     begun = initial_state(plan, paths, approval=None)
     begun["config"]["train_container"] = args.train_container
-    begun["config"]["anomalygen"] |= {
-        "project": args.project,
-        "step": args.step,
-        "num_SDG": args.num_sdg,
-        "container": args.ag_container,
-    }
+    begun["config"]["anomalygen"] |= {"container": args.ag_container}
     state.save(paths.state, begun)
     print(paths.state)
     return 0

@@ -42,6 +42,10 @@ ENGINES = {
     "visual_changenet": "deft_aoi.engine.visual_changenet",
     "embedding": "deft_aoi.engine.embedding",
     "classical_baseline": "deft_aoi.engine.classical",
+    "prep_testcase.sh": "deft_aoi.engine.anomalygen_prep",
+    "run_sdg.sh": "deft_aoi.engine.anomalygen_sdg",
+    "anomalygen_dataset": "deft_aoi.engine.anomaly_source",
+    "realism_screen": "deft_aoi.engine.realism",
 }
 SCRIPTS = tuple(sorted(path.stem for path in (SKILL_ROOT / "scripts").glob("*.py")))
 

@@ -40,7 +40,13 @@ class Plan:
     knn_metric: str = "cosine"
     min_similarity: float = 0.9
     synthetic: str = "off"
-    anomalygen_labels: tuple[str, ...] = ("PASS", "EXCESS_SOLDER", "MISSING", "BRIDGE")
+    anomalygen_labels: tuple[str, ...] = ("PASS", "EXCESS_SOLDER", "MISSING", "BRIDGE")  # "*": whatever is weak
+    anomalygen_fetch: tuple[str, ...] = ()  # slots that the first iteration lets AnomalyGen's container fill
+    anomalygen_step: int | None = None  # of the fine-tuned checkpoint; None: the one that it names as its latest
+    project: str = "pcb"  # folder below augmentation/anomalygen/{checkpoints,datasets}
+    num_sdg: int = 20  # synthetic pairs asked for in one iteration
+    min_allocation: float = 1.0  # share of them that must find a place
+    max_synthetic_share: float = 0.3  # of a training set
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
@@ -51,7 +57,7 @@ class Plan:
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"anomalygen_labels": list(self.anomalygen_labels)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

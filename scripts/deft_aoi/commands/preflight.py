@@ -36,7 +36,27 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")
     parser.add_argument("--top-k-per-label", type=int, help="weak samples for each label (default: 50)")
     parser.add_argument("--min-similarity", type=float, help="cosine floor of a mined row (default: 0.9)")
-    parser.add_argument("--synthetic", choices=("off", "pregen_ingest"), help="default: pregen_ingest where pairs are")
+    parser.add_argument(
+        "--synthetic",
+        choices=("off", "pregen_ingest", "inference_only"),
+        help="default: pregen_ingest where pairs are, else off; inference_only generates in each iteration",
+    )
+    parser.add_argument("--num-sdg", type=int, help="synthetic pairs asked for in one iteration (default: 20)")
+    parser.add_argument("--project", help="AnomalyGen project: its checkpoint and data set folders (default: pcb)")
+    parser.add_argument("--anomalygen-step", type=int, help="AnomalyGen checkpoint step (default: its latest)")
+    parser.add_argument(
+        "--anomalygen-label",
+        action="append",
+        dest="anomalygen_labels",
+        help="defect that AnomalyGen makes, repeatable; * for every weak one (default: EXCESS_SOLDER, MISSING and "
+        "BRIDGE; * on platform local)",
+    )
+    parser.add_argument(
+        "--min-allocation", type=float, help="share of the pairs whose masks must find a place (default: 1)"
+    )
+    parser.add_argument(
+        "--max-synthetic-share", type=float, help="synthetic rows of a training set, at most (default: 0.3)"
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

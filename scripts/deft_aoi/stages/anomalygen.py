@@ -1,27 +1,44 @@
-"""Stage `anomalygen`: bring synthetic pairs into the run. Pre-generated pairs are staged once and checked each time."""
+"""Stage `anomalygen`: bring synthetic pairs into the run, made before (pregen_ingest) or here (inference_only)."""
 
 from __future__ import annotations
 
-from deft_aoi.data.pregen import stage_pregen, verify_pregen
+from collections.abc import Iterator
+
+from deft_aoi.contracts import read_rows
+from deft_aoi.data.pregen import MODE as PREGEN
+from deft_aoi.data.pregen import ROWS, stage_pregen, verify_pregen
 from deft_aoi.executors.base import Task
+from deft_aoi.paths import iter_number
 from deft_aoi.run import Run
+from deft_aoi.stages import inline
 from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.routing import INLINE
 
 
-def tasks(run: Run, label: str) -> list[Task]:
-    return []
+def tasks(run: Run, label: str) -> Iterator[Task]:
+    """Inline: dataset, masks, generation. Pre-generated: the pairs are staged and, once in a run, screened."""
+    if run.plan.synthetic == INLINE:
+        yield from inline.tasks(run, label)
+    elif run.plan.synthetic == PREGEN and iter_number(label) == 1:
+        stage_pregen(run.workspace, run.paths, run.optics)
+        pairs = read_rows(run.paths.synth_pool / ROWS)
+        yield inline.realism_task(
+            run, run.paths.synth_pool, inline.pictures_of(run, pairs), inline.source_rows(run, label)
+        )
 
 
 def collect(run: Run, label: str) -> StageResult:
     """Raises HardStop where the customer's folder changed since it was staged."""
-    if run.plan.synthetic == "off":
+    if run.plan.synthetic == INLINE:
+        return inline.collect(run, label)
+    if run.plan.synthetic != PREGEN:
         return StageResult("no synthetic source in this run", {"mode": "off", "pairs": 0})
     manifest = run.paths.synth_pool / "manifest.json"
-    staged = manifest.is_file()
-    if staged:
-        record = verify_pregen(run.workspace, run.paths)
-    else:
-        record = stage_pregen(run.workspace, run.paths, run.optics)
-    pairs = int(record["pairs"])
-    summary = f"{pairs} pre-generated pairs {'unchanged' if staged else 'staged'}"
-    return StageResult(summary, {"mode": run.plan.synthetic, "pairs": pairs}, (manifest,))
+    record = verify_pregen(run.workspace, run.paths) if manifest.is_file() else stage_pregen(
+        run.workspace, run.paths, run.optics
+    )  # fmt: skip
+    pairs, realism = int(record["pairs"]), inline.realism_facts(run.paths.synth_pool)
+    summary = f"{pairs} pre-generated pairs {'staged' if iter_number(label) == 1 else 'unchanged'}"
+    summary += f", {realism['flagged']} flagged as unlikely" if realism["checked"] else ""
+    facts = {"mode": PREGEN, "pairs": pairs, "by_label": record["by_label"], "realism": realism}
+    return StageResult(summary, facts, (manifest,))

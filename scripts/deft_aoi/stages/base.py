@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +24,12 @@ class Stage(Protocol):
     """A module of `deft_aoi.stages`."""
 
     @staticmethod
-    def tasks(run: Run, label: str) -> list[Task]:
-        """Heavy commands in the order of their work; empty where the stage is analysis on the host."""
+    def tasks(run: Run, label: str) -> Iterable[Task]:
+        """Heavy commands in the order of their work; empty where the stage is analysis on the host.
+
+        One is asked for when those before it have succeeded, so a generator may look at what they wrote and raise
+        HardStop. It starts anew in every call of `deft step`.
+        """
         ...
 
     @staticmethod

@@ -17,6 +17,8 @@ from deft_aoi.executors.base import Probe
 from deft_aoi.experiment import Optics, get, load_spec, optics
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
 from deft_aoi.run import Plan, read_json
+from deft_aoi.stages.generator_plan import generator_findings
+from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.specs import staged_backbone
 
 REFERENCES = (
@@ -124,6 +126,8 @@ def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
+    if plan.synthetic == INLINE:
+        found += [Finding(8, level, text) for level, text in generator_findings(workspace, plan, seen)]
     free = shutil.disk_usage(workspace.root).free
     level = "ok" if free > _FREE_BYTES else "block"
     found.append(Finding(8, level, f"disk: {free / (1 << 30):.1f} GiB free (1 GiB needed)"))

@@ -13,6 +13,7 @@ from deft_aoi.paths import iter_number
 from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.leaks import stop_on_leaks
+from deft_aoi.stages.synthetic_rows import SYNTHETIC, doubtful, generated_rows, within_share
 
 KEYS = ["input_path", "golden_path", "label", "object_name"]
 
@@ -26,10 +27,15 @@ def collect(run: Run, label: str) -> StageResult:
     old, provenance = earlier_rows(run, label)
     mined = pd.read_parquet(run.facts(label, "data_mining")["mining_mined_parquet"])
     new = read_rows(run.paths.mining(label) / "mining_pool.csv")
+    taken = mined if {*KEYS, "origin"} <= {*mined.columns} else new.assign(origin="real")  # else of 7.0.x
+    made = generated_rows(run, label)
+    if made is not None:
+        new, taken = pd.concat([new, made], ignore_index=True), pd.concat([taken, made.assign(origin=SYNTHETIC)])
+    kept = within_share(provenance["origin"], taken, run.plan.max_synthetic_share, doubtful(run, label))
+    over = len(kept) - sum(kept)
+    new, added = new[kept], taken[kept][[*KEYS, "origin"]].assign(provenance="mining_pool")
     combined = pad_columns(pd.concat([old, new], ignore_index=True).fillna(""))
     combined["label"] = combined["label"].map(normalise_label)
-    taken = mined if {*KEYS, "origin"} <= {*mined.columns} else new.assign(origin="real")  # else of 7.0.x
-    added = taken[[*KEYS, "origin"]].assign(provenance="mining_pool")
     sources = pd.concat([provenance, added], ignore_index=True)[[*KEYS, "provenance", "origin"]]
     csv, provenance_csv = run.paths.combined_csv(label), run.paths.provenance_csv(label)
     write_rows(csv, combined)
@@ -44,9 +50,11 @@ def collect(run: Run, label: str) -> StageResult:
         "provenance_csv": str(provenance_csv),
         "rows": len(combined),
         "provenance": counts,
-        "synthetic_rows": int((sources["origin"] == "synthetic").sum()),
+        "synthetic_rows": int((sources["origin"] == SYNTHETIC).sum()),
+        "synthetic_over_share": over,
     }
     shares = ", ".join(f"{n} {name}" for name, n in counts.items())
+    shares += f"; {over} synthetic rows left out above {run.plan.max_synthetic_share:.0%}" if over else ""
     return StageResult(f"{len(combined)} training rows ({shares})", facts, (csv, provenance_csv, report))
 
 

@@ -29,7 +29,9 @@ from deft_aoi.pinned import image, image_keys
 from deft_aoi.run import AIR_GAP, OPEN, Plan, approval_digest, read_json
 from deft_aoi.stages import data_checks
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
+from deft_aoi.stages.generator_plan import generator_config, generator_values
 from deft_aoi.stages.mining import POLICIES, default_policy
+from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.summary import summary
 
 DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
@@ -112,6 +114,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         values["engine"], why = choose(asked["engine"])
         sources["engine"] += f" ({why})" if asked["engine"] != FEATURES else ""
     values["kpi_target"] = parse_target(values["kpi_target"]).text
+    values.update(generator_values(workspace, values, sources))
     plan = Plan.from_json(values)
     _check_plan(plan)
     return plan, sources
@@ -153,8 +156,19 @@ def _check_plan(plan: Plan) -> None:
     for name, known in choices:
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
+    _check_generation(plan)
     if plan.synthetic == PREGEN and not has_pregen(Workspace.at(plan.workspace)):
         raise InputError(f"synthetic {PREGEN}: no images in {Workspace.at(plan.workspace).pregen_ng}")
+
+
+def _check_generation(plan: Plan) -> None:
+    if plan.synthetic not in (known := ("off", PREGEN, INLINE)):
+        raise InputError(f"synthetic {plan.synthetic!r}: expected one of {', '.join(known)}")
+    if not isinstance(plan.num_sdg, int) or plan.num_sdg < 1:
+        raise InputError(f"num_sdg is {plan.num_sdg!r}: expected a whole number from 1")
+    for name in ("min_allocation", "max_synthetic_share"):
+        if not 0 <= getattr(plan, name) <= 1:
+            raise InputError(f"{name} is {getattr(plan, name)!r}: expected a share between 0 and 1")
 
 
 def preflight(asked: Mapping[str, Any]) -> Preflight:
@@ -321,7 +335,7 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
         "num_gpus": plan.num_gpus,
         "batch_size": plan.batch_size,
         "num_epochs": plan.num_epochs,
-        "anomalygen": {"sub_skill": "paidf-anomalygen", "mode": plan.synthetic},
+        "anomalygen": generator_config(plan),
         "mining_filter": {
             "sub_skill": "tao-mine-aoi-images",
             "top_k_per_target": plan.top_k_per_target,

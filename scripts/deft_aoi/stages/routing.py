@@ -55,13 +55,15 @@ def route(
 ) -> tuple[list[str], list[str], list[str]]:
     """(mining, anomalygen, dropped) labels; compared without case. A label may go to both.
 
-    With pre-generated pairs all gaps go to mining: the pairs are part of its source pool.
+    With pre-generated pairs all gaps go to mining: the pairs are part of its source pool. A label `*` sends every weak
+    label to AnomalyGen.
     """
     in_pool = {name.casefold() for name in pool_labels}
     generated = {name.casefold() for name in anomalygen_labels} if synthetic == INLINE else set()
     everything = synthetic == PREGEN
     mining = [name for name in labels if everything or name.casefold() in in_pool]
-    anomalygen = [name for name in labels if name.casefold() in generated]
+    every = synthetic == INLINE and "*" in anomalygen_labels
+    anomalygen = [name for name in labels if every or name.casefold() in generated]
     dropped = [name for name in labels if name not in mining and name not in anomalygen]
     return mining, anomalygen, dropped
 

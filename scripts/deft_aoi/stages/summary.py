@@ -10,7 +10,7 @@ from deft_aoi.engine.choice import FEATURES
 from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.provable import provable
 from deft_aoi.paths import RunPaths, Workspace
-from deft_aoi.stages.routing import INLINE
+from deft_aoi.stages.generator_plan import hidden
 
 if TYPE_CHECKING:
     from deft_aoi.stages.preflight import Preflight
@@ -26,8 +26,8 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = ()) -> 
     (`samples`, lines of summary_data), the approval code."""
     lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
     lines += ["| parameter | value | source |", "|---|---|---|"]
-    hidden = set() if result.plan.synthetic == INLINE else {"anomalygen_labels"}
-    shown = {name: value for name, value in result.plan.to_json().items() if name not in hidden}
+    unused = hidden(result.plan)
+    shown = {name: value for name, value in result.plan.to_json().items() if name not in unused}
     lines += [f"| {name} | {_shown(value)} | {result.sources[name]} |" for name, value in shown.items()]
     lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
     for name, counts in result.dataset.items():
@@ -73,4 +73,6 @@ def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={entry}" for key, entry in value.items()) or "none"
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return "not set" if value is None else str(value)

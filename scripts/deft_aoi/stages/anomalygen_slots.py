@@ -1,0 +1,119 @@
+"""AnomalyGen's three slots in a workspace: fine-tuned checkpoint, base models, data set. What is there, what is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, problems, read_entries
+from deft_aoi.errors import InputError
+from deft_aoi.executors.base import ANOMALYGEN, PAIDF_ANOMALYGEN, Container, Mount, Task
+from deft_aoi.paths import Workspace
+
+CHECKPOINT, BASE, DATASET = "checkpoint", "base models", "data set"
+HOME = "/workspace/paidf-anomalygen"
+BASE_MODEL = "nvidia/Cosmos-Predict2-2B-Text2Image"
+# NVIDIA's own figures; it publishes none for the data set.
+SIZES: Mapping[str, str] = {CHECKPOINT: "about 5 GB", BASE: "about 22 GB", DATASET: "size not published"}
+SOURCES: Mapping[str, str] = {
+    CHECKPOINT: "nvidia/Cosmos-AnomalyGen-PCB-2B",
+    BASE: BASE_MODEL + " and the models beside it",
+    DATASET: "nvidia/Cosmos-AnomalyGen-PCB-Dataset",
+}
+# What the container's own helpers are called with; {0} is the slot's folder.
+FETCH: Mapping[str, str] = {
+    CHECKPOINT: 'bash scripts/utilities/download_anomalygen_checkpoints.sh --uc pcb --checkpoint-dir "$0"',
+    BASE: '"$ANOMALYGEN_SCRIPTS/check.sh" || "$ANOMALYGEN_SCRIPTS/download_checkpoints.sh"',
+    DATASET: 'python3 -m scripts.utilities.prepare_dataset_uc1 "$0"',
+}
+_ITER = re.compile(r"iter_0*(\d+)\.pt")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The folders of one project."""
+
+    workspace: Workspace
+    project: str
+
+    checkpoints = property(lambda self: self.workspace.anomalygen_dir / "checkpoints" / self.project)
+    base = property(lambda self: self.workspace.anomalygen_dir / "base_checkpoints")
+    dataset = property(lambda self: self.workspace.anomalygen_dir / "datasets" / self.project)
+
+    def folder(self, slot: str) -> Path:
+        return {CHECKPOINT: self.checkpoints, BASE: self.base, DATASET: self.dataset}[slot]
+
+    def filled(self, slot: str) -> bool:
+        if slot == CHECKPOINT:
+            return self.config() is not None
+        if slot == BASE:
+            return (self.base / BASE_MODEL).is_dir()
+        return (self.dataset / SPEC).is_file()
+
+    def missing(self) -> tuple[str, ...]:
+        return tuple(slot for slot in (CHECKPOINT, BASE, DATASET) if not self.filled(slot))
+
+    def config(self) -> Path | None:
+        """The checkpoint's ag_config.yaml, wherever below the slot it lies (NVIDIA's download nests it)."""
+        return next(iter(sorted(self.checkpoints.rglob("ag_config.yaml"))), None) if self.checkpoints.is_dir() else None
+
+
+def checkpoint_view(slots: Slots, step: int | None, view: Path) -> tuple[Path, int]:
+    """(folder for --checkpoint_dir, step): AnomalyGen reads `checkpoints/model/iter_<step>.pt` below it.
+
+    A flat download (`iter_*.pt` beside ag_config.yaml) gets a folder of links, `view`. Raises InputError where the
+    step is not there or not to be told.
+    """
+    config = slots.config()
+    if config is None:
+        raise InputError(f"{slots.checkpoints}: no ag_config.yaml; put a fine-tuned AnomalyGen checkpoint there")
+    home = config.parent
+    nested = home / "checkpoints/model"
+    steps = {int(m[1]): path for path in (nested if nested.is_dir() else home).iterdir() if (m := _step(path))}
+    latest = home / "checkpoints/latest_checkpoint.txt"
+    named = _ITER.search(latest.read_text(encoding="utf-8")) if latest.is_file() else None
+    wanted = step if step is not None else int(named[1]) if named else max(steps, default=-1)
+    if wanted not in steps:
+        there = ", ".join(map(str, sorted(steps))) or "none"
+        raise InputError(f"{home}: no iter_{max(wanted, 0):09d}.pt (steps there: {there}); pass --step or stage it")
+    if nested.is_dir():
+        return home, wanted
+    model = view / "checkpoints/model" / f"iter_{wanted:09d}.pt"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    for link, target in ((model, steps[wanted]), (view / "ag_config.yaml", config)):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.resolve())
+    (view / "checkpoints/latest_checkpoint.txt").write_text(model.name + "\n", encoding="utf-8")
+    return view, wanted
+
+
+def _step(path: Path) -> re.Match[str] | None:
+    return _ITER.fullmatch(path.name)
+
+
+def container(slots: Slots, *, fetching: bool = False) -> Container:
+    """What AnomalyGen asks of its container: the base models where it looks for them, writable only while fetching."""
+    slots.base.mkdir(parents=True, exist_ok=True)
+    environment = {**ANOMALYGEN.environment, "HOME": "/tmp", "USER": "deft", "LOGNAME": "deft", "PYTHONPATH": HOME}
+    mount = Mount(slots.base, f"{HOME}/checkpoints", read_only=not fetching)
+    return replace(ANOMALYGEN, environment=environment, mounts=(mount,))
+
+
+def fetch_task(slots: Slots, slot: str, output: Path) -> Task:
+    """Let the container's own helper fill a slot."""
+    folder = slots.folder(slot)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"fetch_{slot.replace(' ', '_')}"
+    command = ("bash", "-lc", FETCH[slot], str(folder))
+    box = container(slots, fetching=True)
+    return Task(name, command, output / name, image=PAIDF_ANOMALYGEN, container=box)
+
+
+def set_problems(folder: Path) -> list[str]:
+    """What breaks one of AnomalyGen's four invariants in a data set, one line each."""
+    try:
+        return problems(AnomalySet.at(folder), read_entries(folder / SPEC))
+    except InputError as error:
+        return [str(error)]
