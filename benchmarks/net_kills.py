@@ -86,6 +86,7 @@ def start(workspace: Workspace, folder: Path, epochs: int, seed: int) -> subproc
         f"{data}.train_dataset.images_dir": workspace.images,
         f"{data}.validation_dataset.csv_path": workspace.validation_csv,
         f"{data}.validation_dataset.images_dir": workspace.images,
+        "model.backbone.pretrained_backbone_path": "null",
         "train.results_dir": folder,
         "train.num_epochs": epochs,
         "train.checkpoint_interval": epochs,
@@ -115,7 +116,7 @@ def outcome(folder: Path, kills: int, seconds: float) -> Trained:
     validated = [m["kpi"] for m in messages if m.get("message") == "Eval metrics generated."]
     digest = hashlib.sha256((folder / "changenet_model_classify_latest.pth").read_bytes()).hexdigest()
     last = validated[-1]
-    return Trained(max(m["step"] for m in ends), digest, 100 * last["val_far"], last["val_loss"], kills, seconds)
+    return Trained(max(m["step"] for m in ends), digest, last["val_far"], last["val_loss"], kills, seconds)
 
 
 if __name__ == "__main__":
