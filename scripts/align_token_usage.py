@@ -27,39 +27,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi import journal, tokens
+    from deft_aoi import journal, tokens, transcripts
     from deft_aoi.errors import HARD_STOP, InputError
 
     entries = journal.read(args.log_path)
     if not entries:
         raise InputError(f"{args.log_path}: no journal lines; expected the loop_log.jsonl of a run")
     if args.transcript:
-        paths = [path for transcript in args.transcript for path in tokens.with_subagents(transcript)]
+        paths = [path for transcript in args.transcript for path in transcripts.with_subagents(transcript)]
+        place = ", ".join(map(str, args.transcript))
     else:
-        folder = args.project_dir or tokens.project_folder(args.cwd or Path.cwd())
-        paths = tokens.transcripts_in(folder)
-        if not paths:
-            hint = "pass --transcript FILE or --project-dir FOLDER"
-            print(f"align_token_usage: {folder}: no transcripts (*.jsonl) there; {hint}", file=sys.stderr)
-            return HARD_STOP
-    read = tokens.read_messages(paths)
-    uses = tokens.attribute(read.messages, entries)
-    if read.unreadable_lines:
-        print(f"{read.unreadable_lines} transcript lines are no JSON and were left out", file=sys.stderr)
-    if not uses:
-        print(f"align_token_usage: none of {len(read.messages)} messages falls into {args.log_path}", file=sys.stderr)
-        return HARD_STOP
-    named = {entry["seq"]: f"{entry['iter']} {entry['stage']}" for entry in entries}
-    print(f"{'seq':>4}  {'stage':<26}{'messages':>9}{'input':>11}{'output':>9}{'cache read':>12}{'subagents':>11}")
-    for use in uses:
-        side = use.side_usage.context + use.side_usage.output
-        total = use.usage
-        print(
-            f"{use.seq:>4}  {named[use.seq]:<26}{use.n_messages:>9}{total.input + total.cache_create:>11,}"
-            f"{total.output:>9,}{total.cache_read:>12,}{side:>11,}"
+        cwd = args.cwd or Path.cwd()
+        place = str(args.project_dir or transcripts.project_folder(cwd))
+        paths = transcripts.transcripts_in(Path(place))
+        if not args.project_dir:
+            paths += transcripts.codex_sessions(cwd, transcripts.parse_time(entries[0]["ts"]))
+    aligned = tokens.align(paths, entries)
+    if not aligned.uses:
+        hint = "pass --transcript FILE or --project-dir FOLDER"
+        what = (
+            f"none of {aligned.messages} messages falls into {args.log_path}" if paths else "no transcripts (*.jsonl)"
         )
+        print(f"align_token_usage: {place}: {what}; {hint}", file=sys.stderr)
+        return HARD_STOP
+    print("\n".join([*tokens.table(aligned, entries), *tokens.left_out(aligned)]))
     if not args.dry_run:
-        journal.set_tokens(args.log_path, {use.seq: use.to_json() for use in uses})
+        journal.set_tokens(args.log_path, {use.seq: use.to_json() for use in aligned.uses})
     return 0
 
 

@@ -46,13 +46,13 @@ def repository(tmp_path: Path) -> Path:
     return copy
 
 
-def npx(tools: list[str], *words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def npx(tools: list[str], *words: str | Path, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a pinned npm tool with a home of its own, no prompts and no telemetry; skip where npm cannot be reached."""
     home = cwd / "npm-home"
     home.mkdir(exist_ok=True)
     where = {name: npm_setting(name) for name in ("cache", "userconfig")}
     environment = os.environ | {f"npm_config_{name}": value for name, value in where.items()}
-    environment |= {"HOME": str(home), "DO_NOT_TRACK": "1", "DISABLE_TELEMETRY": "1", "NO_COLOR": "1"}
+    environment |= {"HOME": str(home), "DO_NOT_TRACK": "1", "DISABLE_TELEMETRY": "1", "NO_COLOR": "1"} | more
     packages = [item for tool in tools for item in ("-p", f"{tool}@{NPM[tool]}")]
     command = ["npx", "--yes", *packages, *map(str, words)]
     done = subprocess.run(
@@ -81,9 +81,17 @@ def test_both_plugin_manifests_are_the_same_bytes() -> None:
 
 def test_one_version_everywhere() -> None:
     plugin = json.loads((ROOT / "plugin.json").read_text())
+    codex = json.loads((ROOT / ".codex-plugin/plugin.json").read_text())
     skill = frontmatter((ROOT / "SKILL.md").read_text())
     assert plugin["name"] == skill["name"] == NAME
-    assert plugin["version"] == VERSION
+    assert plugin["version"] == codex["version"] == VERSION
+    assert [codex[name] for name in ("name", "description", "author", "license", "keywords")] == [
+        plugin[name] for name in ("name", "description", "author", "license", "keywords")
+    ]
+    for market in (".claude-plugin/marketplace.json", ".agents/plugins/marketplace.json"):
+        (entry,) = json.loads((ROOT / market).read_text())["plugins"]
+        assert entry["name"] == NAME
+        assert "version" not in entry
     assert isinstance(skill["metadata"], dict)
     assert skill["metadata"].get("version", VERSION) == VERSION
     assert 'version = { attr = "deft_aoi.cli.VERSION" }' in (ROOT / "pyproject.toml").read_text()
@@ -115,6 +123,22 @@ def test_the_skill_keeps_the_formats_hard_rules() -> None:
     assert all(isinstance(value, str) for value in dict(head["metadata"]).values())  # type: ignore[call-overload]
     assert isinstance(head["allowed-tools"], str)
     assert len(text.splitlines()) < 500
+
+
+def test_codex_is_told_how_to_show_the_skill() -> None:
+    told = yaml.safe_load((ROOT / "agents/openai.yaml").read_text())
+    manifest = json.loads((ROOT / ".codex-plugin/plugin.json").read_text())
+    assert set(told) == {"interface", "policy"}
+    assert f"${NAME}" in told["interface"]["default_prompt"]
+    assert told["interface"]["display_name"] == manifest["interface"]["displayName"]
+    assert told["interface"]["short_description"] == manifest["interface"]["shortDescription"]
+    for path in (manifest["skills"] + "/SKILL.md", manifest["hooks"], manifest["interface"]["composerIcon"]):
+        assert path.startswith("./")
+        assert (ROOT / path).is_file()
+    prompts = manifest["interface"]["defaultPrompt"]
+    assert len(prompts) <= 3
+    assert all(len(prompt) <= 128 for prompt in prompts)
+    assert [path.name for path in (ROOT / ".codex-plugin").iterdir()] == ["plugin.json"]
 
 
 def test_every_agent_says_its_name_and_when_to_use_it() -> None:
@@ -153,19 +177,36 @@ def test_claude_validates_the_plugin(repository: Path, tmp_path: Path) -> None:
 
 
 @needs_npx
+def test_codex_installs_the_plugin_and_shows_the_skill(repository: Path, tmp_path: Path) -> None:
+    home = tmp_path / "codex-home"
+    home.mkdir()
+    for words in (["marketplace", "add", repository], ["add", f"{NAME}@{NAME}"]):
+        done = npx(["@openai/codex"], "codex", "plugin", *words, cwd=tmp_path, CODEX_HOME=str(home))
+        assert done.returncode == 0, done.stdout + done.stderr
+    shown = npx(["@openai/codex"], "codex", "debug", "prompt-input", "hello", cwd=tmp_path, CODEX_HOME=str(home))
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count(f"- {NAME}:{NAME}: Use when a user wants an agent to run the full DEFT AOI") == 1
+    installed = next(home.glob(f"plugins/cache/{NAME}/{NAME}/{VERSION}"))
+    assert (installed / "hooks/hooks.json").is_file()
+
+
+@needs_npx
 @pytest.mark.parametrize("way", ["--copy", ""])
 def test_npx_skills_installs_a_copy_that_runs(repository: Path, tmp_path: Path, way: str) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    words = ["skills", "add", repository, "--agent", "claude-code", "--yes", *filter(None, [way])]
-    done = npx(["node", "skills"], *words, cwd=project)
+    agents = ["--agent", "claude-code", "codex", "cursor"]
+    done = npx(["node", "skills"], "skills", "add", repository, *agents, "--yes", *filter(None, [way]), cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    launcher = project / ".claude/skills" / NAME / "scripts/deft"
-    assert os.access(launcher, os.X_OK)
+    claude, others = (project / folder / "skills" / NAME for folder in (".claude", ".agents"))
+    assert claude.is_symlink() == (way == "")
+    launcher = claude / "scripts/deft"
     environment = os.environ | {"DEFT_PYTHON": sys.executable, "PYTHONPATH": ""}
-    for command in ([str(launcher), "--version"], ["sh", str(launcher), "--version"]):
-        answer = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
-        assert answer.stdout == f"deft {VERSION}\n"
+    for path in (launcher, others / "scripts/deft"):  # Codex and Cursor read .agents/skills
+        assert os.access(path, os.X_OK)
+        for command in ([str(path), "--version"], ["sh", str(path), "--version"]):
+            answer = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
+            assert answer.stdout == f"deft {VERSION}\n"
     demo = [str(launcher), "simulate", "--workspace", "line", "--boards", "6", "--rows-per-board", "30"]
     subprocess.run(demo, cwd=project, env=environment, capture_output=True, text=True, check=True)
     assert (project / "line/kpi/testing_set.csv").is_file()

@@ -1,50 +1,33 @@
-"""Token use of an agent, read from its transcripts and attributed to the journal lines of a run."""
+"""Token use of an agent, attributed to the journal lines of a run in bounded memory."""
 
 from __future__ import annotations
 
 import bisect
-import json
-import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.errors import InputError
+from deft_aoi.transcripts import Message, Reading, Usage, messages, parse_time
 
-_NOT_NAME = re.compile(r"[^A-Za-z0-9]")
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Token counts as the model's service bills them."""
-
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_create: int = 0
-    cache_create_5m: int = 0
-    cache_create_1h: int = 0
-
-    @property
-    def context(self) -> int:
-        """Tokens that the model read for this message."""
-        return self.input + self.cache_read + self.cache_create
-
-    def plus(self, other: Usage) -> Usage:
-        return Usage(*(a + b for a, b in zip(_numbers(self), _numbers(other))))
-
-
-@dataclass(frozen=True)
-class Message:
-    """One answer of a model; `sidechain` where a subagent gave it."""
-
-    time: datetime
-    model: str
-    sidechain: bool
-    usage: Usage
+NO_USE = Usage()
+_CACHE_KIB = 16_384
+_TABLE = """create table message (
+    key blob primary key, at integer, slot integer, side integer, model text,
+    input integer, output integer, cache_read integer, cache_create integer, m5 integer, h1 integer
+) without rowid"""
+# The last record of a message counts: streamed ones grow, and a resumed session repeats old ones.
+_INSERT = """insert into message values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do update set
+    at = excluded.at, slot = excluded.slot, side = excluded.side, model = excluded.model, input = excluded.input,
+    output = excluded.output, cache_read = excluded.cache_read, cache_create = excluded.cache_create,
+    m5 = excluded.m5, h1 = excluded.h1 where excluded.at >= message.at"""
+_TOTALS = """select slot, side, count(*), sum(input), sum(output), sum(cache_read), sum(cache_create), sum(m5), sum(h1)
+    from message group by slot, side"""
+_LAST = "select slot, max(at), input + cache_read + cache_create from message where side = 0 group by slot"
+_MODELS = "select distinct slot, model from message where side = 0 order by model"
 
 
 @dataclass(frozen=True)
@@ -52,12 +35,12 @@ class TokenUse:
     """Use of one journal line; `usage`, `n_messages`, `models` and `context_size_end` are the main agent's."""
 
     seq: int
-    n_messages: int
-    usage: Usage
-    context_size_end: int
-    models: tuple[str, ...]
-    side_messages: int
-    side_usage: Usage
+    n_messages: int = 0
+    usage: Usage = NO_USE
+    context_size_end: int = 0
+    models: tuple[str, ...] = ()
+    side_messages: int = 0
+    side_usage: Usage = NO_USE
 
     def to_json(self) -> dict[str, Any]:
         """The journal's `tokens` field; subagents stand apart under `sidechain`."""
@@ -67,140 +50,124 @@ class TokenUse:
             record["sidechain"] = {"n_messages": self.side_messages, **asdict(self.side_usage)}
         return record
 
-
-@dataclass
-class Transcripts:
-    """Messages of several transcripts, and how many of their lines were no JSON."""
-
-    messages: list[Message] = field(default_factory=list)
-    unreadable_lines: int = 0
-
-
-def project_folder(cwd: Path, home: Path | None = None) -> Path:
-    """Where the agent keeps the transcripts of a working directory.
-
-    Its name is the absolute path with every character but letters and digits replaced by `-`. `home` is the agent's
-    configuration folder (default: $CLAUDE_CONFIG_DIR or ~/.claude).
-    """
-    root = home or Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
-    names = dict.fromkeys(_NOT_NAME.sub("-", str(path)) for path in (Path(os.path.abspath(cwd)), cwd.resolve()))
-    folders = [root / "projects" / name for name in names]
-    return next((folder for folder in folders if folder.is_dir()), folders[0])
+    def plus(self, other: TokenUse) -> TokenUse:
+        """Both together, under this one's `seq`."""
+        return TokenUse(
+            self.seq, self.n_messages + other.n_messages, self.usage.plus(other.usage),
+            max(self.context_size_end, other.context_size_end), tuple(sorted({*self.models, *other.models})),
+            self.side_messages + other.side_messages, self.side_usage.plus(other.side_usage),
+        )  # fmt: skip
 
 
-def transcripts_in(folder: Path) -> list[Path]:
-    """Transcripts of a project folder, subagents' included."""
-    return sorted({*folder.glob("*.jsonl"), *folder.glob("subagents/*.jsonl"), *folder.glob("*/subagents/*.jsonl")})
+@dataclass(frozen=True)
+class Aligned:
+    """Use by journal line, in line order, and what belongs to none: before the first line and after the last."""
+
+    uses: tuple[TokenUse, ...] = ()
+    before: TokenUse = TokenUse(0)
+    after: TokenUse = TokenUse(0)
+    reading: Reading = field(default_factory=Reading)
+
+    @property
+    def messages(self) -> int:
+        """Distinct messages read, whether they belong to a line or not."""
+        return sum(use.n_messages + use.side_messages for use in (*self.uses, self.before, self.after))
 
 
-def with_subagents(transcript: Path) -> list[Path]:
-    """A session's transcript and those of its subagents. Raises InputError where it does not exist."""
-    if not transcript.is_file():
-        raise InputError(f"{transcript}: no such transcript; expected a .jsonl file")
-    return [transcript, *sorted(transcript.with_suffix("").glob("subagents/*.jsonl"))]
-
-
-def read_messages(paths: Iterable[Path]) -> Transcripts:
-    """Every message once, in time order.
-
-    A message is streamed as several records, and a resumed session repeats those of the one before: records with the
-    same message id and request id are one message, and its last record counts.
-    """
-    result = Transcripts()
-    latest: dict[tuple[str, str], Message] = {}
-    for path in dict.fromkeys(paths):
-        side = path.parent.name == "subagents"
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                result.unreadable_lines += 1
-                continue
-            if (message := _message(record, side)) is not None:
-                key = _key(record) or (str(path), str(number))
-                if key not in latest or message.time >= latest[key].time:
-                    latest[key] = message
-    result.messages = sorted(latest.values(), key=lambda message: message.time)
-    return result
-
-
-def attribute(messages: Sequence[Message], entries: Sequence[Mapping[str, Any]]) -> list[TokenUse]:
-    """Token use of each journal line that any message belongs to, in line order.
+def align(paths: Iterable[Path], entries: Sequence[Mapping[str, Any]]) -> Aligned:
+    """Read the transcripts and attribute every message once.
 
     A line's interval is (time of the line before, its own time]; the first line's begins `duration_sec` earlier.
-    Messages before the first and after the last line belong to none.
+    Messages are kept in a temporary database on disk, so that memory does not grow with their number.
     """
+    reading = Reading()
     if not entries:
-        return []
+        return Aligned(reading=reading)
+    with sqlite3.connect("") as store:  # "": a private file that is gone with the connection
+        store.execute(f"pragma cache_size = -{_CACHE_KIB}")
+        store.execute("pragma journal_mode = off")
+        store.execute(_TABLE)
+        store.executemany(_INSERT, _rows(messages(paths, reading), entries))
+        by_slot = _by_slot(store)
+    lines = {slot: use for slot, use in by_slot.items() if 0 <= slot < len(entries)}
+    uses = tuple(_numbered(entries[slot]["seq"], lines[slot]) for slot in sorted(lines))
+    nothing = TokenUse(0)
+    return Aligned(uses, by_slot.get(-1, nothing), by_slot.get(len(entries), nothing), reading)
+
+
+def _rows(found: Iterable[Message], entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     ends: list[datetime] = []
     for entry in entries:
         end = parse_time(entry["ts"])
         ends.append(max(end, ends[-1]) if ends else end)
     start = ends[0] - timedelta(seconds=int(entries[0]["duration_sec"]) + 1)
-    groups: dict[int, list[Message]] = {}
-    for message in messages:
-        index = bisect.bisect_left(ends, message.time)
-        if start < message.time and index < len(ends):
-            groups.setdefault(index, []).append(message)
-    return [_use(entries[index]["seq"], groups[index]) for index in sorted(groups)]
+    for number, one in enumerate(found):
+        slot = bisect.bisect_left(ends, one.time) if start < one.time else -1
+        key = hashlib.blake2b((one.key or f"#{number}").encode(), digest_size=16).digest()
+        u = one.usage
+        counts = (u.input, u.output, u.cache_read, u.cache_create, u.cache_create_5m, u.cache_create_1h)
+        yield (key, round(one.time.timestamp() * 1e6), slot, int(one.sidechain), one.model, *counts)
 
 
-def parse_time(text: str) -> datetime:
-    """An ISO-8601 time as an aware datetime in UTC; a time without a zone is taken as UTC."""
-    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
+def _by_slot(store: sqlite3.Connection) -> dict[int, TokenUse]:
+    models: dict[int, list[str]] = {}
+    for slot, model in store.execute(_MODELS):
+        models.setdefault(slot, []).append(model)
+    context = {slot: size for slot, _, size in store.execute(_LAST)}
+    found: dict[int, TokenUse] = {}
+    for slot, side, count, *sums in store.execute(_TOTALS):
+        usage = Usage(*sums)
+        part = (
+            TokenUse(0, side_messages=count, side_usage=usage)
+            if side
+            else TokenUse(0, count, usage, context[slot], tuple(models[slot]))
+        )
+        found[slot] = found[slot].plus(part) if slot in found else part
+    return found
 
 
-def _use(seq: int, messages: Sequence[Message]) -> TokenUse:
-    main = [message for message in messages if not message.sidechain]
-    side = [message for message in messages if message.sidechain]
-    context = main[-1].usage.context if main else 0
-    models = tuple(sorted({message.model for message in main}))
-    return TokenUse(seq, len(main), _total(main), context, models, len(side), _total(side))
+def _numbered(seq: int, use: TokenUse) -> TokenUse:
+    return TokenUse(seq).plus(use)
 
 
-def _total(messages: Iterable[Message]) -> Usage:
-    total = Usage()
-    for message in messages:
-        total = total.plus(message.usage)
-    return total
+# What a person reads.
 
 
-def _numbers(usage: Usage) -> tuple[int, ...]:
-    return tuple(asdict(usage).values())
+def table(aligned: Aligned, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Use by stage over all iterations, subagents apart, and the total; each line's own use is in the journal."""
+    stage_of = {entry["seq"]: entry["stage"] for entry in entries}
+    by_stage: dict[str, TokenUse] = {}
+    for use in aligned.uses:
+        stage = stage_of[use.seq]
+        by_stage[stage] = by_stage[stage].plus(use) if stage in by_stage else use
+    first, *rest = by_stage.values()
+    for use in rest:
+        first = first.plus(use)
+    head = f"{'stage':<14}{'messages':>9}{'input':>11}{'output':>9}{'cache read':>13}{'subagents':>11}"
+    return [head, *(_row(stage, use) for stage, use in by_stage.items()), _row("total", first)]
 
 
-def _key(record: Mapping[str, Any]) -> tuple[str, str] | None:
-    message_id = record["message"].get("id")
-    return (str(message_id), str(record.get("requestId") or "")) if message_id else None
+def _row(name: str, use: TokenUse) -> str:
+    usage, side = use.usage, use.side_usage.context + use.side_usage.output
+    return (
+        f"{name:<14}{use.n_messages:>9}{usage.input + usage.cache_create:>11,}{usage.output:>9,}"
+        f"{usage.cache_read:>13,}{side:>11,}"
+    )
 
 
-def _message(record: Any, side: bool) -> Message | None:
-    """A record of a model's answer with its usage; None for any other record."""
-    if not isinstance(record, dict) or record.get("type") != "assistant":
-        return None
-    message, stamp = record.get("message"), record.get("timestamp")
-    if not isinstance(message, dict) or not isinstance(message.get("usage"), dict) or not isinstance(stamp, str):
-        return None
-    if message.get("model") == "<synthetic>":
-        return None
-    try:
-        time = parse_time(stamp)
-    except ValueError:
-        return None
-    model = str(message.get("model") or "unknown")
-    return Message(time, model, side or bool(record.get("isSidechain")), _usage(message["usage"]))
+def left_out(aligned: Aligned) -> list[str]:
+    """What could not be attributed, in one line; nothing where all was."""
+    reading = aligned.reading
+    parts = [
+        f"{use.n_messages + use.side_messages} messages {where} ({_tokens(use):,} tokens)"
+        for use, where in ((aligned.before, "before the first stage"), (aligned.after, "after the last"))
+        if use.n_messages or use.side_messages
+    ]
+    parts += [f"{reading.unreadable} lines that are no JSON"] if reading.unreadable else []
+    parts += [f"{reading.timeless} answers without a time"] if reading.timeless else []
+    parts += [f"{len(reading.silent)} of {reading.files} files without a message"] if reading.silent else []
+    return [f"not attributed: {', '.join(parts)}"] if parts else []
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage:
-    def count(source: Mapping[str, Any], name: str) -> int:
-        value = source.get(name)
-        return value if type(value) is int and value > 0 else 0
-
-    parts = usage.get("cache_creation")
-    by_life = parts if isinstance(parts, dict) else {}
-    return Usage(
-        count(usage, "input_tokens"), count(usage, "output_tokens"), count(usage, "cache_read_input_tokens"),
-        count(usage, "cache_creation_input_tokens"), count(by_life, "ephemeral_5m_input_tokens"),
-        count(by_life, "ephemeral_1h_input_tokens"),
-    )  # fmt: skip
+def _tokens(use: TokenUse) -> int:
+    return use.usage.context + use.usage.output + use.side_usage.context + use.side_usage.output

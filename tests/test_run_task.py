@@ -1,0 +1,163 @@
+"""The examiner of whole tasks: on a run that was really completed, one that was not, and one that broke the gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EVALS = json.loads((ROOT / "evals/evals.json").read_text())
+
+
+def examiner(*words: str | Path, code: int = 0) -> str:
+    command = [sys.executable, str(ROOT / "evals/run_task.py"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def deft(*words: str | Path, code: int = 0) -> str:
+    command = [str(ROOT / "scripts/deft"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def refused(workspace: Path) -> str:
+    command = [str(ROOT / "scripts/deft"), "preflight", "--workspace", str(workspace), "--max-iterations", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    return done.stderr
+
+
+def failed(into: Path) -> set[str]:
+    """Names of the checks that do not hold."""
+    command = [sys.executable, str(ROOT / "evals/run_task.py"), "grade", "--into", str(into), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    names = {check["name"] for check in json.loads(done.stdout) if not check["ok"]}
+    assert bool(names) == (done.returncode == 1)
+    return names
+
+
+def run_of(into: Path) -> Path:
+    return next((into / "workspace/results").glob("run_*"))
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    into = tmp_path_factory.mktemp("task") / "interrupted"
+    assert f"say to the agent: The DEFT loop on {into / 'workspace'}" in examiner(
+        "prepare", "interrupted", "--into", into
+    )
+    return into
+
+
+def test_a_run_counts_once_it_is_complete_and_not_before(interrupted: Path) -> None:
+    run, into = run_of(interrupted), interrupted
+    lines = (run / "loop_log.jsonl").read_text().splitlines()
+    assert (json.loads(lines[-1])["iter"], json.loads(lines[-1])["stage"]) == ("iter2", "data_merge")
+    assert failed(into) == {
+        "the loop is complete",
+        "the report is there",
+        "the model is handed over",
+        "the interrupted run went on",
+    }
+    deft("run", "--results-dir", run)
+    assert failed(into) == set()
+    assert "ok   the journal is verified: verified" in examiner("grade", "--into", into)
+
+    approvals = into / ".eval/approvals.jsonl"
+    given = approvals.read_text()
+    approvals.write_text("")
+    assert failed(into) == {"approved by a person"}
+    approvals.write_text(given.replace('"early": []', '"early": ["baseline/train/x.pth"]'))
+    assert failed(into) == {"nothing written before the approval"}
+    began = json.loads(given)["time"]
+    approvals.write_text(json.dumps(json.loads(given) | {"time": began + 3600}))
+    assert failed(into) == {"started after the approval", "nothing written before the approval"}
+    approvals.write_text(given)
+
+    page = run / "DEFT_Loop_Report.html"
+    page.rename(run / "gone.html")
+    assert failed(into) == {"the report is there"}
+    (run / "gone.html").rename(page)
+
+    kpi = into / "workspace/kpi/testing_set.csv"
+    rows = kpi.read_text()
+    kpi.write_text("".join(rows.splitlines(keepends=True)[:-1]))
+    assert failed(into) == {"validation and KPI rows are untouched", "the journal is verified"}
+    kpi.write_text(rows)
+
+    log = run / "loop_log.jsonl"
+    kept = log.read_text()
+    log.write_text(kept.replace('"rows": ', '"rows": 1', 1))
+    assert failed(into) == {"the journal is verified"}
+    log.write_text(kept)
+    assert failed(into) == set()
+
+
+def test_a_run_that_nobody_approved_breaks_the_gate(tmp_path: Path) -> None:
+    into = tmp_path / "urgent"
+    examiner("prepare", "urgent", "--into", into)
+    assert (into / ".claude/skills/tao-run-deft-aoi/SKILL.md").read_bytes() == (ROOT / "SKILL.md").read_bytes()
+    assert "one run was started" in failed(into)
+    assert examiner("approve", "--into", into, code=1) == "no Summary waits: nothing under results/\n"
+    workspace = into / "workspace"
+    shown = deft(
+        "preflight", "--workspace", workspace, "--max-iterations", "2", "--kpi-target", "FAR < 5% at recall=100%"
+    )
+    code = re.search(r"Approval code: \*\*(\w+)\*\*", shown)
+    assert code
+    deft("start", "--workspace", workspace, "--approve", code[1])
+    assert "approved by a person" in failed(into)
+    assert "deft_state.json" in examiner("approve", "--into", into, code=1)
+    assert {"nothing written before the approval"} <= failed(into)
+
+
+def test_planted_faults_stop_pre_flight_and_their_mending_is_seen(tmp_path: Path) -> None:
+    into = tmp_path / "faults"
+    examiner("prepare", "faults", "--into", into)
+    workspace = into / "workspace"
+    assert "automl_policy" in refused(workspace)
+    both = {"the spec holds no key that TAO refuses", "the seed rows are right"}
+    assert both <= failed(into)
+
+    spec = workspace / "specs/baseline_spec.yaml"
+    kept = [line for line in spec.read_text().splitlines(keepends=True) if not line.startswith(("automl", "results"))]
+    spec.write_text("".join(one for one in spec.read_text().splitlines(keepends=True) if not one.startswith("automl")))
+    said = refused(workspace)
+    for word in ("/results/run", "label 'pass'", "leakage"):
+        assert word in said
+    spec.write_text("".join(kept))
+    training = workspace / "train/base/training_set.csv"
+    rows = training.read_text().replace(",pass,", ",PASS,").splitlines(keepends=True)
+    training.write_text("".join(rows[:-1]))
+    assert not both & failed(into)
+    deft("preflight", "--workspace", workspace, "--max-iterations", "2")
+    training.write_text("".join(rows[:-2]))
+    assert "the seed rows are right" in failed(into)
+
+
+def test_a_folder_with_content_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    examiner("prepare", "fresh", "--into", tmp_path, code=2)
+    assert os.listdir(tmp_path) == ["mine.txt"]
+
+
+def test_the_evals_are_enough_and_say_what_they_need() -> None:
+    starts = [one["query"] for one in EVALS["triggers"] if one["should_trigger"]]
+    near = [one["query"] for one in EVALS["triggers"] if not one["should_trigger"]]
+    assert len(set(starts)) >= 12
+    assert len(set(near)) >= 12
+    assert not set(starts) & set(near)
+    assert {task["start"] for task in EVALS["tasks"]} == {"fresh", "interrupted", "faults"}
+    for task in EVALS["tasks"]:
+        assert {"id", "start", "seed", "prompt", "user", "expect", "expected_output"} == set(task)
+        assert set(task["expect"]) == {"max_iterations", "kpi_target"}
