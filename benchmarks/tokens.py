@@ -39,9 +39,8 @@ def main() -> None:
                 command = [sys.executable, __file__, "--arm", arm, "--folder", scratch]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found = json.loads(done.stdout)
-                print(
-                    f"| {lines:,} | {arm} | {found['messages']:,} | {found['seconds']:.1f} | {found['peak_mb']:.0f} MB |"
-                )
+                figures = f"{found['messages']:,} | {found['seconds']:.1f} | {found['peak_mb']:.0f} MB"
+                print(f"| {lines:,} | {arm} | {figures} |")
 
 
 def write(folder: Path, lines: int) -> None:
