@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deft_aoi import journal, pipeline, space, state
-from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError
+from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError, Unreachable
 from deft_aoi.executors import choice
 from deft_aoi.executors.base import EXIT, Executor, JobState, Place, Task
 from deft_aoi.executors.local import began
 from deft_aoi.executors.status import task_problem
-from deft_aoi.fsio import locked, move_aside
+from deft_aoi.fsio import atomic_write_text, locked, move_aside
 from deft_aoi.paths import iter_number
 from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
 from deft_aoi.run import AIR_GAP, Run, approved, load_run, read_json
@@ -31,9 +32,11 @@ STAGE_MODULES = {
     "data_merge": "merge",
     LOOP_STOP: "finish",
 }
+LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform said
 MAX_LOST = 3
 MAX_ATTEMPTS = 10
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.2, 15.0  # at least, at most: a cluster's controller is not asked five times a second for days
+_POLL_SHARE = 0.02  # of the time that a job has run: what waiting may add to it
 _LOG_TAIL = 3
 
 
@@ -124,22 +127,43 @@ def only_worker(run: Run) -> Iterator[None]:
 
 def _do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadline: float) -> str | None:
     """Bring all tasks of the stage to success; a text when one still runs at the deadline."""
+    seen = False
     for task in module.tasks(run, following.label):
         job = job_folder(run, following, task)
         while True:
-            now = executor.poll(job)
+            now = _poll(executor, job, deadline, seen)
+            seen = True
             if now.kind == "running":
                 if time.monotonic() >= deadline:
-                    return f"{task.name} running for {int(now.seconds)}s · log: {executor.log(job)}"
-                time.sleep(_POLL_SECONDS)
+                    doing = now.reason or "running"
+                    return f"{task.name} {doing} for {int(now.seconds)}s · log: {executor.log(job)}"
+                _pause(now.seconds, deadline)
             elif now.kind == "finished" or (now.kind == "lost" and task_problem(task) is None):
                 _require_success(task, now, executor.log(job))
                 break
             else:
                 if now.kind == "lost":
-                    _move_lost_job(job, task)
+                    _move_lost_job(job, task, now.reason)
                 _submit(run, following, executor, task, job)
     return None
+
+
+def _poll(executor: Executor, job: Path, deadline: float, seen: bool) -> JobState:
+    """How the job stands. A place that has answered in this call (`seen`) may be away for a while; one that has not
+    is told at once."""
+    while True:
+        try:
+            return executor.poll(job)
+        except Unreachable:
+            if not seen or time.monotonic() >= deadline:
+                raise
+            _pause(math.inf, deadline)
+
+
+def _pause(seconds: float, deadline: float) -> None:
+    """Wait before the next question about a job of that age."""
+    least, most = _POLL_SECONDS
+    time.sleep(max(0.0, min(max(least, seconds * _POLL_SHARE), most, deadline - time.monotonic())))
 
 
 def _submit(run: Run, following: Step, executor: Executor, task: Task, job: Path) -> None:
@@ -152,8 +176,10 @@ def _submit(run: Run, following: Step, executor: Executor, task: Task, job: Path
     executor.submit(task, job)
 
 
-def _move_lost_job(job: Path, task: Task) -> None:
+def _move_lost_job(job: Path, task: Task, reason: str) -> None:
     """A job without owner or exit record (machine lost, killed): set its remains aside; stop when it keeps dying."""
+    if reason:
+        atomic_write_text(job / LOST, reason)
     aside = move_aside(job)
     gone = list(job.parent.glob(f"{job.name}.failed-*"))
     # A job whose submitter died before the supervisor ran never did anything; it may be tried more often.
@@ -161,7 +187,7 @@ def _move_lost_job(job: Path, task: Task) -> None:
     if lost >= MAX_LOST or len(gone) >= MAX_ATTEMPTS:
         raise HardStop(
             "job_keeps_dying",
-            f"{task.name} vanished {len(gone)} times without an exit record",
+            f"{task.name} vanished {len(gone)} times without an exit record" + (f": {reason}" if reason else ""),
             evidence=str(aside / "output.log"),
             remedy="look at the log and at memory (dmesg | grep -i oom), then: deft resolve --reason TEXT",
         )
@@ -172,7 +198,8 @@ def _require_success(task: Task, ended: JobState, log: Path) -> None:
     if ended.returncode in (0, None) and problem is None:
         return
     tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL:]) if log.is_file() else ""
-    said = " · ".join(filter(None, (ended.reason, tail or problem or "no output")))
+    ended_well = problem if ended.returncode == 0 else ""  # TAO exits 0 when SIGTERM ends it
+    said = " · ".join(filter(None, (ended.reason, ended_well, tail or problem or "no output")))
     raise HardStop(
         "task_failed",
         f"{' '.join(task.command[:2])} failed (exit {ended.returncode}): {said}",
@@ -193,8 +220,14 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
     note = _render(after, following) if report and following.stage in ("evaluate", LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
-    line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}{note}"
+    line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}"
     return Outcome(OK if upcoming is not None else COMPLETE, line)
+
+
+def _losses(run: Run, following: Step) -> str:
+    """What became of jobs of this stage that had to be started again, where their platform said why."""
+    notes = sorted(run.paths.jobs.glob(f"{following.label}-{following.stage}-*/{LOST}"))
+    return "".join(f" · started again ({reason})" for note in notes if (reason := note.read_text(encoding="utf-8")))
 
 
 def _record_stop(run: Run, following: Step, stop: HardStop, started: float) -> Outcome:

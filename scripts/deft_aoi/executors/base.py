@@ -85,8 +85,8 @@ class Task:
 @dataclass(frozen=True)
 class Place:
     """Where tasks run: a platform with its settings, the workspace that it must see at the same path, and the
-    containers by key of versions.yaml. `engine` and `cache` serve the tasks of this host; `air_gapped`: nothing may be
-    pulled, and tasks are told so."""
+    containers by key of versions.yaml, of which `needs` are used by this plan's tasks. `engine` and `cache` serve the
+    tasks of this host; `air_gapped`: nothing may be pulled, and tasks are told so."""
 
     platform: str
     settings: Mapping[str, str]
@@ -95,6 +95,7 @@ class Place:
     images: Mapping[str, str]
     engine: str = "features"
     air_gapped: bool = False
+    needs: tuple[str, ...] = (TAO_PYT,)
 
 
 @dataclass(frozen=True)
