@@ -21,8 +21,10 @@ from small_workspace import make_workspace
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "numpy", "pandas", "cv2", "onnxruntime", "pyarrow", "scipy", "yaml", "dateutil", "six.py", "pytz", "tzdata",
-    "safetensors", "tqdm", "charset_normalizer", "flatbuffers", "google", "packaging",
+    "safetensors", "tqdm", "charset_normalizer", "flatbuffers", "google", "packaging", "numpy.libs", "pandas.libs",
+    "scipy.libs", "opencv_python_headless.libs",
 )  # fmt: skip
+SPARE = ("site-packages", "test", "idlelib", "ensurepip", "tkinter", "lib2to3")
 HOLD = "hold"  # while the workspace has a file of this name, every command waits after its start
 
 
@@ -50,8 +52,8 @@ def files() -> list[Path]:
     """What the scripts need of this machine: Python, its standard library, the engine's packages with the libraries
     that they name, the skill itself."""
     site, standard = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("stdlib"))
-    parts = [path for path in standard.iterdir() if path.name not in ("site-packages", "idlelib", "ensurepip")]
-    packages = [path for name in PACKAGES if (path := site / name).exists()] + sorted(site.glob("*.libs"))
+    parts = [path for path in standard.iterdir() if path.name not in SPARE and not path.name.startswith("config-")]
+    packages = [path for name in PACKAGES if (path := site / name).exists()]
     binaries = [Path(os.path.realpath(sys.executable)), *standard.glob("lib-dynload/*.so")]
     binaries += [path for package in packages for path in package.glob("**/*.so*") if path.is_file()]
     named = [Path(name) for name in libraries(*binaries)]
