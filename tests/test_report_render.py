@@ -212,7 +212,7 @@ def test_page_stays_small_with_forty_noisy_pictures(tmp_path: Path) -> None:
         sights = tuple(gallery.Sight(light, *files) for light in ("a", "b"))
         pairs.append(gallery.Pair(f"pass{number}", "pass", "PASS", f"U{number}", "", sights, 0.5, 0.1))
     budget = 700_000
-    views = gallery.embed(pairs, budget)
+    views = gallery.embed(pairs, budget, tmp_path)
     size = sum(len(v.test) + len(v.golden) + len(v.third) for some in views.values() for v in some)
     assert 0 < size <= budget
     assert set(views) == {pair.key for pair in pairs}

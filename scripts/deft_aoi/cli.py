@@ -11,7 +11,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from deft_aoi.errors import REFUSED, DeftError, Refusals
+from deft_aoi.confine import printable
+from deft_aoi.errors import FAULT, REFUSED, DeftError, Refusals
 from deft_aoi.output import brief
 from deft_aoi.paths import SKILL_ROOT
 
@@ -123,7 +124,7 @@ def guarded(name: str, action: Callable[[], int]) -> int:
         if os.environ.get("DEFT_DEBUG"):
             traceback.print_exc()
         for problem in error.problems if isinstance(error, Refusals) else [str(error)]:
-            print(f"{name}: {' '.join(problem.split())}", file=sys.stderr)
+            print(f"{name}: {printable(' '.join(problem.split()))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if os.environ.get("DEFT_DEBUG"):
@@ -131,11 +132,20 @@ def guarded(name: str, action: Callable[[], int]) -> int:
         text = f"{name}: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
         if error.errno == errno.ENOSPC:
             text += "; nothing is lost: free space (deft prune --results-dir R drops checkpoints), then call again"
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing is lost, the next `deft step` goes on", file=sys.stderr)
         return 130
+    except Exception as error:  # the last net: what was foreseen nowhere still gets one line, and no traceback
+        if os.environ.get("DEFT_DEBUG"):
+            traceback.print_exc()
+        said = " ".join(str(error).split())[:300]
+        text = (
+            f"{name}: a fault of this program: {type(error).__name__}: {said}; nothing is lost. With DEFT_DEBUG=1 it "
+        )
+        print(printable(f"{text}shows where; please report it (SECURITY.md says how)"), file=sys.stderr)
+        return FAULT
 
 
 if __name__ == "__main__":

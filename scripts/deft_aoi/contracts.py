@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import csv as csv_module
 import posixpath
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from deft_aoi.confine import check_cells, check_files, inside, printable, shown
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write
+from deft_aoi.names import label_problem
 
 PASS = "PASS"
 COLUMNS = (
@@ -21,6 +26,10 @@ REQUIRED = COLUMNS[:4]
 IDENTITY = ("input_path", "golden_path", "object_name")
 LEAK_KEYS = ("input_path", "golden_path", "label", "object_name", "boardname")
 SCORE = "siamese_score"
+MAX_CSV_BYTES = 1 << 30
+MAX_CELL = 32_767  # characters, as in a spreadsheet's cell
+_SHOWN_COLUMNS = 20
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def normalise_label(label: str) -> str:
@@ -40,18 +49,104 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame
     """
     if not path.is_file():
         raise InputError(f"{path}: no such CSV; expected columns {', '.join(required)}")
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable UTF-8 CSV ({error})") from error
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a surplus first cell as row name and shifts the rest
-        raise InputError(f"{path}: rows have more cells than the header; quote cells that hold a comma")
+    rows = parse_csv(path)
     missing = [name for name in required if name not in rows.columns]
     if missing:
-        raise InputError(f"{path}: column {', '.join(missing)} missing; found {', '.join(rows.columns)}")
+        found = ", ".join(str(name) for name in rows.columns[:_SHOWN_COLUMNS])
+        raise InputError(f"{path}: column {', '.join(missing)} missing; found {printable(found[:200])}")
     if rows.empty:
         raise InputError(f"{path}: no rows below the header")
+    _check_cell_sizes(rows, path)
     return rows
+
+
+def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A CSV of UTF-8 text (BOM, CRLF and quotes welcome) with every cell as text; `options` go to pandas.
+
+    Raises InputError where it is no such file: other encodings, unclosed quotes, surplus cells, a header twice.
+    """
+    if (size := path.stat().st_size) > MAX_CSV_BYTES:
+        raise InputError(f"{path}: {size:,} bytes; expected at most {MAX_CSV_BYTES:,}")
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options)
+    except (ValueError, OverflowError, csv_module.Error) as error:  # pandas' own errors and UnicodeDecodeError too
+        said = printable(" ".join(str(error).split())[:200])
+        raise InputError(f"{path}: not a readable UTF-8 CSV ({said}); save it as CSV UTF-8") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a surplus first cell as row name and shifts the rest
+        raise InputError(f"{path}: rows have more cells than the header; quote cells that hold a comma")
+    twice = sorted(name for name in COLUMNS if f"{name}.1" in rows.columns and name in rows.columns)
+    if twice:
+        raise InputError(f"{path}: column {twice[0]} stands twice in the header; which one counts?")
+    return rows
+
+
+def _check_cell_sizes(rows: pd.DataFrame, path: Path) -> None:
+    for name in rows.columns:
+        lengths = [len(cell) for cell in rows[name].tolist()]
+        if lengths and max(lengths) > MAX_CELL:
+            row = lengths.index(max(lengths))
+            raise InputError(
+                f"{path}, line {row + 2}: {printable(str(name)[:40])} has {lengths[row]:,} characters; "
+                f"expected at most {MAX_CELL:,}"
+            )
+
+
+def read_parquet(path: Path, columns: Mapping[str, str], *, only: bool = False) -> pd.DataFrame:
+    """A Parquet file with at least `columns` (name to kind: text, number or vector); `only` reads no others.
+
+    Raises InputError where it is no Parquet file, lacks a column or holds another kind of value.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such Parquet file; expected columns {', '.join(columns)}")
+    try:
+        rows = pd.read_parquet(path, columns=list(columns) if only else None)
+    except Exception as error:  # Arrow has a dozen kinds of errors for a damaged file
+        said = printable(" ".join(str(error).split())[:200])
+        raise InputError(f"{path}: not a readable Parquet file ({type(error).__name__}: {said})") from error
+    for name, kind in columns.items():
+        if name not in rows.columns:
+            raise InputError(
+                f"{path}: column {name} missing; found {printable(', '.join(map(str, rows.columns))[:200])}"
+            )
+        if not all(_KINDS[kind](value) for value in rows[name].tolist()):
+            raise InputError(f"{path}: column {name} holds values of another kind; expected {kind}")
+    return rows
+
+
+def _is_vector(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
+
+
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "vector": _is_vector,
+}
+
+
+def scores_of(csv: Path, column: pd.Series) -> pd.Series:
+    """A column of text as float64. Raises InputError with the line of the first that is no finite number."""
+    scores = pd.to_numeric(column, errors="coerce").astype(float)
+    bad = ~np.isfinite(scores.to_numpy())
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"{csv}, line {row + 2}: {column.name} is {shown(column.iloc[row])}; expected a number. Run the inference "
+            "again"
+        )
+    return scores
+
+
+def write_sheet(path: Path, rows: pd.DataFrame) -> None:
+    """Write a CSV that people open in a spreadsheet and no program reads back: text that a spreadsheet would take for a
+    formula (=, +, -, @ or a tab first) gets an apostrophe in front. The contract's CSVs keep every value as it is."""
+    write_rows(path, rows.map(_harmless))
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value if _NUMBER.fullmatch(value) else f"'{value}"
+    return value
 
 
 def pad_columns(rows: pd.DataFrame) -> pd.DataFrame:
@@ -95,9 +190,13 @@ def check_labels(rows: pd.DataFrame, path: Path) -> None:
         row = int(odd.to_numpy().argmax())
         found = labels.iloc[row]
         raise InputError(
-            f"{path}, line {row + 2}: label {found!r}; TAO reads everything but 'PASS' as a defect, "
+            f"{path}, line {row + 2}: label {shown(found)}; TAO reads everything but 'PASS' as a defect, "
             f"so write exactly PASS or the defect's name ({int(odd.sum())} such rows)"
         )
+    bad = {label: problem for label in labels.unique() if (problem := label_problem(label)) is not None}
+    if bad:
+        row = int(labels.isin(bad).to_numpy().argmax())
+        raise InputError(f"{path}, line {row + 2}: label {shown(labels.iloc[row])}: {bad[labels.iloc[row]]}")
 
 
 def check_repeats(csv: Path, rows: pd.DataFrame) -> None:
@@ -114,13 +213,24 @@ def check_repeats(csv: Path, rows: pd.DataFrame) -> None:
         )
 
 
-def check_images(rows: pd.DataFrame, path: Path, images_dir: Path, lights: Iterable[str], ext: str) -> None:
-    """Refuse a table that names an image which is not there: one stat for each distinct file."""
+def check_images(
+    rows: pd.DataFrame, path: Path, images_dir: Path, lights: Iterable[str], ext: str, *, root: Path | None = None
+) -> None:
+    """Refuse a table that names an image which is not there or lies outside `root` (the workspace, resolved; default:
+    the images folder): one look-up for each distinct file."""
     lights = list(lights)
+    home = (root or images_dir).resolve()
+    check_cells(rows, path, images_dir, home)
     for column in ("input_path", "golden_path"):
         for light in lights:
             files = image_paths(rows, column, images_dir, light, ext)
-            absent = {name for name in set(files) if not os.path.isfile(name)}
+            absent, outside = check_files(set(files), home)
+            if outside:
+                row = next(i for i, name in enumerate(files) if name in outside)
+                raise InputError(
+                    f"{path}, line {row + 2}: image {files[row]} is a link that leads out of {home} ({len(outside)} "
+                    "such files); copy the image inside"
+                )
             if absent:
                 row = next(i for i, name in enumerate(files) if name in absent)
                 raise InputError(
@@ -139,14 +249,17 @@ def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.Data
     if "object_name" not in rows.columns:
         rows["object_name"] = ""
     rows = pad_columns(rows)
-    prefix = csv.parent.resolve().relative_to(root.resolve()).as_posix()
+    home = root.resolve()
+    prefix = inside(home, csv.parent.resolve(), str(csv)).relative_to(home).as_posix()
+    check_labels(rows, csv)
     tails = tuple(f"_{light}{ext}" for light in lights)
     split = [split_image_path(value, tails) for value in rows["input_path"]]
     rows["object_name"] = [name or derived for name, (_, derived) in zip(rows["object_name"], split, strict=True)]
-    rows["input_path"] = [posixpath.normpath(f"{prefix}/{folder}") for folder, _ in split]
-    rows["golden_path"] = [
-        posixpath.normpath(f"{prefix}/{split_image_path(value, tails)[0]}") for value in rows["golden_path"]
-    ]
+    rows["input_path"] = [folder for folder, _ in split]
+    rows["golden_path"] = [split_image_path(value, tails)[0] for value in rows["golden_path"]]
+    check_cells(rows, csv, csv.parent, home)
+    for column in ("input_path", "golden_path"):
+        rows[column] = [posixpath.normpath(f"{prefix}/{folder}") for folder in rows[column]]
     rows["label"] = rows["label"].map(normalise_label)
     unnamed = rows["object_name"] == ""
     if unnamed.any():

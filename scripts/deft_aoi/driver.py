@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deft_aoi import journal, pipeline, space, state
+from deft_aoi.confine import printable
 from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError, Unreachable
 from deft_aoi.executors import choice
 from deft_aoi.executors.base import EXIT, Executor, JobState, Place, Task
@@ -220,7 +221,7 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
     note = _render(after, following) if report and following.stage in ("evaluate", LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
-    line = f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}"
+    line = printable(f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}")
     return Outcome(OK if upcoming is not None else COMPLETE, line)
 
 
@@ -259,7 +260,7 @@ def _repeat_stop(run: Run) -> Outcome:
     parts = [f"HARD STOP {facts.get('code', 'error')} at {last['iter']}/{last['stage']}: {last['summary']}"]
     parts += [f"evidence: {facts['evidence']}"] if facts.get("evidence") else []
     parts += [f"what to do: {facts.get('remedy') or 'mend the cause'}"]
-    return Outcome(HARD_STOP, "\n".join(parts))
+    return Outcome(HARD_STOP, printable("\n".join(parts)))
 
 
 def snapshot(run: Run) -> Run:

@@ -6,6 +6,7 @@ OK = 0
 REFUSED = 2
 HARD_STOP = 3
 COMPLETE = 10
+FAULT = 70  # of this program: nothing that a user did
 STILL_RUNNING = 75
 
 

@@ -11,12 +11,22 @@ from typing import Any
 
 import yaml
 
+from deft_aoi.confine import shown
+from deft_aoi.documents import parse_yaml, read_yaml
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_text
+from deft_aoi.names import check_lights
 from deft_aoi.paths import SKILL_ROOT
 
 KEYS_FILE = SKILL_ROOT / "specs/experiment_keys.yaml"
 DATASETS = ("train_dataset", "validation_dataset", "test_dataset", "infer_dataset")
+MAX_SIDE = 4096  # pixels that a network is fed with
+_LARGEST = (1 << 32) - 1  # NumPy's and torch's seeds
+WHOLE_NUMBERS = {
+    "dataset.classify.batch_size": 1, "train.num_epochs": 1, "train.num_gpus": 1, "train.num_nodes": 1,
+    "train.checkpoint_interval": 1, "train.validation_interval": 1, "train.seed": 0,
+    "train.tensorboard.infrequent_logging_frequency": 1,
+}  # fmt: skip
 Spec = dict[str, Any]
 _TYPE_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list"}
 
@@ -29,23 +39,43 @@ def load_spec(path: Path) -> Spec:
     if not path.is_file():
         raise InputError(f"{path}: no such experiment spec; see specs/baseline_spec.yaml of the skill for a template")
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        spec = read_yaml(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
     if not isinstance(spec, dict):
         raise InputError(f"{path}: expected a mapping of TAO experiment keys (task, model, dataset, train)")
-    for key in unknown_keys(spec, known_keys()):
-        raise InputError(
-            f"{path}: Key '{key}' not in 'ExperimentConfig' (TAO refuses unknown keys at start); remove it"
-        )
+    _check_tree(spec, str(path), " (TAO refuses unknown keys at start); remove it")
     return spec
 
 
 @functools.cache
 def known_keys() -> dict[str, Any]:
     """The tree of TAO's keys with the type of each."""
-    tree: dict[str, Any] = yaml.safe_load(KEYS_FILE.read_text(encoding="utf-8"))
+    tree: dict[str, Any] = read_yaml(KEYS_FILE)
     return tree
+
+
+def _check_tree(spec: Spec, where: str, advice: str = "") -> None:
+    """Refuse unknown keys, a plain value where TAO has a group of keys, and numbers that are none."""
+    for key in unknown_keys(spec, known_keys()):
+        raise InputError(f"{where}: Key {shown(key)} not in 'ExperimentConfig'{advice}")
+    for key in _misshapen(spec, known_keys()):
+        raise InputError(f"{where}: {key} is {shown(get(spec, key))}; expected a mapping, as in TAO's schema")
+    for key, least in WHOLE_NUMBERS.items():
+        value = get(spec, key)
+        if value is not None and (type(value) is not int or not least <= value <= _LARGEST):
+            raise InputError(f"{where}: {key} is {shown(value)}; expected a whole number from {least}")
+
+
+def _misshapen(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Dotted keys whose value is plain where the key tree has a group."""
+    for key, value in spec.items():
+        if not isinstance(known[key], Mapping) or not known[key] or value is None:
+            continue
+        if isinstance(value, Mapping):
+            yield from _misshapen(value, known[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def unknown_keys(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -134,9 +164,8 @@ def override(spec: Spec, assignments: Iterable[str], where: str = "command line"
         key, mark, value = text.partition("=")
         if not mark:
             raise InputError(f"{where}: {text!r} is no override; expected key=value, as in train.num_epochs=10")
-        put(changed, key, yaml.safe_load(value))
-    for key in unknown_keys(changed, known_keys()):
-        raise InputError(f"{where}: Key '{key}' not in 'ExperimentConfig'")
+        put(changed, key, parse_yaml(value, f"{where}: {key}"))
+    _check_tree(changed, where)
     return changed
 
 
@@ -164,7 +193,15 @@ def optics(spec: Mapping[str, Any], where: Path) -> Optics:
     ext = get(spec, "dataset.classify.image_ext")
     if not isinstance(ext, str) or not ext.startswith("."):
         raise InputError(f"{where}: dataset.classify.image_ext is {ext!r}; expected it with its dot, as '.jpg'")
+    if not all(type(number) is int for number in mapping.values()) or len(set(mapping.values())) < len(mapping):
+        raise InputError(
+            f"{where}: dataset.classify.input_map {shown(mapping)}; expected a different number for each light"
+        )
+    check_lights([str(light) for light in mapping], ext, str(where))
     width, height = (get(spec, f"dataset.classify.image_{side}", 224) for side in ("width", "height"))
-    if not all(isinstance(side, int) and side >= 16 for side in (width, height)):
-        raise InputError(f"{where}: image_width {width!r} and image_height {height!r}: expected whole pixels >= 16")
+    if not all(type(side) is int and 16 <= side <= MAX_SIDE for side in (width, height)):
+        raise InputError(
+            f"{where}: image_width {shown(width)} and image_height {shown(height)}: expected whole pixels "
+            f"from 16 to {MAX_SIDE}"
+        )
     return Optics(tuple(sorted(map(str, mapping), key=lambda light: mapping[light])), ext, width, height)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from deft_aoi import pipeline
+from deft_aoi.confine import printable, shown, text_problem
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write, locked, sha256_file, sync_folder, utc_now
 from deft_aoi.paths import iter_number
@@ -85,7 +87,7 @@ def append(
         "iter": iter_label,
         "stage": stage,
         "status": status,
-        "summary": " ".join(summary.split()),
+        "summary": printable(" ".join(summary.split())),
         "duration_sec": duration_sec,
         "context_tokens": context_tokens,
         "artifacts": list(artifacts),
@@ -236,7 +238,7 @@ def _last_line(stream: IO[bytes]) -> bytes | None:
 def _parse(line: bytes, path: Path, number: int | None) -> Entry:
     where = f"{path.name}, line {number}" if number else f"{path.name}, last line"
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError as error:
         raise InputError(f"{where}: no JSON ({error}); expected one object a line. See: deft verify") from error
     if not isinstance(entry, dict):
@@ -249,15 +251,23 @@ def _check(entry: Entry, where: str) -> None:
     for name, kind in _FIELDS.items():
         value = entry.get(name, 0 if name == "context_tokens" else None)
         if type(value) is not kind:
-            raise InputError(f"{where}: {name} is {value!r}; expected {kind.__name__}")
+            raise InputError(f"{where}: {name} is {shown(value)}; expected {kind.__name__}")
     iter_number(entry["iter"])
     if entry["stage"] not in pipeline.STAGES:
-        raise InputError(f"{where}: stage {entry['stage']!r}; expected one of {', '.join(pipeline.STAGES)}")
+        raise InputError(f"{where}: stage {shown(entry['stage'])}; expected one of {', '.join(pipeline.STAGES)}")
+    for name, kind in (("facts", dict), ("artifacts", list)):
+        if name in entry and type(entry[name]) is not kind:
+            raise InputError(f"{where}: {name} is {shown(entry[name])}; expected {kind.__name__}")
+    for item in entry.get("artifacts", []):
+        if not isinstance(item, dict) or not isinstance(item.get("path"), str):
+            raise InputError(f"{where}: artifact {shown(item)}; expected an object with path, bytes and sha256")
+        if text_problem(item["path"]) or item["path"].startswith("/") or ".." in item["path"].split("/"):
+            raise InputError(f"{where}: artifact {shown(item['path'])}; expected a path within the run directory")
     if entry["stage"] == pipeline.PRUNE and not isinstance(entry.get("facts", {}).get("after"), dict):
         raise InputError(f"{where}: a prune line without facts.after; it is written by deft prune alone")
     if entry["status"] not in STATUSES:
-        raise InputError(f"{where}: status {entry['status']!r}; expected ok or error")
+        raise InputError(f"{where}: status {shown(entry['status'])}; expected ok or error")
     if entry["duration_sec"] < 0 or entry["context_tokens"] < 0:
         raise InputError(f"{where}: duration_sec and context_tokens must not be negative")
     if not _TIME.fullmatch(entry["ts"]):
-        raise InputError(f"{where}: ts {entry['ts']!r}; expected UTC as 2026-01-31T09:00:00Z")
+        raise InputError(f"{where}: ts {shown(entry['ts'])}; expected UTC as 2026-01-31T09:00:00Z")

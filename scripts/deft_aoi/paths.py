@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from deft_aoi import confine
 from deft_aoi.errors import InputError
 
 SKILL_ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +44,17 @@ class Workspace:
                 f"workspace {root}: no such folder; expected specs/, train/, kpi/ in it. "
                 f"To make one: deft simulate --workspace {root}"
             )
-        return cls(root.resolve())
+        workspace = cls(root.resolve())
+        for place in workspace.places:  # before anything in them is read: an error message would quote it
+            workspace.inside(place, f"workspace {root}")
+        return workspace
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Every file and folder with a fixed name: none may be a link that leads out."""
+        csvs = (self.training_csv, self.validation_csv, self.kpi_csv, self.pool_csv)
+        folders = (self.images, self.backbone_dir, self.pool_dir, self.pregen_ng, self.pregen_ok, self.results)
+        return (self.spec, *csvs, *folders, self.cache)
 
     spec = property(lambda self: self.root / "specs/baseline_spec.yaml")
     training_csv = property(lambda self: self.root / "train/base/training_set.csv")
@@ -61,10 +72,7 @@ class Workspace:
 
     def inside(self, path: str | Path, what: str) -> Path:
         """Resolve `path` (relative to the workspace) and refuse it when it leaves the workspace."""
-        full = (self.root / Path(path)).resolve()
-        if not full.is_relative_to(self.root):
-            raise InputError(f"{what}: {path} lies outside the workspace {self.root}; move it inside")
-        return full
+        return confine.inside(self.root, path, what)
 
     def runs(self) -> list[Path]:
         """Run directories, oldest first."""

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from deft_aoi.documents import read_yaml
 from deft_aoi.errors import InputError
+from deft_aoi.names import check_image
 from deft_aoi.paths import SKILL_ROOT
 
 VERSIONS = SKILL_ROOT / "specs/versions.yaml"
@@ -58,7 +58,10 @@ def image(dotted: str, environment: Mapping[str, str] | None = None) -> str:
     """The container image of a key; the environment variable that versions.yaml names for it goes first."""
     variables = os.environ if environment is None else environment
     names = [name for name, key in _load(VERSIONS)["env"].items() if key == dotted]
-    return next((variables[name] for name in names if variables.get(name)), None) or pinned_value(dotted)
+    for name in names:
+        if variables.get(name):
+            return check_image(variables[name], name)
+    return pinned_value(dotted)
 
 
 def image_keys() -> tuple[str, ...]:
@@ -101,5 +104,5 @@ def flat_keys(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: missing; the skill is incomplete, install it again")
-    tree: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree: dict[str, Any] = read_yaml(path)
     return tree

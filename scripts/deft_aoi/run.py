@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from deft_aoi import journal, state
+from deft_aoi.confine import check_facts, shown
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, Spec, load_spec, optics
 from deft_aoi.fsio import sha256_json
@@ -50,14 +51,32 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
+        """A plan as it was written. Raises InputError where a value is of another type."""
         known = {entry.name for entry in fields(cls)}
         values: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name in known
         }
-        return cls(**values)
+        for entry in fields(cls):
+            if entry.name in values and not _is_kind(values[entry.name], str(entry.type)):
+                raise InputError(f"plan: {entry.name} is {shown(values[entry.name])}; expected {entry.type}")
+        try:
+            return cls(**values)
+        except TypeError:
+            raise InputError("plan: workspace, kpi_target and max_iterations must be there") from None
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def _is_kind(value: object, kind: str) -> bool:
+    """Whether a plan's value is what its annotation says."""
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+    if kind.startswith("Mapping"):
+        return isinstance(value, Mapping) and all(isinstance(one, str) for one in (*value, *value.values()))
+    if kind == "float":
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value).__name__ == kind or kind not in ("str", "int", "bool")
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ class Run:
         """Facts of the last successful line of `stage` in `label`; raises InputError when there is none."""
         for entry in reversed(self.entries):
             if (entry["iter"], entry["stage"], entry["status"]) == (label, stage, "ok"):
-                return dict(entry.get("facts", {}))
+                return self._known(entry)
         raise InputError(
             f"{self.paths.log}: no finished {label}/{stage}; type: deft status --results-dir {self.paths.root}"
         )
@@ -85,8 +104,13 @@ class Run:
         """Label and evaluate facts of the best model so far: the last evaluated one that was named champion."""
         for entry in reversed(self.entries):
             if entry["stage"] == "evaluate" and entry["status"] == "ok" and entry.get("facts", {}).get("champion"):
-                return entry["iter"], dict(entry["facts"])
+                return entry["iter"], self._known(entry)
         raise InputError(f"{self.paths.log}: no evaluated model yet")
+
+    def _known(self, entry: journal.Entry) -> dict[str, Any]:
+        """Facts of a line; the files that it names are read by the stages, so none may lie outside the workspace."""
+        where = f"{self.paths.log}, line {entry['seq']}"
+        return check_facts(dict(entry.get("facts", {})), self.workspace.root, where)
 
     def previous_label(self, label: str) -> str:
         return iter_label(iter_number(label) - 1)
@@ -110,6 +134,7 @@ def load_run(results_dir: Path) -> Run:
         )
     plan = Plan.from_json(snapshot["config"]["plan"])
     workspace = Workspace.at(plan.workspace)
+    workspace.inside(paths.root, "run directory")
     spec = load_spec(workspace.spec)
     entries = tuple(journal.read(paths.log))
     folded = state.fold(snapshot, entries)
@@ -153,7 +178,7 @@ def approval_digest(record: Mapping[str, Any]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises InputError with the path when it is absent or damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except ValueError as error:

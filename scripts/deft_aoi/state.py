@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deft_aoi import journal
+from deft_aoi.confine import shown
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
 from deft_aoi.paths import BASELINE, iter_number
@@ -16,6 +17,7 @@ from deft_aoi.pipeline import BASELINE_ORDER, ITERATION_ORDER, LOOP_STOP, PRUNE,
 
 State = dict[str, Any]
 VERSION = 2
+_KINDS = {"started_at": str, "kpi_target": str, "max_iterations": int, "config": dict, "iterations": dict}
 STEP_VALUES = [*dict.fromkeys((*BASELINE_ORDER, *ITERATION_ORDER, "anomalygen_finetune", LOOP_STOP))]
 STATUS_VALUES = ["pending", "in_progress", "complete", "failed"]
 # Facts of the journal that the contract names in the state of an iteration.
@@ -160,13 +162,41 @@ def load(path: Path) -> State:
             )
         raise InputError(f"{path}: no state; start the run first: deft preflight, then deft start --approve CODE")
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = parse_json(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path}: damaged ({error}); type: deft rebuild-state --results-dir {path.parent}") from error
-    missing = {"started_at", "kpi_target", "max_iterations", "config", "iterations"} - set(state)
-    if missing:
-        raise InputError(f"{path}: {', '.join(sorted(missing))} missing; type: deft rebuild-state")
+    again = f"type: deft rebuild-state --results-dir {path.parent}"
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: damaged (no JSON object); {again}")
+    if missing := _KINDS.keys() - state.keys():
+        raise InputError(f"{path}: {', '.join(sorted(missing))} missing; {again}")
+    for name, kind in _KINDS.items():
+        if type(state[name]) is not kind:
+            raise InputError(f"{path}: damaged ({name} is {shown(state[name])}); {again}")
+    if not _sound(state):
+        raise InputError(f"{path}: damaged (iterations or journal); {again}")
     return state
+
+
+def _sound(state: State) -> bool:
+    """Whether the parts that readers walk through are groups of keys under names of ours."""
+    for label, part in state["iterations"].items():
+        try:
+            iter_number(label)
+        except InputError:
+            return False
+        if not isinstance(part, dict) or "status" not in part or "stage_completed" not in part:
+            return False
+    known = state.get("journal")
+    if known is None:
+        return True
+    return (
+        isinstance(known, dict)
+        and {"lines", "digest", "last", "evaluated", "met"} <= known.keys()
+        and type(known["lines"]) is int
+        and known["lines"] >= 0
+        and isinstance(known["digest"], str)
+    )
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:

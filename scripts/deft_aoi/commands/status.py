@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deft_aoi import journal, pipeline, state
+from deft_aoi.confine import printable
 from deft_aoi.errors import OK
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
@@ -36,9 +37,11 @@ def standing(paths: RunPaths) -> dict[str, Any]:
     lines = now["journal"]["lines"]
     last = journal.tail(paths.log, max(1, lines - _LAST + 1)) or []
     following = _next(paths, now, last)
+    for entry in last:  # a journal may come from anywhere, and a terminal obeys what it is shown
+        entry["summary"] = printable(entry["summary"])
     return {
         "results_dir": str(paths.root),
-        "kpi_target": now["kpi_target"],
+        "kpi_target": printable(now["kpi_target"]),
         "max_iterations": now["max_iterations"],
         "entries": lines,
         "last": [{k: e[k] for k in ("seq", "ts", "iter", "stage", "status", "summary")} for e in last[-_LAST:]],
@@ -108,4 +111,4 @@ def as_text(facts: dict[str, Any]) -> str:
         lines.append(f"next: {facts['next']}, once a person has approved: {facts['command']}, then deft start")
     else:
         lines += [f"next stage: {facts['next']}", f"next: {facts['command']}"]
-    return "\n".join(lines)
+    return printable("\n".join(lines))

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deft_aoi import pictures
 from deft_aoi.contracts import PASS
 from deft_aoi.data.deeppcb_windows import (
     SIDE,
@@ -131,7 +132,7 @@ def plan_split(name: str, boards: Sequence[Board], quota: Quota, size: int, rng:
 
 def cut_board(job: Job, stage: Workspace, size: int, ext: str) -> list[dict[str, str]] | None:
     """Write a board's windows and return their rows; None where an image cannot be read as 640 x 640."""
-    test, golden = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (job.board.test, job.board.golden))
+    test, golden = (pictures.read(path, cv2.IMREAD_GRAYSCALE) for path in (job.board.test, job.board.golden))
     if test is None or golden is None or test.shape != (SIDE, SIDE) or golden.shape != (SIDE, SIDE):
         return None
     folder = f"images/{job.board.group}" if job.split == "pool" else job.board.group

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import cv2
 
+from deft_aoi import pictures
+from deft_aoi.confine import inside, name_problem, shown
 from deft_aoi.contracts import PASS
 from deft_aoi.errors import InputError
+from deft_aoi.names import label_problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GOOD_NAMES = frozenset({"pass", "ok", "good"})
@@ -47,8 +50,8 @@ def label_from_name(stem: str) -> str | None:
     return PASS if anomaly in GOOD_NAMES else anomaly
 
 
-def list_images(folder: Path, what: str) -> dict[str, Path]:
-    """Images of a folder by stem, in name order.
+def list_images(folder: Path, what: str, root: Path | None = None) -> dict[str, Path]:
+    """Images of a folder by stem, in name order; links that lead out of `root` are refused.
 
     Raises InputError where the folder is absent or holds none, or where two files share a stem (`a.png`, `a.bmp`):
     one of them would overwrite the other.
@@ -60,6 +63,10 @@ def list_images(folder: Path, what: str) -> dict[str, Path]:
         path = Path(entry.path)
         if path.suffix.lower() not in SUFFIXES or entry.name.startswith(".") or not entry.is_file():
             continue
+        if problem := name_problem(path.name):
+            raise InputError(f"{what} {folder}: {shown(path.name)}: {problem}; rename it")
+        if root is not None:
+            inside(root, path, f"{what} {folder}")
         if path.stem in found:
             raise InputError(
                 f"{what} {folder}: {found[path.stem].name} and {path.name} share the name {path.stem}; "
@@ -101,6 +108,8 @@ def match_pairs(
         label = label_of(name)
         if label is None:
             reason = "no label: expected a name like PCB+bridge_00000 or a labels CSV"
+        elif problem := label_problem(label):
+            reason = f"label {shown(label)}: {problem}"
         elif len(files) < len(lights):
             lacking = [light for light in lights if light not in {entry[0] for entry in files}]
             part = "golden" if set(lacking) <= set(images) else "image"
@@ -132,7 +141,7 @@ def convert_image(source: Path, target: Path) -> bool:
 
     Returns false, and writes nothing, where the source is no readable image.
     """
-    image = cv2.imread(str(source), cv2.IMREAD_ANYCOLOR)
+    image = pictures.read(source)
     if image is None:
         return False
     if _kind(source.suffix) == _kind(target.suffix):

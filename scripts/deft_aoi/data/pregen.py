@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from deft_aoi.confine import inside
 from deft_aoi.contracts import PASS, read_pool, write_parquet, write_rows
 from deft_aoi.data.pairs import Pair, Skipped, convert_pairs, cores, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import HardStop, InputError
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write_json, move_aside, sha256_file, sha256_json
@@ -39,7 +40,8 @@ def stage_pregen(workspace: Workspace, paths: RunPaths, optics: Optics, *, force
         return verify_pregen(workspace, paths)
     source = source_record(workspace)
     found, skipped = match_pairs(
-        list_images(workspace.pregen_ng, "pre-generated NG"), list_images(workspace.pregen_ok, "pre-generated OK"),
+        list_images(workspace.pregen_ng, "pre-generated NG", workspace.root),
+        list_images(workspace.pregen_ok, "pre-generated OK", workspace.root),
         optics.lights, label_from_name,
     )  # fmt: skip
     skipped += [Skipped(pair.files[0][1].name, "named as a good part") for pair in found if pair.label == PASS]
@@ -78,7 +80,7 @@ def verify_pregen(workspace: Workspace, paths: RunPaths) -> dict[str, Any]:
     path = paths.synth_pool / MANIFEST
     if not path.is_file():
         raise InputError(f"{path}: no staged pairs; type prestage_pregen.py --workspace {workspace.root} --results-dir")
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    manifest = _read_manifest(path)
     before, now = manifest["source"]["files"], source_record(workspace)["files"]
     changed = [f"{name} added" for name in sorted(now.keys() - before.keys())]
     changed += [f"{name} removed" for name in sorted(before.keys() - now.keys())]
@@ -92,6 +94,20 @@ def verify_pregen(workspace: Workspace, paths: RunPaths) -> dict[str, Any]:
             remedy="put the folder back as it was, or start a new run to use the new pairs",
         )
     return manifest
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Raises InputError where the manifest is damaged or says nothing of its sources."""
+    try:
+        manifest = parse_json(path.read_bytes())
+        whole = isinstance(manifest["source"]["files"], dict) and type(manifest["pairs"]) is int
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: damaged ({type(error).__name__}); stage again: prestage_pregen.py --force"
+        ) from error
+    if not whole:
+        raise InputError(f"{path}: damaged (no files or no pairs); stage again: prestage_pregen.py --force")
+    return dict(manifest)
 
 
 def source_record(workspace: Workspace) -> dict[str, Any]:
@@ -111,7 +127,7 @@ def source_record(workspace: Workspace) -> dict[str, Any]:
 
 def synthetic_rows(pairs: Sequence[Pair], root: Path, pool: Path) -> pd.DataFrame:
     """ChangeNet rows of staged pairs, paths relative to the workspace `root`."""
-    home = pool.resolve().relative_to(root).as_posix()
+    home = inside(root, pool.resolve(), "run directory").relative_to(root).as_posix()
     return rows_frame(
         [
             {

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
+from deft_aoi.documents import parse_json
 from deft_aoi.engine.distances import VERSION
 from deft_aoi.engine.head import Head, column_names
 from deft_aoi.engine.refusal import TaskError
@@ -57,7 +58,7 @@ def load_checkpoint(path: Path, optics: Optics) -> Head:
         raise TaskError(
             f"checkpoint {path}: not written by the features engine (a TAO .pth needs the TAO engine): {error}"
         ) from error
-    facts = json.loads(metadata.get(_KEY, "{}"))
+    facts = _noted(metadata.get(_KEY, "{}"))
     if facts.get("engine") != ENGINE:
         raise TaskError(f"checkpoint {path}: safetensors of another program; expected one of '{ENGINE}'")
     for name, value in made_for(optics).items():
@@ -67,5 +68,21 @@ def load_checkpoint(path: Path, optics: Optics) -> Head:
             raise TaskError(
                 f"checkpoint {path}: {name} is {found}, the spec and this engine need {wanted}; train again"
             )
+    size = len(column_names(optics.lights))
+    for name, length in (*((name, size) for name in _TENSORS), ("bias", 1)):
+        found = tensors.get(name)
+        if found is None or found.shape != (length,) or found.dtype != np.float64 or not np.isfinite(found).all():
+            raise TaskError(f"checkpoint {path}: {name} is not {length} finite numbers (float64); train again")
     center, scale, weights = (tensors[name] for name in _TENSORS)
+    if (scale <= 0).any() or (weights < 0).any():
+        raise TaskError(f"checkpoint {path}: a scale or weight below 0, which no training gives; train again")
     return Head(optics.lights, center, scale, weights, float(tensors["bias"][0]))
+
+
+def _noted(text: str) -> dict[str, Any]:
+    """Our metadata; empty where it is none of ours."""
+    try:
+        facts = parse_json(text)
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from deft_aoi.engine.refusal import TaskError
-from deft_aoi.errors import DeftError
+from deft_aoi.documents import parse_yaml, read_yaml
+from deft_aoi.engine.refusal import TaskError, fault
+from deft_aoi.errors import DeftError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"embedding {args.task}: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return TaskError.exit_code
+    except Exception as error:  # the last net: one line and where it happened, the traceback for who asks
+        print(f"embedding {args.task}: {fault(error)}", file=sys.stderr)
+        return TaskError.exit_code
     return 0
 
 
@@ -51,16 +53,16 @@ def read_spec(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
     if not path.is_file():
         raise TaskError(f"{path}: no such spec; expected keys {', '.join(KEYS)}")
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        spec = read_yaml(path) or {}
+    except InputError as error:
+        raise TaskError(str(error)) from error
     if not isinstance(spec, dict):
         raise TaskError(f"{path}: expected a mapping with keys {', '.join(KEYS)}")
     for text in assignments:
         key, mark, value = text.partition("=")
         if not mark:
             raise TaskError(f"{text!r} is no override; expected key=value")
-        spec[key] = yaml.safe_load(value)
+        spec[key] = parse_yaml(value, "command line")
     for key in spec:
         if key not in KEYS:
             raise TaskError(f"Error merging '{path.name}' with schema: Key '{key}' not in 'ImageEmbeddingsConfig'")
@@ -91,17 +93,17 @@ def image_embeddings(spec: dict[str, Any]) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Parquet or CSV with a column `filepath`, any old `embedding` dropped."""
-    import pandas as pd
+    from deft_aoi.contracts import parse_csv, read_parquet
 
     if not path.is_file():
         raise TaskError(f"input_parquet {path}: no such file")
     try:
         if path.suffix.lower() == ".csv":
-            rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            rows = parse_csv(path)
         else:
-            rows = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise TaskError(f"input_parquet {path}: not readable: {' '.join(str(error).split())}") from error
+            rows = read_parquet(path, {"filepath": "text"})
+    except InputError as error:
+        raise TaskError(f"input_parquet {error}") from error
     if "filepath" not in rows.columns:
         raise TaskError(f"input_parquet {path}: column 'filepath' missing; found {', '.join(map(str, rows.columns))}")
     if rows.empty:
@@ -112,7 +114,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def embed(files: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
     """Pooled trunk features (192,) of each image file in order, None where it cannot be read. Cached by content."""
     from deft_aoi.engine.cache import Store, content_key
-    from deft_aoi.engine.features import LazyTrunk, in_parallel
+    from deft_aoi.engine.features import LazyTrunk, in_parallel, read_bytes
     from deft_aoi.engine.images import decode
     from deft_aoi.engine.trunk import EMBEDDING_SIZE, trunk_hash
 
@@ -123,8 +125,8 @@ def embed(files: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
         vectors: list[npt.NDArray[np.float32] | None] = []
         for name in chunk:
             try:
-                data = Path(name).read_bytes()
-            except OSError:
+                data = read_bytes(name)
+            except TaskError:
                 vectors.append(None)
                 continue
             key = content_key(data)

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from deft_aoi import pictures
+from deft_aoi.confine import leaves_workspace
 from deft_aoi.contracts import image_paths
 from deft_aoi.engine import distances
 from deft_aoi.engine.cache import Store, content_key
@@ -136,15 +138,20 @@ def _decode_pair(first: bytes, second: bytes, names: tuple[str, str], optics: Op
     images = decode(first), decode(second)
     test, golden = images
     if test is None or golden is None:
-        raise TaskError(f"{names[0 if test is None else 1]}: not a readable image; replace or remove its row")
+        bad = 0 if test is None else 1
+        why = pictures.problem((first, second)[bad]) or "not a readable image"
+        raise TaskError(f"{names[bad]}: {why}; replace or remove its row")
     return make_pair(test, golden, optics.width, optics.height)
 
 
 def read_bytes(name: str) -> bytes:
+    """Bytes of an image. Raises TaskError where it is missing, or a link leads out of the workspace."""
+    if leaves_workspace(name):
+        raise TaskError(f"{name}: lies outside the workspace; move the image inside")
     try:
         return Path(name).read_bytes()
-    except OSError as error:
-        raise TaskError(f"Image file wasn't found at {name} ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise TaskError(f"Image file wasn't found at {name} ({getattr(error, 'strerror', error)})") from error
 
 
 CLASSICAL = "abs_box5.max"

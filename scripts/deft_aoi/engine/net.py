@@ -24,6 +24,7 @@ from deft_aoi.engine.net_checkpoint import (
     load_checkpoint,
     load_resume,
     save_checkpoint,
+    scoring_model,
 )
 from deft_aoi.engine.net_onnx import onnx_logits
 from deft_aoi.engine.net_recipe import ON_CPU, ON_GPU
@@ -229,7 +230,8 @@ def logits_by_best_means(checkpoint: Checkpoint, table: PixelTable) -> tuple[npt
             return torch_logits(checkpoint, table), "torch on GPU" if torch.cuda.is_available() else "torch on CPU"
     if not checkpoint.onnx.is_file():
         raise TaskError(f"{checkpoint.onnx}: no such file, and without it scoring needs torch; {torch_missing()}")
-    return onnx_logits(checkpoint.onnx, checkpoint.digest, table), "ONNX Runtime on CPU"
+    model = scoring_model(checkpoint)
+    return onnx_logits(checkpoint.onnx, model, checkpoint.digest, table), "ONNX Runtime on CPU"
 
 
 def torch_logits(checkpoint: Checkpoint, table: PixelTable) -> npt.NDArray[np.float64]:

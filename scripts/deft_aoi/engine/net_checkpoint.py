@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from deft_aoi.documents import parse_json
 from deft_aoi.engine.choice import METADATA_KEY, NET_NAME, RESUME_FILE
 from deft_aoi.engine.net_onnx import WEIGHTS_HASH, to_onnx
+from deft_aoi.engine.onnx_check import check_onnx
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write
@@ -97,15 +100,42 @@ def load_checkpoint(path: Path, optics: Optics) -> Checkpoint:
             raise TaskError(
                 f"checkpoint {path}: {name} is {noted.get(name)}, the spec and this engine need {value}; train again"
             )
-    facts = NetFacts.of(optics, noted["channels"], noted["net_width"], noted.get("backbone", ""))
+    facts = NetFacts.of(optics, noted.get("channels", 0), noted.get("net_width", 0), noted.get("backbone", ""))
+    if facts.channels not in (1, 3) or type(facts.net_width) is not int or not isinstance(facts.backbone, str):
+        raise TaskError(f"checkpoint {path}: damaged (channels, net_width or backbone); train again")
+    if not all(value.dtype.kind != "f" or np.isfinite(value).all() for value in weights.values()):
+        raise TaskError(f"checkpoint {path}: weights that are no finite numbers; train again")
     return Checkpoint(facts, weights, hashlib.sha256(data).hexdigest(), path.resolve().with_suffix(".onnx"))
+
+
+def scoring_model(checkpoint: Checkpoint) -> bytes:
+    """The ONNX beside a checkpoint, checked before any runtime loads it.
+
+    An early-fusion network's is made anew from the checkpoint and must be the same bytes; a backbone's is read through
+    for anything but arithmetic. Raises TaskError where it is another one.
+    """
+    try:
+        data = checkpoint.onnx.read_bytes()
+    except OSError as error:
+        raise TaskError(f"{checkpoint.onnx}: {error.strerror}") from error
+    check_onnx(data, str(checkpoint.onnx))
+    if not checkpoint.facts.backbone:
+        try:
+            made = _onnx(checkpoint.weights, checkpoint.facts, {WEIGHTS_HASH: checkpoint.digest})
+        except (KeyError, ValueError, IndexError) as error:
+            raise TaskError(f"{checkpoint.onnx}: its checkpoint lacks weights ({error}); train again") from error
+        if made != data:
+            raise TaskError(
+                f"{checkpoint.onnx}: was written for another checkpoint; copy the .onnx that came with the .pth"
+            )
+    return data
 
 
 def metadata_of(data: bytes) -> dict[str, Any]:
     """Our metadata in safetensors bytes: 8 bytes of length, then a JSON header."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    found: dict[str, Any] = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
-    return found
+    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found = parse_json(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -134,7 +164,10 @@ def load_resume(folder: Path, fingerprint: str) -> tuple[Tensors, Progress] | No
     if not path.is_file():
         return None
     data = path.read_bytes()
-    noted = metadata_of(data)
-    if noted.pop("fingerprint") != fingerprint:
-        raise TaskError(f"{path}: of a training with another spec or other images; use an empty folder")
-    return load(data), Progress(**{**noted, "best": tuple(noted["best"])})
+    try:
+        tensors, noted = load(data), metadata_of(data)
+        if noted.pop("fingerprint", None) != fingerprint:
+            raise TaskError(f"{path}: of a training with another spec or other images; use an empty folder")
+        return tensors, Progress(**{**noted, "best": tuple(noted["best"])})
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise TaskError(f"{path}: damaged ({type(error).__name__}); remove it and train from the start") from error

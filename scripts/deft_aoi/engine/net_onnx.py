@@ -99,13 +99,16 @@ def _convolution(
     )
 
 
-def onnx_logits(path: Path, weights_hash: str, table: PixelTable) -> npt.NDArray[np.float64]:
-    """(n,) logits by ONNX Runtime. Raises TaskError where the file was written for another checkpoint."""
+def onnx_logits(path: Path, model: bytes, weights_hash: str, table: PixelTable) -> npt.NDArray[np.float64]:
+    """(n,) logits by ONNX Runtime of the checked bytes of `path`.
+
+    Raises TaskError where the file was written for another checkpoint.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     if session.get_modelmeta().custom_metadata_map.get(WEIGHTS_HASH) != weights_hash:
         raise TaskError(f"{path}: was written for another checkpoint; copy the .onnx that came with the .pth")
     fixed = session.get_inputs()[0].shape[0]

@@ -24,6 +24,7 @@ from deft_aoi.engine.images import decode, make_pair
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import locked, sha256_json
+from deft_aoi.pictures import problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,16 +186,17 @@ def _take_in(
         if archive.has(keys[-1]):
             hits += 1
             continue
-        images = [_with_channels(decode(part), name, channels) for part, name in zip(data, names, strict=True)]
+        images = [_with_channels(part, name, channels) for part, name in zip(data, names, strict=True)]
         pair = make_pair(images[0], images[1], optics.width, optics.height)
         record = np.stack([pair.test, pair.golden]).reshape(2, optics.height, optics.width, channels)
         archive.put(keys[-1], np.rint(record.transpose(0, 3, 1, 2)).clip(0, 255).astype(np.uint8))
     return keys, hits
 
 
-def _with_channels(image: Bytes | None, name: str, channels: int) -> Bytes:
+def _with_channels(data: bytes, name: str, channels: int) -> Bytes:
+    image = decode(data)
     if image is None:
-        raise TaskError(f"{name}: not a readable image; replace or remove its row")
+        raise TaskError(f"{name}: {problem(data) or 'not a readable image'}; replace or remove its row")
     if channels == 3:
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)

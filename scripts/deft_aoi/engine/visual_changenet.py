@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.engine.refusal import TaskError
+from deft_aoi.engine.refusal import TaskError, fault
 from deft_aoi.engine.status import StatusLog
 from deft_aoi.errors import DeftError
 
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return TaskError.exit_code
     except OSError as error:
         print(f"visual_changenet {args.task}: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return TaskError.exit_code
+    except Exception as error:  # the last net: one line and where it happened, the traceback for who asks
+        print(f"visual_changenet {args.task}: {fault(error)}", file=sys.stderr)
         return TaskError.exit_code
     return 0
 

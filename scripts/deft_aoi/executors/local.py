@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from deft_aoi.cli import ENGINES
+from deft_aoi.confine import WORKSPACE_VARIABLE
 from deft_aoi.errors import InputError
 from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
 from deft_aoi.fsio import atomic_write_json, utc_now
@@ -25,6 +26,7 @@ from deft_aoi.paths import SKILL_ROOT
 
 _TRIES, _RETRY_SECONDS = 20, 0.05
 LOCK = "alive.lock"
+SECRETS = ("NGC_KEY", "NGC_API_KEY", "NGC_CLI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # no local job needs one
 
 
 class LocalExecutor:
@@ -32,8 +34,9 @@ class LocalExecutor:
 
     platform = "local"
 
-    def __init__(self, cache: Path, engine: str = "features") -> None:
+    def __init__(self, cache: Path, engine: str = "features", workspace: Path | None = None) -> None:
         self.cache = cache
+        self.workspace = workspace
         self.engine = engine
 
     def submit(self, task: Task, job: Path) -> None:
@@ -49,9 +52,11 @@ class LocalExecutor:
                 "submitted": utc_now(),
             }
             atomic_write_json(job / HANDLE, handle)
-            environment = os.environ | {
+            environment = {
+                **{name: value for name, value in os.environ.items() if name not in SECRETS},
                 "PYTHONPATH": str(SKILL_ROOT / "scripts"),
                 "DEFT_CACHE_DIR": str(self.cache),
+                **({WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}),
             }
             os.set_inheritable(lock.fileno(), True)
             with open(job / LOG, "ab") as log:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.documents import parse_json
 from deft_aoi.executors.base import Task
 
 STATUS_FILE = "status.json"
@@ -19,7 +19,7 @@ def read_status(folder: Path) -> list[dict[str, Any]]:
     messages = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            messages.append(json.loads(line))
+            messages.append(parse_json(line))
         except ValueError:
             continue
     return [message for message in messages if isinstance(message, dict)]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from deft_aoi.contracts import PASS, SCORE
+from deft_aoi.contracts import PASS, SCORE, write_sheet
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write, atomic_write_json, atomic_write_text
 from deft_aoi.kpi.boards import board_counts, board_record
@@ -203,11 +203,11 @@ def write_threshold_metrics(path: Path, swept: Sweep) -> None:
 
 
 def _write_missed(path: Path, scored: Scored, threshold: float) -> None:
-    """Defects at or below `threshold` with every column of the input, in row order."""
+    """Defects at or below `threshold` with every column of the input, in row order; for a person's spreadsheet."""
     missed = np.flatnonzero(scored.defect & (scored.score <= threshold))
     rows = _rows(scored.csv, missed)
     rows.insert(0, "line", [scored.line(int(row)) for row in missed])
-    atomic_write(path, lambda stream: rows.to_csv(stream, index=False, lineterminator="\n"))
+    write_sheet(path, rows)
 
 
 def _rows(path: Path, wanted: NDArray[np.intp]) -> Any:

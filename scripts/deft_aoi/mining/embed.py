@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import image_paths
+from deft_aoi.contracts import image_paths, read_parquet
+from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics
 
 Matrix = NDArray[np.float32]
@@ -25,7 +26,9 @@ def component_matrix(parquet: Path, files: Sequence[Sequence[str]]) -> tuple[Mat
 
     A row with an unreadable image has a zero vector and `readable` false.
     """
-    table = pd.read_parquet(parquet, columns=["filepath", "embedding"])
+    table = read_parquet(parquet, {"filepath": "text", "embedding": "vector"}, only=True)
+    if table["embedding"].map(len).nunique() > 1:
+        raise InputError(f"{parquet}: embeddings of different lengths; run the embedding again")
     vectors = (
         np.stack([np.asarray(v, np.float32) for v in table["embedding"]]) if len(table) else np.zeros((0, 1), "f4")
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, SCORE, image_path, read_rows
+from deft_aoi import pictures
+from deft_aoi.confine import leaves, text_problem
+from deft_aoi.contracts import PASS, SCORE, image_path, read_parquet, read_rows, scores_of
 from deft_aoi.engine.images import register, resize, translate
 from deft_aoi.experiment import Optics
 
@@ -65,7 +65,7 @@ class View:
 def worst_pairs(csv: Path, threshold: float, images: Path, optics: Optics, each: int) -> list[Pair]:
     """The `each` highest-scoring PASS rows, highest first, then the `each` lowest-scoring defects, lowest first."""
     rows = read_rows(csv, required=("input_path", "golden_path", "label", "object_name", SCORE))
-    rows[SCORE] = rows[SCORE].astype(float)
+    rows[SCORE] = scores_of(csv, rows[SCORE])
     is_pass = rows["label"] == PASS
     passes = rows[is_pass].sort_values(SCORE, ascending=False, kind="stable").head(each)
     defects = rows[~is_pass].sort_values(SCORE, kind="stable").head(each)
@@ -93,7 +93,9 @@ def mined_pairs(parquet: Path, workspace: Path, optics: Optics, limit: int) -> l
 
     Policies other than k-NN have no such sample: their best rank comes first, and the note says why it was taken.
     """
-    rows = pd.read_parquet(parquet)
+    rows = read_parquet(
+        parquet, dict.fromkeys(("filepath", "golden_path", "object_name", "label", "target_filepath"), "text")
+    )
     ranked = rows.sort_values(["similarity", "rank"], ascending=[False, True], kind="stable")
     turn = ranked.groupby("label").cumcount()
     rows = rows.assign(turn=turn).sort_values(["turn", "label"], kind="stable").head(limit)
@@ -111,18 +113,19 @@ def mined_pairs(parquet: Path, workspace: Path, optics: Optics, limit: int) -> l
     return pairs
 
 
-def embed(pairs: list[Pair], budget: int) -> dict[str, list[View]]:
+def embed(pairs: list[Pair], budget: int, root: Path) -> dict[str, list[View]]:
     """Data URIs of every pair, at the best of `QUALITIES` whose total stays within `budget` bytes.
 
+    A file outside `root` (the workspace, resolved) is never shown: a page is made to be passed on.
     Where even the smallest does not fit, the last pairs stay without pictures.
     """
     for quality in QUALITIES[:-1]:
-        views = {pair.key: [_view(sight, *quality) for sight in pair.sights] for pair in pairs}
+        views = {pair.key: [_view(sight, *quality, root) for sight in pair.sights] for pair in pairs}
         if sum(map(_size, views.values())) <= budget:
             return views
     left, views = budget, {}
     for pair in pairs:
-        shown = [_view(sight, *QUALITIES[-1]) for sight in pair.sights]
+        shown = [_view(sight, *QUALITIES[-1], root) for sight in pair.sights]
         views[pair.key] = shown if _size(shown) <= left else [View(v.light, "", "", "") for v in shown]
         left -= _size(views[pair.key])
     return views
@@ -132,8 +135,8 @@ def _size(views: list[View]) -> int:
     return sum(len(view.test) + len(view.golden) + len(view.third) for view in views)
 
 
-def _view(sight: Sight, side: int, quality: int) -> View:
-    test, golden = read_picture(sight.test), read_picture(sight.golden)
+def _view(sight: Sight, side: int, quality: int, root: Path) -> View:
+    test, golden = read_picture(sight.test, root), read_picture(sight.golden, root)
     third, share = None, (0.0, 0.0)
     if test is not None and golden is not None:
         golden = resize(golden, test.shape[1], test.shape[0])
@@ -141,16 +144,16 @@ def _view(sight: Sight, side: int, quality: int) -> View:
         third = heat(test, onto)
         share = (move[0] / test.shape[1], move[1] / test.shape[0])
     if sight.asked_by is not None:
-        third = read_picture(sight.asked_by)
+        third = read_picture(sight.asked_by, root)
     first, second, last = (as_uri(picture, side, quality) for picture in (test, golden, third))
     return View(sight.light, first, second, last, share)
 
 
-def read_picture(path: Path) -> Picture | None:
-    """The file as BGR, shape (h, w, 3); None where it is absent or no image."""
-    # os.path.isfile answers False where Path.is_file raises: a name from a CSV may be longer than the system allows.
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if os.path.isfile(path) else None
-    return None if image is None else np.asarray(image, np.uint8)
+def read_picture(path: Path, root: Path) -> Picture | None:
+    """The file as BGR, shape (h, w, 3); None where it is absent, no image or outside `root`."""
+    if text_problem(str(path)) or leaves(str(path), str(root)):
+        return None
+    return pictures.read(path, cv2.IMREAD_COLOR)
 
 
 def registered(test: Picture, golden: Picture) -> tuple[Picture, tuple[float, float]]:

@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from deft_aoi.contracts import PASS
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.paths import SKILL_ROOT
 from deft_aoi.report.words import listed, plural
@@ -72,7 +73,7 @@ def load(path: Path) -> Record:
     from jsonschema import Draft202012Validator
 
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_bytes())
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no JSON ({error}); see specs/narrative.schema.json") from error
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))

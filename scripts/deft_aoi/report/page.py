@@ -156,11 +156,11 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
     csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics()
     if csv is None or optics is None:
         return {"groups": [], "missing": "the inference CSV or the experiment spec is not on disk"}
-    images = Path(source.config.get("images_dir") or source.workspace / "kpi/images")
-    images = images if images.is_dir() else source.workspace / "kpi/images"
+    images = Path(str(source.config.get("images_dir") or source.workspace / "kpi/images"))
+    images = images if images.is_dir() and images.is_relative_to(source.workspace) else source.workspace / "kpi/images"
     worst = gallery.worst_pairs(csv, one["evaluate"]["threshold"], images, optics, WORST_EACH)
     mined = mined_rows(source, shown, optics)
-    views = gallery.embed([*worst, *mined], PICTURE_BUDGET)
+    views = gallery.embed([*worst, *mined], PICTURE_BUDGET, source.workspace)
     cards = [card(pair, views[pair.key], told, facts) for pair in [*worst, *mined]]
     titles = (
         ("pass", "False calls first", "Good parts that score highest: what the line would stop for."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from functools import partial
 from http import HTTPStatus
@@ -65,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "deft", ""
+    timeout = 30  # seconds: a caller that says nothing does not keep a thread
 
     def __init__(self, report: Report, names: frozenset[str], *args: object) -> None:
         self.report, self.names = report, names
@@ -83,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
                 return self._answer(HTTPStatus.OK, "text/plain", self.report.now())
         except DeftError as error:
             return self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{error}\n")
+        except Exception as error:  # one bad file must neither end the server nor show its insides
+            fault = f"{type(error).__name__}; type: deft verify, then deft report\n"
+            return self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", fault)
         return self._answer(HTTPStatus.NOT_FOUND, "text/plain", "nothing here: /, /report and /version\n")
 
     def _answer(self, status: HTTPStatus, kind: str, text: str, *, policy: str | None = None) -> None:
@@ -96,7 +101,8 @@ class Handler(BaseHTTPRequestHandler):
         if policy:
             self.send_header("Content-Security-Policy", policy)
         self.end_headers()
-        self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # a browser that went away
+            self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: a page that asks every second would fill the terminal."""

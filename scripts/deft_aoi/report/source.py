@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deft_aoi import journal
+from deft_aoi.confine import real, workspace_of
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, load_spec, optics
 from deft_aoi.kpi.contract import Contract, parse_target
@@ -34,8 +35,8 @@ class Source:
 
     @property
     def workspace(self) -> Path:
-        named = self.config.get("workspace")
-        return Path(named) if named and Path(named).is_dir() else self.paths.root.parent.parent
+        """The workspace by the run's own place: what the state names may lie anywhere."""
+        return workspace_of(self.paths.root)
 
     @property
     def labels(self) -> list[str]:
@@ -79,7 +80,9 @@ class Source:
         return f"{self.paths.log.name} line {entry['seq']}" if entry else self.paths.state.name
 
     def locate(self, text: str | None) -> Path | None:
-        return located(text, self.paths.root)
+        found = located(text, self.paths.root)
+        inner = found is not None and (full := real(found)) is not None and full.is_relative_to(self.workspace)
+        return found if inner else None
 
     def shown(self, text: str | Path | None) -> str:
         return shown_path(str(text) if text else None, self.paths.root)
@@ -129,7 +132,7 @@ def read_object(path: Path) -> Record:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path}: no JSON ({error}); type: deft verify --results-dir {path.parent}") from error
     if not isinstance(value, dict):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deft_aoi import pipeline
+from deft_aoi.confine import check_spec_paths
 from deft_aoi.contracts import check_images, check_labels, check_repeats, is_defect, read_pool, read_rows
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
@@ -114,6 +115,7 @@ def path_rule(workspace: Workspace) -> list[Finding]:
         value = get(spec, key)
         if value and "$" not in str(value):
             workspace.inside(str(value), f"{workspace.spec}: {key}")
+    check_spec_paths(spec, workspace.root, str(workspace.spec))
     return [Finding(7, "ok", f"all output goes to {workspace.results}")]
 
 
@@ -122,7 +124,9 @@ def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     found = []
     found.append(Finding(8, "ok", f"backbone: {backbone_words(workspace, plan)}"))
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
-    check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext)
+    check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext, root=workspace.root)
+    if weights := staged_backbone(plan.engine, workspace.backbone_dir):
+        workspace.inside(weights, "backbone; copy it with stage_backbone.py")
     found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
@@ -151,8 +155,8 @@ def has_pregen(workspace: Workspace) -> bool:
 
 def pregen_pairs(workspace: Workspace, seen: Optics) -> Finding:
     """How many pre-generated pairs are usable, and what is skipped."""
-    tests = list_images(workspace.pregen_ng, "pre-generated NG")
-    goldens = list_images(workspace.pregen_ok, "pre-generated OK")
+    tests = list_images(workspace.pregen_ng, "pre-generated NG", workspace.root)
+    goldens = list_images(workspace.pregen_ok, "pre-generated OK", workspace.root)
     pairs, skipped = match_pairs(tests, goldens, seen.lights, label_from_name)
     text = f"pre-generated pairs: {len(pairs)} usable, {len(skipped)} files skipped"
     if not pairs:
@@ -188,7 +192,7 @@ def data(workspace: Workspace, seen: Optics) -> list[Finding]:
     tables = {name: read_rows(path) for name, path in csvs.items()}
     found = []
     for name, rows in tables.items():
-        check_images(rows, csvs[name], workspace.images, seen.lights, seen.ext)
+        check_images(rows, csvs[name], workspace.images, seen.lights, seen.ext, root=workspace.root)
     found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
     for one, other in (("training", "validation"), ("training", "kpi"), ("validation", "kpi")):
         leaks = find_leaks(tables[one], tables[other])

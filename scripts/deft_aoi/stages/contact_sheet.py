@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deft_aoi import pictures
+from deft_aoi.confine import leaves_workspace
 from deft_aoi.fsio import atomic_write
 
 Picture = NDArray[np.uint8]
@@ -49,7 +51,7 @@ def strip(sample: pd.DataFrame) -> Picture:
 
 def tile(file: str) -> Picture:
     """The image at tile size; grey with a cross where it cannot be read."""
-    image = cv2.imread(file, cv2.IMREAD_COLOR)
+    image = None if leaves_workspace(file) else pictures.read(file, cv2.IMREAD_COLOR)
     if image is None:
         blank = np.full((TILE, TILE, 3), 128, np.uint8)
         cv2.line(blank, (0, 0), (TILE, TILE), (0, 0, 255), 2)

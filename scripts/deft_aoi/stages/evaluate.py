@@ -45,7 +45,8 @@ def checkpoints(run: Run, label: str) -> dict[str, Path]:
     """Checkpoint kinds to score; `latest` is left out where it is the same file as `best_val`."""
     seeded = run.state["iterations"][label].get("best_ckpt_path")
     if label == BASELINE and seeded and not any(e["stage"] == "train" for e in run.entries):
-        return {run.state["iterations"][label].get("best_ckpt_kind") or "best_val": Path(seeded)}
+        checkpoint = run.workspace.inside(str(seeded), f"{run.paths.state}: best_ckpt_path")
+        return {run.state["iterations"][label].get("best_ckpt_kind") or "best_val": checkpoint}
     names = run.facts(label, "train")["checkpoints"]
     found = {kind: run.paths.root / name for kind, name in names.items()}
     return found if found["best_val"] != found["latest"] else {"best_val": found["best_val"]}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deft_aoi import pipeline
-from deft_aoi.errors import HardStop
+from deft_aoi.confine import inside, workspace_of
+from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
 from deft_aoi.fsio import atomic_write_json, sha256_file
@@ -76,8 +77,11 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
 def prepare_inference_spec(paths: RunPaths) -> Path:
     """Write best_model_inference_spec.yaml from best_model.json and the training spec; returns its path."""
     model = read_json(paths.best_model)
-    training = load_spec(Path(model["training_spec"]))
-    dump_spec(paths.inference_spec, inference_spec(training, float(model["threshold"])))
+    threshold, named = model.get("threshold"), model.get("training_spec")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not isinstance(named, str):
+        raise InputError(f"{paths.best_model}: damaged (threshold or training_spec); deft verify names what changed")
+    spec = inside(workspace_of(paths.root), named, f"{paths.best_model}: training_spec")
+    dump_spec(paths.inference_spec, inference_spec(load_spec(spec), float(threshold)))
     return paths.inference_spec
 
 
@@ -91,7 +95,7 @@ def inference_spec(training: Spec, threshold: float) -> Spec:
     spec: Spec = {"task": "classify", "model": training["model"], "dataset": {"classify": classify}}
     put(spec, "model.classify.eval_margin", threshold)
     augmentation = dict(classify.get("augmentation_config") or {})
-    augmentation |= {name: {**augmentation.get(name, {}), "enable": False} for name in AUGMENTATIONS}
+    augmentation |= {name: {**(augmentation.get(name) or {}), "enable": False} for name in AUGMENTATIONS}
     augmentation |= {"with_random_blur": False, "with_random_crop": False, "augment": False}
     classify["augmentation_config"] = augmentation
     put(spec, "inference.checkpoint", CONTAINER_CHECKPOINT)

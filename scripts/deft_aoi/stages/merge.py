@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import check_images, normalise_label, pad_columns, read_rows, write_rows
+from deft_aoi.contracts import check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
 from deft_aoi.executors.base import Task
 from deft_aoi.fsio import atomic_write_json
 from deft_aoi.paths import iter_number
@@ -25,7 +26,7 @@ def tasks(run: Run, label: str) -> list[Task]:
 def collect(run: Run, label: str) -> StageResult:
     """iter1 = seed + new rows, iterN = previous combined + new rows (never the seed again)."""
     old, provenance = earlier_rows(run, label)
-    mined = pd.read_parquet(run.facts(label, "data_mining")["mining_mined_parquet"])
+    mined = read_parquet(Path(run.facts(label, "data_mining")["mining_mined_parquet"]), {})
     new = read_rows(run.paths.mining(label) / "mining_pool.csv")
     taken = mined if {*KEYS, "origin"} <= {*mined.columns} else new.assign(origin="real")  # else of 7.0.x
     made = generated_rows(run, label)
@@ -40,7 +41,7 @@ def collect(run: Run, label: str) -> StageResult:
     csv, provenance_csv = run.paths.combined_csv(label), run.paths.provenance_csv(label)
     write_rows(csv, combined)
     write_rows(provenance_csv, sources)
-    check_images(combined, csv, run.workspace.root, run.optics.lights, run.optics.ext)
+    check_images(combined, csv, run.workspace.root, run.optics.lights, run.optics.ext, root=run.workspace.root)
     checked = stop_on_leaks(run, combined, csv)
     counts = {str(k): int(v) for k, v in sources["provenance"].value_counts().items()}
     report = run.paths.dataset(label) / "merge_validation.json"

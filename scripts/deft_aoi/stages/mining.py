@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import IDENTITY, PASS, read_pool, read_rows, write_parquet, write_rows
+from deft_aoi.contracts import IDENTITY, PASS, read_parquet, read_pool, read_rows, write_parquet, write_rows
 from deft_aoi.data.fingerprints import readable
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop, InputError
@@ -161,7 +161,7 @@ def source_pool(run: Run) -> pd.DataFrame:
 
 def target_rows(run: Run, label: str) -> pd.DataFrame:
     """Weak samples routed to mining, one row each, the weakest first within a label."""
-    gaps = pd.read_parquet(run.facts(label, "routing")["routing_mining_parquet"])
+    gaps = read_parquet(Path(run.facts(label, "routing")["routing_mining_parquet"]), {"label": "text"})
     if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
         raise HardStop(
             "old_routing",
@@ -177,7 +177,7 @@ def used_rows(run: Run, label: str, pool: pd.DataFrame) -> set[int]:
     """Pool rows that an earlier iteration took."""
     keys: set[tuple[str, str]] = set()
     for number in range(1, iter_number(label)):
-        earlier = pd.read_parquet(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"])
+        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
         if "input_path" not in earlier.columns:  # 7.0.x: the rows stand in the CSV beside it
             earlier = read_rows(run.paths.mining(iter_label(number)) / "mining_pool.csv")
         keys.update(zip(earlier["input_path"], earlier["object_name"], strict=True))

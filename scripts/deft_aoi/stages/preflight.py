@@ -13,6 +13,7 @@ from typing import Any
 
 from deft_aoi import journal, pinned, state
 from deft_aoi.cli import VERSION
+from deft_aoi.confine import printable
 from deft_aoi.contracts import is_defect, read_rows
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.data.pregen import source_record
@@ -233,6 +234,8 @@ def _counts(path: Path) -> dict[str, Any]:
 def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
     """Write preflight.json and preflight_summary.md into a run directory that has not been started; returns it."""
     workspace = Workspace.at(result.plan.workspace)
+    if results_dir is not None:
+        results_dir = workspace.inside(results_dir.expanduser().absolute(), "--results-dir")
     paths = RunPaths(results_dir or _waiting_run(workspace) or _new_run(workspace))
     if _is_started(paths):
         raise InputError(
@@ -240,7 +243,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
         )
     paths.root.mkdir(parents=True, exist_ok=True)
     samples = data_checks.settle(result.seen, result.plan, result.dataset, paths)
-    atomic_write_text(paths.preflight_summary, summary(result, paths, samples.lines))
+    atomic_write_text(paths.preflight_summary, printable(summary(result, paths, samples.lines)))
     atomic_write_json(
         paths.preflight,
         {

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import PASS, SCORE, image_path, is_defect, read_rows, write_parquet
+from deft_aoi.confine import check_cells
+from deft_aoi.contracts import PASS, SCORE, image_path, is_defect, read_rows, scores_of, write_parquet
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write_json, atomic_write_text
@@ -30,7 +31,8 @@ def collect(run: Run, label: str) -> StageResult:
     scored = read_rows(
         Path(best["inference_csv"]), required=("input_path", "golden_path", "label", "object_name", SCORE)
     )
-    scored[SCORE] = scored[SCORE].astype(float)
+    check_cells(scored, Path(best["inference_csv"]), run.workspace.images, run.workspace.root)
+    scored[SCORE] = scores_of(Path(best["inference_csv"]), scored[SCORE])
     threshold, weak = weak_samples(scored, recall, run.plan.top_k_per_label)
     folder = run.paths.rca(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     gaps = per_light(weak, run.workspace.images, run.optics)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import PASS, read_pool, write_parquet
+from deft_aoi.contracts import PASS, read_parquet, read_pool, write_parquet
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
@@ -22,7 +23,7 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    gaps = pd.read_parquet(run.facts(label, "rca")["rca_gaps_parquet"])
+    gaps = read_parquet(Path(run.facts(label, "rca")["rca_gaps_parquet"]), {"label": "text"})
     pool = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     labels = sorted(gaps["label"].unique(), key=lambda name: (name != PASS, name))
     mining, anomalygen, dropped = route(labels, set(pool["label"]), run.plan.anomalygen_labels, run.plan.synthetic)
