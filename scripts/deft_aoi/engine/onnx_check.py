@@ -1,7 +1,7 @@
 """Is an ONNX file plain arithmetic on tensors of its own? Read from its bytes before any runtime loads it.
 
 ONNX is a protocol buffer. Only what matters here is looked at: no operator outside the standard domain (custom ones
-come from libraries), no tensor kept in another file, no nested graph (loops, branches) and no training part.
+come from libraries), no tensor kept in another file, no loop and no training part.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from deft_aoi.engine.refusal import TaskError
 
 MAX_BYTES = 1 << 31  # a protocol buffer's own limit
 _STANDARD = (b"", b"ai.onnx")
+_LOOPS = (b"Loop", b"Scan")
 # Field numbers of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, OperatorSetIdProto.
 _GRAPH, _OPSETS, _TRAINING, _FUNCTIONS = 7, 8, 20, 25
 _NODES, _INITIALIZERS, _SPARSE = 1, 5, 15
-_ATTRIBUTES, _DOMAIN = 5, 7
+_OPERATOR, _ATTRIBUTES, _DOMAIN = 4, 5, 7
 _TENSOR, _SUBGRAPH, _TENSORS, _SUBGRAPHS = 5, 6, 10, 11
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _OPSET_DOMAIN = 1
@@ -61,11 +62,13 @@ def _node_problem(node: memoryview) -> str | None:
     for number, value in _fields(node):
         if number == _DOMAIN and _text(value) not in _STANDARD:
             return "an operator outside the ONNX standard"
+        if number == _OPERATOR and _text(value) in _LOOPS:
+            return "a loop"
         if number != _ATTRIBUTES:
             continue
         for part, inner in _fields(_sub(value)):
-            if part in (_SUBGRAPH, _SUBGRAPHS):
-                return "a nested graph (loop or branch)"
+            if part in (_SUBGRAPH, _SUBGRAPHS) and (problem := _graph_problem(_sub(inner))):
+                return problem
             if part in (_TENSOR, _TENSORS) and _is_external(_sub(inner)):
                 return "a tensor that is kept in another file"
     return None
