@@ -29,6 +29,8 @@ class Arm:
     mine_rows: int
     iterations: int
     engine: str = "features"
+    synthetic: str = "off"
+    num_sdg: int = 20
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def run_arm(workspace: Path, arm: Arm, seed: int, cache: Path) -> list[Point]:
         "kpi_target": NEVER_MET,
         "policy": arm.policy,
         "mine_rows": arm.mine_rows,
-        "synthetic": "off",
+        "synthetic": arm.synthetic,
+        "num_sdg": arm.num_sdg,
         "seed": 1000 + seed,
         "engine": arm.engine,
     }

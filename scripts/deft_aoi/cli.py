@@ -29,6 +29,7 @@ COMMANDS = {
     "resolve": "record a person's decision after a hard stop; --stop ends the loop",
     "audit": "compare every set's images and labels: copies, leakage, damage, doubtful labels",
     "prune": "drop checkpoints that are neither best nor latest",
+    "ablate": "train the last iteration again without a source of rows, and compare",
     "report": "render the report of a run",
     "watch": "watch a running loop in the terminal",
     "serve": "show the report of a running loop in a browser",

@@ -73,7 +73,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         started = time.time()
         module = stage_module(following.stage)
         try:
-            running = _do_tasks(run, following, module, executor or make_executor(run), deadline)
+            running = do_tasks(run, following, module, executor or make_executor(run), deadline)
             if running is not None:
                 return Outcome(STILL_RUNNING, f"{_head(run, following)} {running}")
             space.require(run, following.label, following.stage, started=True)
@@ -126,7 +126,7 @@ def only_worker(run: Run) -> Iterator[None]:
         ) from error
 
 
-def _do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadline: float) -> str | None:
+def do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadline: float) -> str | None:
     """Bring all tasks of the stage to success; a text when one still runs at the deadline."""
     seen = False
     for task in module.tasks(run, following.label):
