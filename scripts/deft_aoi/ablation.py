@@ -124,7 +124,8 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
     if not start.is_file():
         raise InputError(f"{start}: the baseline's checkpoint is gone (pruned?); an ablation has to start from it")
     driver.do_tasks(shadow, Step(cut.label, "train"), driver.stage_module("train"), executor, float("inf"))
-    trained = {"iter": cut.label, "stage": "train", "status": "ok", "facts": train.collect(shadow, cut.label).facts}
+    facts = train.collect(shadow, cut.label).facts
+    trained = {"seq": 0, "iter": cut.label, "stage": "train", "status": "ok", "facts": facts}
     shadow = replace(shadow, entries=(*only_baseline, trained))
     driver.do_tasks(shadow, Step(cut.label, "evaluate"), driver.stage_module("evaluate"), executor, float("inf"))
     target = parse_target(run.plan.kpi_target)
