@@ -26,9 +26,13 @@ def draw(rng: np.random.Generator, label: str) -> np.ndarray:
 
 
 def make_workspace(
-    root: Path, *, seed: int = 0, counts: tuple[int, int, int, int] = (40, 32, 60, 80), share: float = 0.3
-) -> Path:
-    """Write a workspace with (seed, validation, kpi, pool) rows, `share` of them defects; returns `root`."""
+    root: Path, *, seed: int = 0, counts: tuple[int, int, int, int] = (40, 32, 60, 80), share: float = 0.3,
+    acceptance: int = 0,
+) -> Path:  # fmt: skip
+    """Write a workspace with (seed, validation, kpi, pool) rows, `share` of them defects; returns `root`.
+
+    `acceptance` rows make a sealed acceptance set; the others are the same with and without it.
+    """
     rng = np.random.default_rng(seed)
     sets = {
         "train/base/training_set.csv": ("kpi/images", "T", counts[0], DEFECTS[:2]),
@@ -36,6 +40,8 @@ def make_workspace(
         "kpi/testing_set.csv": ("kpi/images", "K", counts[2], DEFECTS),
         "augmentation/mining_pool/mining_pool.csv": ("augmentation/mining_pool", "P", counts[3], DEFECTS),
     }
+    if acceptance:
+        sets["kpi/acceptance_set.csv"] = ("kpi/images", "A", acceptance, DEFECTS)
     for csv, (images, board, count, defects) in sets.items():
         rows = [_row(rng, root / images, f"{board}{n % 4}", f"C{n}", _label(n, share, defects)) for n in range(count)]
         (root / csv).parent.mkdir(parents=True, exist_ok=True)

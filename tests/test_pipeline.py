@@ -58,6 +58,58 @@ def test_after_a_hard_stop_only_a_decision_goes_on() -> None:
     assert pipeline.next_step(entries, 3) == Step("baseline", "train")
 
 
+def finished(sealed: bool) -> list[dict[str, Any]]:
+    """A loop of one iteration that missed its target, up to loop_stop; the baseline and iter1 were each best once."""
+    entries: list[dict[str, Any]] = []
+    while (step := pipeline.next_step(entries, 1, sealed=sealed)) is not None:
+        last = entries[-1] if entries else None
+        facts = {"champion": True} if step.stage == "evaluate" else {}
+        entries.append(entry(step, facts=facts, prev=""))
+        pipeline.check_order(last, entries[-1], 1)
+    return entries
+
+
+def rolled_back(entries: list[dict[str, Any]], to: str, **facts: Any) -> list[dict[str, Any]]:
+    last = entries[-1]
+    line = entry(Step(last["iter"], "rollback"), facts={"to": to, **facts, **pipeline.inherited(last, "rollback")})
+    pipeline.check_order(last, line, 1)
+    return [*entries, line | {"prev": ""}]
+
+
+def test_a_sealed_set_is_opened_once_before_the_loop_stops() -> None:
+    assert [e["stage"] for e in finished(sealed=True)[-3:]] == ["evaluate", "acceptance", "loop_stop"]
+    assert "acceptance" not in [e["stage"] for e in finished(sealed=False)]
+    with pytest.raises(InputError, match="cannot follow"):
+        pipeline.check_order(entry(Step("iter1", "acceptance")), entry(Step("iter1", "acceptance")))
+
+
+def test_a_rollback_after_the_end_hands_over_again_and_opens_the_set_only_where_told() -> None:
+    entries = finished(sealed=True)
+    assert pipeline.champion_label(entries) == "iter1"
+    quiet = rolled_back(entries, "baseline")
+    assert pipeline.champion_label(quiet) == "baseline"
+    assert pipeline.next_step(quiet, 1, sealed=True) == Step("iter1", "loop_stop")
+    opened = rolled_back(entries, "baseline", open_acceptance=True)
+    assert pipeline.next_step(opened, 1, sealed=True) == Step("iter1", "acceptance")
+    pruned = [*opened, entry(Step("iter1", "prune"), facts=pipeline.inherited(opened[-1], "prune"))]
+    assert pipeline.next_step(pruned, 1, sealed=True) == Step("iter1", "acceptance")
+    twice = rolled_back(rolled_back(entries, "baseline"), "iter1")
+    assert pipeline.champion_label(twice) == "iter1"
+    assert pipeline.next_step(twice, 1) == Step("iter1", "loop_stop")
+    assert pipeline.stop_reason(quiet, 1) == "max_iterations"
+    assert pipeline.stop_reason(quiet, 5) == "rollback"
+
+
+def test_a_rollback_between_iterations_lets_the_loop_go_on_from_there() -> None:
+    entries = finished(sealed=False)[:-1]
+    assert pipeline.next_step(rolled_back(entries, "baseline"), 3) == Step("iter2", "rca")
+    met = [*entries[:-1], entries[-1] | {"facts": {"champion": True, "met": True}}]
+    assert pipeline.next_step(met, 3) == Step("iter1", "loop_stop")
+    assert pipeline.next_step(rolled_back(met, "baseline", met=False), 3) == Step("iter2", "rca")
+    with pytest.raises(InputError, match="cannot follow"):
+        rolled_back(entries[:-1], "baseline")  # after train: an iteration is under way
+
+
 histories = st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=60)
 
 
@@ -114,6 +166,8 @@ def test_random_events_legal_or_not(
         upcoming = pipeline.next_step(entries, 3)
         assert upcoming == pipeline.step_after(entries[-1], pipeline.judged(entries), 3)
         assert upcoming is None or upcoming in pipeline.legal_steps(entries[-1])
+        sealed = pipeline.next_step(entries, 3, sealed=True)
+        assert sealed is None or sealed in pipeline.legal_steps(entries[-1])
         if upcoming is None:
             assert pipeline.last_deciding(entries)["stage"] == "loop_stop"  # type: ignore[index]
     folded = state.fold(start(3), entries)

@@ -28,6 +28,8 @@ COMMANDS = {
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "resolve": "record a person's decision after a hard stop; --stop ends the loop",
     "audit": "compare every set's images and labels: copies, leakage, damage, doubtful labels",
+    "rollback": "make an earlier model the best one again",
+    "score": "decide new rows with the best model: PASS, NO_PASS or a person's look",
     "prune": "drop checkpoints that are neither best nor latest",
     "ablate": "train the last iteration again without a source of rows, and compare",
     "report": "render the report of a run",

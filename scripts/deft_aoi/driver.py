@@ -19,7 +19,7 @@ from deft_aoi.executors.local import began
 from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import atomic_write_text, locked, move_aside
 from deft_aoi.paths import iter_number
-from deft_aoi.pipeline import LOOP_STOP, RESOLVE, Step
+from deft_aoi.pipeline import ACCEPTANCE, LOOP_STOP, RESOLVE, SEALED, Step
 from deft_aoi.run import AIR_GAP, Run, approved, load_run, read_json
 from deft_aoi.stages.base import Stage, StageResult
 
@@ -31,6 +31,7 @@ STAGE_MODULES = {
     "anomalygen": "anomalygen",
     "data_mining": "mining",
     "data_merge": "merge",
+    ACCEPTANCE: "acceptance",
     LOOP_STOP: "finish",
 }
 LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform said
@@ -66,7 +67,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         following = pending(run)
         if following is None:
             if report and (behind or not run.paths.report.is_file()):
-                _render(run, Step(run.entries[-1]["iter"], LOOP_STOP))
+                render(run, Step(run.entries[-1]["iter"], LOOP_STOP))
             return Outcome(COMPLETE, f"[{run.state['current_iteration']}] loop complete · report: {run.paths.report}")
         if following.stage == RESOLVE:
             return _repeat_stop(run)
@@ -89,7 +90,9 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
 def pending(run: Run) -> Step | None:
     """The step that comes next in this run."""
     seeded = state.is_preseeded(run.state, run.entries)
-    return pipeline.next_step(run.entries, run.plan.max_iterations, preseeded=seeded)
+    return pipeline.next_step(
+        run.entries, run.plan.max_iterations, preseeded=seeded, sealed=run.plan.acceptance == SEALED
+    )
 
 
 def make_executor(run: Run) -> Executor:
@@ -218,7 +221,7 @@ def _duration(run: Run, following: Step, started: float) -> int:
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
     after = _append(run, following, "ok", result, duration)
-    note = _render(after, following) if report and following.stage in ("evaluate", LOOP_STOP) else ""
+    note = render(after, following) if report and following.stage in ("evaluate", ACCEPTANCE, LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
     line = printable(f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}")
@@ -269,16 +272,16 @@ def snapshot(run: Run) -> Run:
     return load_run(run.paths.root)
 
 
-def _render(run: Run, following: Step) -> str:
-    """Render the report; a text for the status line when that fails: the journal already holds the stage."""
+def render(run: Run, following: Step) -> str:
+    """Render the report after a stage; a text for the status line where that fails: the journal holds the stage."""
     try:
-        from deft_aoi.report import render  # charts and templates are not needed for any other step
+        from deft_aoi.report import render as pages  # charts and templates are not needed for any other step
 
         if following.stage == "evaluate" and run.paths.narrative.is_file():
             # Its words are about the models before this one: they stay with them, never under new pictures.
             run.paths.narrative.replace(run.paths.folder(run.previous_label(following.label)) / "narrative.json")
-        render.render_iteration(run.paths.root, following.label)
-        render.render(run.paths.root)
+        pages.render_iteration(run.paths.root, following.label)
+        pages.render(run.paths.root)
     except Exception as error:  # a chart must not end hours of unattended work
         return (
             f" · report not rendered ({type(error).__name__}: {error}); try: deft report --results-dir {run.paths.root}"

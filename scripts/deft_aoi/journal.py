@@ -265,6 +265,8 @@ def _check(entry: Entry, where: str) -> None:
             raise InputError(f"{where}: artifact {shown(item['path'])}; expected a path within the run directory")
     if entry["stage"] == pipeline.PRUNE and not isinstance(entry.get("facts", {}).get("after"), dict):
         raise InputError(f"{where}: a prune line without facts.after; it is written by deft prune alone")
+    if entry["stage"] == pipeline.ROLLBACK and not isinstance(entry.get("facts", {}).get("to"), str):
+        raise InputError(f"{where}: a rollback line without facts.to; it is written by deft rollback alone")
     if entry["status"] not in STATUSES:
         raise InputError(f"{where}: status {shown(entry['status'])}; expected ok or error")
     if entry["duration_sec"] < 0 or entry["context_tokens"] < 0:

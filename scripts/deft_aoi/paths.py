@@ -60,6 +60,8 @@ class Workspace:
     training_csv = property(lambda self: self.root / "train/base/training_set.csv")
     validation_csv = property(lambda self: self.root / "train/base/validation_set.csv")
     kpi_csv = property(lambda self: self.root / "kpi/testing_set.csv")
+    acceptance_csv = property(lambda self: self.root / "kpi/acceptance_set.csv")
+    acceptance_ledger = property(lambda self: self.results / "acceptance_openings.jsonl")
     images = property(lambda self: self.root / "kpi/images")
     backbone_dir = property(lambda self: self.root / "augmentation/backbone")
     pool_dir = property(lambda self: self.root / "augmentation/mining_pool")
@@ -109,6 +111,11 @@ class RunPaths:
     synth_pool = property(lambda self: self.root / "synth_pool")
     audit = property(lambda self: self.root / "audit")
     label_review = property(lambda self: self.root / "label_review.csv")
+    noise = property(lambda self: self.root / BASELINE / "noise")
+
+    def acceptance(self, opening: int) -> Path:
+        """Scores of one opening of the sealed acceptance set."""
+        return self.root / "acceptance" / f"opening_{opening}"
 
     def folder(self, label: str) -> Path:
         return self.root / label

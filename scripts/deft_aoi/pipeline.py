@@ -14,10 +14,13 @@ ITERATION_ORDER = ("rca", "routing", "anomalygen", "data_mining", "data_merge", 
 LOOP_STOP = "loop_stop"
 RESOLVE = "resolve"
 PRUNE = "prune"
+ACCEPTANCE = "acceptance"
+ROLLBACK = "rollback"
 STOP = "stop"
+SEALED = "sealed"  # a plan whose acceptance set is opened once, before the loop stops
 STAGES = (
     "evaluate", "rca", "routing", "anomalygen_finetune", "anomalygen", "data_mining", "data_merge", "train",
-    LOOP_STOP, RESOLVE, PRUNE,
+    ACCEPTANCE, LOOP_STOP, RESOLVE, PRUNE, ROLLBACK,
 )  # fmt: skip
 # Within one iteration. `anomalygen` may be absent from journals of the EA variant, `anomalygen_finetune` is optional.
 FOLLOWERS: dict[str, tuple[str, ...]] = {
@@ -29,6 +32,7 @@ FOLLOWERS: dict[str, tuple[str, ...]] = {
     "data_mining": ("data_merge",),
     "data_merge": ("train",),
 }
+_CARRIED = ("stage", "decision", "after", "open_acceptance")
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,17 @@ def last_deciding(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | N
 
 
 def inherited(previous: Mapping[str, Any] | None, stage: str) -> dict[str, Any]:
-    """Facts that a `resolve` or `prune` line takes over from the line before it, so that the tail alone decides."""
+    """Facts that a `resolve`, `prune` or `rollback` line takes over from the line before, so that the tail decides."""
     if previous is None:
         return {}
     before = deciding(previous)
     if stage == RESOLVE:
         return {"stage": before["stage"]}
-    if stage == PRUNE:
+    if stage in (PRUNE, ROLLBACK):
+        while stage == ROLLBACK and before["stage"] == ROLLBACK:
+            before = before["facts"]["after"]
         kept = {name: before[name] for name in ("iter", "stage", "status") if name in before}
-        known = {name: value for name, value in before.get("facts", {}).items() if name in ("stage", "decision")}
+        known = {name: value for name, value in before.get("facts", {}).items() if name in _CARRIED}
         marks = {"prev": ""} if "prev" in before else {}
         return {"after": kept | {"facts": known} | marks}
     return {}
@@ -78,10 +84,18 @@ def legal_steps(previous: Mapping[str, Any] | None) -> tuple[Step, ...]:
 def _followers(last: Mapping[str, Any]) -> tuple[Step, ...]:
     label, stage = last["iter"], last["stage"]
     stop, following = Step(label, LOOP_STOP), iter_label(iter_number(label) + 1)
-    if stage == LOOP_STOP and last["status"] == "ok":
-        return ()
+    sealed = Step(label, ACCEPTANCE)  # only where the plan has an acceptance set
     if last["status"] == "error":
         return (Step(label, RESOLVE), stop)
+    if stage == LOOP_STOP:
+        return (Step(label, ROLLBACK),)
+    if stage == ACCEPTANCE:
+        return (stop,)
+    if stage == ROLLBACK:
+        before = last["facts"]["after"]
+        return (
+            (Step(label, ACCEPTANCE), stop, *_followers(before)) if before["stage"] == LOOP_STOP else _followers(before)
+        )
     if stage == RESOLVE:
         facts = last.get("facts", {})
         again = (Step(label, facts["stage"]),) if facts.get("stage") and facts.get("decision") != STOP else ()
@@ -90,13 +104,13 @@ def _followers(last: Mapping[str, Any]) -> tuple[Step, ...]:
         return (Step(label, "rca"), stop)
     if label == BASELINE and stage == "rca":
         # 7.0.x journals go from the baseline's rca straight to routing.
-        return (Step(following, "rca"), Step(following, "routing"), stop)
+        return (Step(following, "rca"), Step(following, "routing"), sealed, stop)
     if stage == "evaluate":
         # 7.0.x has rca at an iteration's end; lines of its own carry no `prev`.
         old = () if "prev" in last else (Step(label, "rca"), Step(following, "routing"))
-        return (Step(following, "rca"), *old, stop)
+        return (Step(following, "rca"), *old, sealed, stop, Step(label, ROLLBACK))
     if stage == "rca" and "prev" not in last:
-        return (Step(label, "routing"), Step(following, "rca"), Step(following, "routing"), stop)
+        return (Step(label, "routing"), Step(following, "rca"), Step(following, "routing"), sealed, stop)
     return tuple(Step(label, name) for name in FOLLOWERS[stage])
 
 
@@ -108,7 +122,10 @@ def check_order(
     legal = legal_steps(previous)
     if step not in legal:
         after = "an empty journal" if previous is None else f"{previous['iter']}/{previous['stage']}"
-        names = ", ".join(str(other) for other in legal if other.stage != PRUNE) or "nothing: the loop is complete"
+        names = (
+            ", ".join(str(other) for other in legal if other.stage not in (PRUNE, ROLLBACK))
+            or "nothing: the loop is complete"
+        )
         raise InputError(f"{step} cannot follow {after}; legal next: {names}")
     if max_iterations is not None and iter_number(step.label) > max_iterations and step.stage != PRUNE:
         raise InputError(f"{step}: the run was approved for {max_iterations} iterations; expected loop_stop")
@@ -116,13 +133,15 @@ def check_order(
 
 @dataclass(frozen=True)
 class Judged:
-    """The last model that was evaluated: its iteration, and whether it met the target."""
+    """The last model that was evaluated: its iteration, and whether it (or the one rolled back to) met the target."""
 
     label: str | None = None
     met: bool = False
 
     def after(self, entry: Mapping[str, Any]) -> Judged:
         """What is known once `entry` is in the journal."""
+        if entry["stage"] == ROLLBACK:
+            return Judged(self.label, entry["facts"].get("met") is True)
         if entry["stage"] != "evaluate" or entry["status"] != "ok":
             return self
         return Judged(entry["iter"], entry.get("facts", {}).get("met") is True)
@@ -135,18 +154,32 @@ def judged(entries: Iterable[Mapping[str, Any]]) -> Judged:
     return found
 
 
-def next_step(entries: Sequence[Mapping[str, Any]], max_iterations: int, *, preseeded: bool = False) -> Step | None:
+def champion_label(entries: Sequence[Mapping[str, Any]]) -> str | None:
+    """Label of the best model so far: the last that was named champion, or the one that a person rolled back to."""
+    for entry in reversed(entries):
+        facts = entry.get("facts") or {}
+        if entry["stage"] == ROLLBACK:
+            return str(facts["to"])
+        if entry["stage"] == "evaluate" and entry["status"] == "ok" and facts.get("champion"):
+            return str(entry["iter"])
+    return None
+
+
+def next_step(
+    entries: Sequence[Mapping[str, Any]], max_iterations: int, *, preseeded: bool = False, sealed: bool = False
+) -> Step | None:
     """The one step that the loop takes next; None when it is complete.
 
-    After a hard stop (status error) it is `resolve`: a person's decision, never a retry.
+    After a hard stop (status error) it is `resolve`: a person's decision, never a retry. `sealed`: the plan has an
+    acceptance set, to be opened once before the loop stops.
     """
     last = last_deciding(entries)
     if last is None:
         return Step(BASELINE, "evaluate" if preseeded else "train")
-    return step_after(last, judged(entries), max_iterations)
+    return step_after(last, judged(entries), max_iterations, sealed=sealed)
 
 
-def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int) -> Step | None:
+def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int, *, sealed: bool = False) -> Step | None:
     """:func:`next_step` from the journal's last line and the last judgement alone."""
     last = deciding(last)
     label, stage = last["iter"], last["stage"]
@@ -154,6 +187,13 @@ def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int) -> S
         return Step(label, RESOLVE)
     if stage == LOOP_STOP:
         return None
+    if stage == ACCEPTANCE:
+        return Step(label, LOOP_STOP)
+    if stage == ROLLBACK:
+        before = last["facts"]["after"]
+        if before["stage"] == LOOP_STOP:
+            return Step(label, ACCEPTANCE if last["facts"].get("open_acceptance") else LOOP_STOP)
+        return step_after(before, known, max_iterations, sealed=sealed)
     if stage == RESOLVE:
         facts = last.get("facts", {})
         ends = facts.get("decision") == STOP or not facts.get("stage")
@@ -162,12 +202,13 @@ def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int) -> S
     if stage != order[-1] and not (stage == "rca" and known.label == label):  # 7.0.x: rca ends an iteration
         return Step(label, order[order.index("anomalygen" if stage == "anomalygen_finetune" else stage) + 1])
     if _reason(last, known, max_iterations) is not None:
-        return Step(label, LOOP_STOP)
+        return Step(label, ACCEPTANCE if sealed else LOOP_STOP)
     return Step(iter_label(iter_number(label) + 1), ITERATION_ORDER[0])
 
 
 def stop_reason(entries: Sequence[Mapping[str, Any]], max_iterations: int) -> str | None:
-    """`kpi_met`, `max_iterations`, `hard_stop` (a person ended the loop), or None when the loop goes on."""
+    """`kpi_met`, `max_iterations`, `hard_stop` (a person ended the loop), `rollback` (a person chose another model
+    after the end), or None when the loop goes on."""
     last = last_deciding(entries)
     return None if last is None else _reason(last, judged(entries), max_iterations)
 
@@ -177,4 +218,6 @@ def _reason(last: Mapping[str, Any], known: Judged, max_iterations: int) -> str 
         return "hard_stop"
     if known.met:
         return "kpi_met"
-    return "max_iterations" if iter_number(last["iter"]) >= max_iterations else None
+    if iter_number(last["iter"]) >= max_iterations:
+        return "max_iterations"
+    return "rollback" if last["stage"] == ROLLBACK and last["facts"]["after"]["stage"] == LOOP_STOP else None

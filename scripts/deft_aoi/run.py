@@ -14,6 +14,7 @@ from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, Spec, load_spec, optics
 from deft_aoi.fsio import sha256_json
 from deft_aoi.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
+from deft_aoi.pipeline import champion_label
 
 OPEN, AIR_GAP = "open", "airgap"
 
@@ -48,6 +49,8 @@ class Plan:
     num_sdg: int = 20  # synthetic pairs asked for in one iteration
     min_allocation: float = 1.0  # share of them that must find a place
     max_synthetic_share: float = 0.3  # of a training set
+    acceptance: str = "off"  # sealed: kpi/acceptance_set.csv is scored once, by the chosen model, at the loop's end
+    noise_floor: bool = False  # train the baseline twice, to see how much FAR moves by the seed alone
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
@@ -101,11 +104,11 @@ class Run:
         )
 
     def champion(self) -> tuple[str, dict[str, Any]]:
-        """Label and evaluate facts of the best model so far: the last evaluated one that was named champion."""
-        for entry in reversed(self.entries):
-            if entry["stage"] == "evaluate" and entry["status"] == "ok" and entry.get("facts", {}).get("champion"):
-                return entry["iter"], self._known(entry)
-        raise InputError(f"{self.paths.log}: no evaluated model yet")
+        """Label and evaluate facts of the best model so far: the last named champion, or the one rolled back to."""
+        label = champion_label(self.entries)
+        if label is None:
+            raise InputError(f"{self.paths.log}: no evaluated model yet")
+        return label, self.facts(label, "evaluate")
 
     def _known(self, entry: journal.Entry) -> dict[str, Any]:
         """Facts of a line; the files that it names are read by the stages, so none may lie outside the workspace."""

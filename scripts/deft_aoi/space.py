@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deft_aoi.errors import HardStop
 from deft_aoi.experiment import get, load_spec
-from deft_aoi.paths import iter_label, iter_number
+from deft_aoi.paths import BASELINE, iter_label, iter_number
 from deft_aoi.run import Run
 
 TAO_CHECKPOINT = 1_850_000_000  # C-RADIOv2-B with its optimizer
@@ -41,6 +41,7 @@ def needed(run: Run, label: str, stage: str) -> tuple[int, str]:
         spec = run.paths.folder(label) / "specs/train.yaml"
         interval = int(get(load_spec(spec), "train.checkpoint_interval", 1)) if spec.is_file() else 1
         count = max(1, run.plan.num_epochs // interval)
+        count *= 2 if label == BASELINE and run.plan.noise_floor else 1
         each, source = checkpoint_bytes(run, label)
         return count * each, f"{count} checkpoints of {figure(each)}, {source}"
     if stage == "evaluate":

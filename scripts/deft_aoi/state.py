@@ -13,7 +13,7 @@ from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
 from deft_aoi.paths import BASELINE, iter_number
-from deft_aoi.pipeline import BASELINE_ORDER, ITERATION_ORDER, LOOP_STOP, PRUNE, RESOLVE, Judged
+from deft_aoi.pipeline import ACCEPTANCE, BASELINE_ORDER, ITERATION_ORDER, LOOP_STOP, PRUNE, RESOLVE, ROLLBACK, Judged
 
 State = dict[str, Any]
 VERSION = 2
@@ -126,7 +126,7 @@ def is_preseeded(state: Mapping[str, Any], entries: Iterable[Mapping[str, Any]])
 def _fold_one(state: State, entry: Mapping[str, Any]) -> None:
     _count_line(state["journal"], entry)
     label, stage = entry["iter"], entry["stage"]
-    if stage == PRUNE:
+    if stage in (PRUNE, ROLLBACK):
         return
     part = state["iterations"].setdefault(label, _pending())
     state["current_iteration"] = max(state["current_iteration"], iter_number(label))
@@ -134,7 +134,7 @@ def _fold_one(state: State, entry: Mapping[str, Any]) -> None:
         part["status"] = "failed"
         return
     part["status"] = "in_progress" if part["status"] in ("pending", "failed") else part["status"]
-    if stage in (LOOP_STOP, RESOLVE):
+    if stage in (ACCEPTANCE, LOOP_STOP, RESOLVE):
         part["status"] = "complete" if stage == LOOP_STOP and part["stage_completed"] else part["status"]
         return
     part["stage_completed"] = stage

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,56 +15,10 @@ import pandas as pd
 import pytest
 
 from deft_aoi.executors.local import alive
+from loop_cli import ROWS, begin, command, deft, entries, environment
 from small_workspace import make_workspace
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-ROWS = 24
 FAR_FACTS = ("far_pct", "threshold", "auroc", "false_calls", "rows", "mining_mined_count", "val_loss", "verdict")
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "deft_aoi.cli", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(SCRIPTS)}
-
-
-def deft(*arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, check=False)
-    assert check is None or done.returncode == check, done.stdout + done.stderr
-    return done
-
-
-def begin(root: Path, **more: str) -> Path:
-    """A started run on a fresh tiny line that never meets its target."""
-    if not root.exists():
-        make_workspace(root, counts=(ROWS, 24, 48, 60))
-    more = {"policy": "knn"} | more
-    flags = [text for name, value in more.items() for text in (f"--{name.replace('_', '-')}", value)]
-    target = "FAR <= 0% at recall = 100%"
-    shown = deft(
-        "preflight",
-        "--workspace",
-        str(root),
-        "--max-iterations",
-        "2",
-        "--mine-rows",
-        "12",
-        "--num-epochs",
-        "2",
-        "--kpi-target",
-        target,
-        *flags,
-    )
-    code = re.search(r"--approve (\w+)", shown.stdout)
-    assert code
-    started = deft("start", "--workspace", str(root), "--approve", code[1])
-    return Path(started.stdout.split("\n")[0].removeprefix("started "))
-
-
-def entries(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
 
 
 def numbers(run: Path) -> list[tuple[Any, ...]]:

@@ -57,6 +57,13 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-synthetic-share", type=float, help="synthetic rows of a training set, at most (default: 0.3)"
     )
+    parser.add_argument(
+        "--acceptance", choices=("off", "sealed"), help="default: sealed where kpi/acceptance_set.csv is"
+    )
+    parser.add_argument(
+        "--noise-floor", action="store_true", default=None,
+        help="train the baseline a second time with another seed, to see how much FAR moves by chance",
+    )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="components exported of a seed or KPI board, at least 30 (default: 90; validation x0.55, pool x1.32)",
     )  # fmt: skip
     parser.add_argument(
+        "--acceptance-boards", type=int, default=0,
+        help="further boards for a sealed kpi/acceptance_set.csv (default: 0, none)",
+    )  # fmt: skip
+    parser.add_argument(
         "--processes", type=int, help="worker processes (default: one per core); never changes the result"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -43,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         boards=args.boards,
         rows_per_board=args.rows_per_board,
+        acceptance_boards=args.acceptance_boards,
         processes=args.processes,
         progress=_show if sys.stderr.isatty() else None,
     )

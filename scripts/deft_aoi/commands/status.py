@@ -75,7 +75,8 @@ def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> pipel
 
         return pending(load_run(paths.root))
     known = pipeline.Judged(now["journal"]["evaluated"], now["journal"]["met"])
-    return pipeline.step_after(last[-1], known, now["max_iterations"])
+    sealed = (now["config"].get("plan") or {}).get("acceptance") == pipeline.SEALED
+    return pipeline.step_after(last[-1], known, now["max_iterations"], sealed=sealed)
 
 
 def running(paths: RunPaths) -> list[dict[str, Any]]:

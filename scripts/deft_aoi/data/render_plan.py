@@ -38,6 +38,9 @@ SPLITS = (
     Split("pool", 3, 5 / 12, 1.32, 0.20, DEFECTS, (0.0, 1.0), _ALL_LOTS, _ALL_PRODUCTS),
 )
 
+# Boards of the same line that no other set knows; only as many as somebody asks for.
+ACCEPTANCE = Split("acceptance", 4, 0.0, 1.0, 0.12, DEFECTS, (0.0, 1.0), _ALL_LOTS, _ALL_PRODUCTS)
+
 
 @dataclass(frozen=True)
 class RowPlan:
@@ -72,11 +75,16 @@ def board_counts(boards: int) -> dict[str, int]:
     return {**counts, SPLITS[-1].name: boards - sum(counts.values())}
 
 
-def plan_boards(seed: int, boards: int, rows_per_board: int) -> tuple[BoardPlan, ...]:
-    """Every board of the line, in the order of the splits; a pure function of its arguments."""
+def plan_boards(seed: int, boards: int, rows_per_board: int, acceptance: int = 0) -> tuple[BoardPlan, ...]:
+    """Every board of the line, in the order of the splits; a pure function of its arguments.
+
+    `acceptance` boards come on top, last, so that they change nothing of the others.
+    """
     plans: list[BoardPlan] = []
     for split in SPLITS:
         plans += _plan_split(seed, split, board_counts(boards)[split.name], rows_per_board, len(plans))
+    if acceptance:
+        plans += _plan_split(seed, ACCEPTANCE, acceptance, rows_per_board, len(plans))
     return tuple(plans)
 
 

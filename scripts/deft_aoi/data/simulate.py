@@ -49,8 +49,8 @@ _WORKSPACE = Workspace(Path())
 _OUTPUTS = tuple(
     path.as_posix()
     for path in (
-        _WORKSPACE.spec, _WORKSPACE.training_csv, _WORKSPACE.validation_csv, _WORKSPACE.kpi_csv, _WORKSPACE.images,
-        _WORKSPACE.pool_dir, _WORKSPACE.pregen_ng, _WORKSPACE.pregen_ok,
+        _WORKSPACE.spec, _WORKSPACE.training_csv, _WORKSPACE.validation_csv, _WORKSPACE.kpi_csv,
+        _WORKSPACE.acceptance_csv, _WORKSPACE.images, _WORKSPACE.pool_dir, _WORKSPACE.pregen_ng, _WORKSPACE.pregen_ok,
     )
 )  # fmt: skip
 _PARENTS = {Path(output).parts[0] for output in _OUTPUTS}
@@ -78,19 +78,20 @@ def simulate(
     seed: int = 0,
     boards: int = 24,
     rows_per_board: int = ROWS_PER_BOARD,
+    acceptance_boards: int = 0,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> SimulationSummary:
-    """Render a line of `boards` boards into `workspace`.
+    """Render a line of `boards` boards into `workspace`, and on top `acceptance_boards` for a sealed acceptance set.
 
     `processes` defaults to the cores that this process may use; `progress` is called with (boards done, boards).
     Raises InputError on a bad number, or where the folder holds anything but an earlier, unused simulation.
     """
     started = time.monotonic()
     workspace = Path(workspace).expanduser()
-    _check_numbers(seed, boards, rows_per_board, processes)
+    _check_numbers(seed, boards, rows_per_board, processes, acceptance_boards)
     _check_target(workspace)
-    plans = plan_boards(seed, boards, rows_per_board)
+    plans = plan_boards(seed, boards, rows_per_board, acceptance_boards)
     pairs = max(len(DEFECTS), round(_PAIRS_AT_24_BOARDS * boards / 24))
     with _staged(workspace) as stage:
         jobs = [functools.partial(_render_board, plan, stage.root) for plan in plans]
@@ -108,11 +109,12 @@ def simulate(
     return SimulationSummary(workspace.resolve(), seed, boards, total, pairs, counts, time.monotonic() - started)
 
 
-def _check_numbers(seed: int, boards: int, rows_per_board: int, processes: int | None) -> None:
+def _check_numbers(seed: int, boards: int, rows_per_board: int, processes: int | None, acceptance_boards: int) -> None:
     checks = (
         ("--seed", seed, 0),
         ("--boards", boards, MIN_BOARDS),
         ("--rows-per-board", rows_per_board, MIN_ROWS_PER_BOARD),
+        ("--acceptance-boards", acceptance_boards, 0),
         ("--processes", 1 if processes is None else processes, 1),
     )
     for flag, value, least in checks:
@@ -155,7 +157,10 @@ def _staged(workspace: Path) -> Iterator[Workspace]:
             if target.is_dir():
                 shutil.rmtree(target)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / name, target)
+            if (staging / name).exists():
+                os.replace(staging / name, target)
+            else:  # the acceptance set, where none is asked for
+                target.unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if is_new and not any(workspace.iterdir()):
@@ -249,13 +254,16 @@ def _render_pairs(seed: int, numbers: range, root: Path) -> Rows:
 
 
 def _write_tables(stage: Workspace, plans: Sequence[BoardPlan], tables: Sequence[Rows]) -> dict[str, dict[str, Any]]:
-    """Write the four CSVs and return their counts."""
+    """Write the four CSVs, and the acceptance set where it has boards; return their counts."""
     targets = {
         "seed": stage.training_csv, "validation": stage.validation_csv, "kpi": stage.kpi_csv, "pool": stage.pool_csv,
+        "acceptance": stage.acceptance_csv,
     }  # fmt: skip
     counts: dict[str, dict[str, Any]] = {}
     for split, path in targets.items():
         chosen = [(plan, rows) for plan, rows in zip(plans, tables, strict=False) if plan.split == split]
+        if not chosen:
+            continue
         frame = pd.DataFrame([row for _, rows in chosen for row in rows], columns=list(COLUMNS))
         write_rows(path, frame)
         labels = frame["label"].value_counts()

@@ -103,17 +103,19 @@ def choose_point(contract: Contract, swept: Sweep) -> OperatingPoint:
 
 
 def judge(
-    contract: Contract, false_calls: int, n_pass: int, misses: int, n_defect: int, measured: Measured | None = None
-) -> Verdict:
+    contract: Contract, false_calls: int, n_pass: int, misses: int, n_defect: int, measured: Measured | None = None,
+    uppers: Measured | None = None,
+) -> Verdict:  # fmt: skip
     """Verdict on counts taken at one threshold; `measured` holds what the contract's commands returned.
 
+    `uppers` are bounds by board (`far`, `escape`): where they are wider than the exact ones, they count.
     Raises InputError where a class is absent or a command's number is. Bounds are one-sided 95 % Clopper-Pearson. A
     recall of exactly 100 % cannot be proven: it counts as shown where no defect escapes, and `escape_upper` says what
     the number of defects proves instead.
     """
     if n_pass < 1 or n_defect < 1:
         raise InputError(f"{n_pass} PASS rows and {n_defect} defects: a verdict needs at least one of each")
-    counts = _Counts(false_calls, n_pass, misses, n_defect)
+    counts = _Counts(false_calls, n_pass, misses, n_defect, uppers or {})
     clauses = tuple(
         _clause(bound, "goal" if bound in contract.goals else "condition", counts, measured or {})
         for bound in contract.bounds
@@ -124,8 +126,8 @@ def judge(
     status: Status = "PASS" if met and not unproven else "NOT PROVABLE" if met or not limited else "FAIL"
     gap = _gap(contract, clauses)
     return Verdict(
-        status, met, false_calls / n_pass, upper_bound(false_calls, n_pass), 1 - misses / n_defect,
-        upper_bound(misses, n_defect), *_further(unproven if met else None), clauses, _loss(contract, clauses), gap,
+        status, met, false_calls / n_pass, counts.far_upper, 1 - misses / n_defect,
+        counts.escape_upper, *_further(unproven if met else None), clauses, _loss(contract, clauses), gap,
         _sentence(contract, status, counts, clauses, gap),
     )  # fmt: skip
 
@@ -146,6 +148,15 @@ class _Counts:
     n_pass: int
     misses: int
     n_defect: int
+    uppers: Measured
+
+    @property
+    def far_upper(self) -> float:
+        return max(upper_bound(self.false_calls, self.n_pass), self.uppers.get("far", 0.0))
+
+    @property
+    def escape_upper(self) -> float:
+        return max(upper_bound(self.misses, self.n_defect), self.uppers.get("escape", 0.0))
 
     def cost(self, bound: Bound) -> float:
         total = bound.escape_weight * self.misses + bound.false_call_weight * self.false_calls
@@ -163,11 +174,11 @@ def _clause(bound: Bound, role: Role, counts: _Counts, measured: Measured) -> Cl
     more: dict[str, int | None] = {}
     upper: float | None
     if bound.metric == "far":
-        value, upper = counts.false_calls / counts.n_pass, upper_bound(counts.false_calls, counts.n_pass)
-        more["further_pass"] = _further_rows(bound, counts.false_calls, counts.n_pass)
+        value, upper = counts.false_calls / counts.n_pass, counts.far_upper
+        more["further_pass"] = _further_rows(bound, counts.false_calls, counts.n_pass, upper)
     elif bound.metric == "escape":
-        value, upper = counts.misses / counts.n_defect, upper_bound(counts.misses, counts.n_defect)
-        more["further_defects"] = _further_rows(bound, counts.misses, counts.n_defect)
+        value, upper = counts.misses / counts.n_defect, counts.escape_upper
+        more["further_defects"] = _further_rows(bound, counts.misses, counts.n_defect, upper)
     elif bound.metric == "cost":
         value, upper = counts.cost(bound), counts.cost_upper(bound)
         more = _further_cost(bound, counts)
@@ -181,12 +192,17 @@ def _clause(bound: Bound, role: Role, counts: _Counts, measured: Measured) -> Cl
     return Clause(bound.text, bound.name, bound.metric, role, value, bound.limit, upper, met, proven, **known)
 
 
-def _further_rows(bound: Bound, events: int, rows: int) -> int | None:
-    """Further rows without an event that prove the bound; None where no number does."""
+def _further_rows(bound: Bound, events: int, rows: int, upper: float) -> int | None:
+    """Further rows without an event that prove the bound; None where no number does.
+
+    Where `upper` is wider than the exact bound (boards differ), it is taken to stay so by the same factor.
+    """
     if not bound.limit or bound.limit < _SMALLEST:
         return None
-    needed = samples_needed(bound.limit, events)
-    return max(needed if bound.met_by(upper_bound(events, needed)) else needed + 1, rows) - rows
+    limit = bound.limit * min(1.0, upper_bound(events, rows) / upper)
+    needed = samples_needed(limit, events)
+    needed += 0 if bound.met_by(upper_bound(events, needed) * bound.limit / limit) else 1
+    return max(needed, rows) - rows
 
 
 def _further_cost(bound: Bound, counts: _Counts) -> dict[str, int | None]:

@@ -15,9 +15,11 @@ import pandas as pd
 from deft_aoi.errors import InputError
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.paths import iter_number
+from deft_aoi.pipeline import champion_label
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.figures import named_figures
+from deft_aoi.report.proof import proof, sealed_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.words import listed
 
@@ -33,7 +35,8 @@ def collect(run_dir: Path) -> Record:
     """
     source = open_run(run_dir)
     iterations = [iteration(source, label) for label in source.labels]
-    best = best_label(iterations)
+    best = best_label(source, iterations)
+    proved = proof(source, next((it["evaluate"] for it in iterations if it["label"] == best), None))
     facts: Record = {
         "schema_version": SCHEMA_VERSION,
         "run": run_facts(source, iterations),
@@ -42,7 +45,8 @@ def collect(run_dir: Path) -> Record:
         "result": result(source, iterations, best),
         "iterations": iterations,
         "classical": classical(source),
-        "honesty": honesty(source, iterations),
+        "proof": proved,
+        "honesty": honesty(source, iterations, proved["acceptance"], best),
         "timeline": timeline(source),
         "environment": environment(source),
         "narrative": source.paths.narrative.is_file(),
@@ -206,12 +210,11 @@ def merge(source: Source, label: str) -> Record | None:
     }
 
 
-def best_label(iterations: list[Record]) -> str | None:
-    """Label of the model that the loop kept: the last that was named champion, else the lowest FAR."""
+def best_label(source: Source, iterations: list[Record]) -> str | None:
+    """Label of the model that the loop kept: the champion (or the one rolled back to), else the lowest FAR."""
+    if (named := champion_label(source.entries)) in {it["label"] for it in iterations if it["evaluate"]}:
+        return named
     scored = [it for it in iterations if it["evaluate"]]
-    champions = [it["label"] for it in scored if it["evaluate"]["champion"]]
-    if champions:
-        return champions[-1]
     lowest = min(scored, key=lambda it: it["evaluate"]["far_pct"], default=None)
     return lowest["label"] if lowest else None
 
@@ -247,7 +250,7 @@ def classical(source: Source) -> Record | None:
     return None
 
 
-def honesty(source: Source, iterations: list[Record]) -> list[str]:
+def honesty(source: Source, iterations: list[Record], openings: list[Record], best: str | None) -> list[str]:
     """Which set chose what, and what that means for the figures."""
     if not any(it["evaluate"] for it in iterations):
         return []
@@ -264,7 +267,7 @@ def honesty(source: Source, iterations: list[Record]) -> list[str]:
             lines.append("Mined rows are neighbours of weak KPI rows, so the KPI set also steered the training data.")
         else:
             lines.append(f"Mined rows are neighbours of weak {asked} rows; no KPI row took part.")
-    lines.append("Expect a somewhat higher FAR on new boards; a sealed acceptance set would show how much.")
+    lines.append(sealed_words(openings, best))
     n_defect = next((it["evaluate"]["n_defect"] for it in reversed(iterations) if it["evaluate"]), None)
     if n_defect and source.recall == 1:
         lines.append(

@@ -26,6 +26,7 @@ STAGE_WORDS = {
     "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing",
     "anomalygen": "synthetic pairs", "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining",
     "data_merge": "merge", "loop_stop": "stop", "resolve": "decision", "prune": "pruning",
+    "acceptance": "acceptance", "rollback": "rollback",
 }  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
     one = next((it for it in facts["iterations"] if it["label"] == model and it["evaluate"]), None)
     return {
         "facts": facts,
+        "proof": shown_proof(facts, focus),
         "focus": focus,
         "back": "../" if focus else "",  # from the page to the run directory
         "iterations": shown,
@@ -52,6 +54,15 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "weak": weak_table(shown),
         "timing": timing(facts, focus),
     }
+
+
+def shown_proof(facts: Record, focus: str | None) -> Record:
+    """What is proven of the run; of one iteration, only how it stands against the best before it."""
+    whole: Record = facts["proof"]
+    if focus is None:
+        return whole
+    mine = [one for one in whole["challengers"] if one["label"] == focus]
+    return {**whole, "challengers": mine, "clauses": [], "acceptance": [], "rollbacks": []}
 
 
 def verdict_pill(facts: Record, found: Record | None) -> Record:

@@ -13,7 +13,7 @@ from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, load_spec, optics
 from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.paths import BASELINE, RunPaths, iter_number
-from deft_aoi.pipeline import LOOP_STOP, last_deciding
+from deft_aoi.pipeline import LOOP_STOP, SEALED, last_deciding
 from deft_aoi.report.words import located, shown_path
 
 Record = dict[str, Any]
@@ -112,7 +112,8 @@ class Source:
         if not self.state:
             return None
         seeded = is_preseeded({"iterations": {BASELINE: {}}, **self.state}, self.entries)
-        step = next_step(self.entries, int(self.state.get("max_iterations") or 0), preseeded=seeded)
+        sealed = self.config.get("acceptance") == SEALED
+        step = next_step(self.entries, int(self.state.get("max_iterations") or 0), preseeded=seeded, sealed=sealed)
         return str(step) if step else None
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deft_aoi import pipeline
+import pandas as pd
+
+from deft_aoi import openings, pipeline
 from deft_aoi.confine import check_spec_paths
 from deft_aoi.contracts import check_images, check_labels, check_repeats, is_defect, read_pool, read_rows
 from deft_aoi.data.leakage import Leaks, find_leaks
@@ -53,7 +56,7 @@ def all_checks(workspace: Workspace, plan: Plan, probes: Sequence[Probe]) -> lis
     seen = optics(load_spec(workspace.spec), workspace.spec)
     findings += _guard(8, lambda: assets(workspace, plan, seen))
     findings += _guard(9, lambda: sizes(workspace, plan))
-    findings += _guard(10, lambda: data(workspace, seen))
+    findings += _guard(10, lambda: data(workspace, plan, seen))
     return findings
 
 
@@ -186,22 +189,39 @@ def sizes(workspace: Workspace, plan: Plan) -> list[Finding]:
     return found
 
 
-def data(workspace: Workspace, seen: Optics) -> list[Finding]:
+def data(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
     """(10) every image of every light is there, and no row stands in two sets."""
     csvs = {"training": workspace.training_csv, "validation": workspace.validation_csv, "kpi": workspace.kpi_csv}
+    sealed = plan.acceptance == pipeline.SEALED
+    csvs |= {"acceptance": workspace.acceptance_csv} if sealed else {}
     tables = {name: read_rows(path) for name, path in csvs.items()}
-    found = []
+    found = acceptance(workspace, tables["acceptance"]) if sealed else []
     for name, rows in tables.items():
         check_images(rows, csvs[name], workspace.images, seen.lights, seen.ext, root=workspace.root)
     found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
-    for one, other in (("training", "validation"), ("training", "kpi"), ("validation", "kpi")):
+    for one, other in itertools.combinations(tables, 2):
         leaks = find_leaks(tables[one], tables[other])
         found.append(_overlap(leaks, csvs[one], csvs[other]))
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
-    for name in ("validation", "kpi"):
+    for name in list(tables)[1:]:
         leaks = find_leaks(pool, tables[name], images_first=workspace.root, images_second=workspace.images)
         found.append(_overlap(leaks, workspace.pool_csv, csvs[name]))
     return found
+
+
+def acceptance(workspace: Workspace, rows: pd.DataFrame) -> list[Finding]:
+    """(10) the sealed set has both classes, no row twice; how often it was opened before."""
+    csv = workspace.acceptance_csv
+    check_labels(rows, csv)
+    check_repeats(csv, rows)
+    defects = int(is_defect(rows["label"]).sum())
+    text = f"{csv.name}: {len(rows)} rows, {defects} defects, sealed"
+    if defects in (0, len(rows)):
+        return [Finding(10, "block", f"{text}; expected PASS rows and defects: it proves nothing of a class it lacks")]
+    before = openings.seen_before(workspace, csv)
+    if before:
+        text += f"; already opened {before} times, so the report will call the next opening number {before + 1}"
+    return [Finding(10, "note" if before else "ok", text)]
 
 
 def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:

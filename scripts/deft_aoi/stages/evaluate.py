@@ -8,6 +8,7 @@ from typing import Any
 
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.kpi.analyze import swept_of, write_analysis
+from deft_aoi.kpi.compare import compare
 from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Standing, Verdict, better, choose_point, judge, rank
@@ -15,6 +16,7 @@ from deft_aoi.kpi.scored import read_scored
 from deft_aoi.kpi.sweep import auroc, operating_point
 from deft_aoi.paths import BASELINE
 from deft_aoi.run import Run, read_json
+from deft_aoi.stages import noise
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.specs import inference_spec
 
@@ -30,15 +32,20 @@ def tasks(run: Run, label: str) -> list[Task]:
         spec = run.paths.folder(label) / "specs" / f"inference_{next(iter(checkpoints(run, label)))}.yaml"
         command = ("classical_baseline", "-e", str(spec), f"results_dir={output}")
         todo.append(Task(CLASSICAL, command, output, expects=(output / "inference.csv",)))
+        for name, (path, output) in noise.checkpoints(run).items():
+            todo.append(inference_task(name, inference_spec(run, label, name, str(path), output=output), output))
     return todo
 
 
 def _inference(run: Run, label: str, kind: str, checkpoint: Path) -> Task:
-    spec = inference_spec(run, label, kind, str(checkpoint))
-    output = run.paths.inference(label, kind)
+    return inference_task(kind, inference_spec(run, label, kind, str(checkpoint)), run.paths.inference(label, kind))
+
+
+def inference_task(name: str, spec: Path, output: Path) -> Task:
+    """One inference by a spec into its own folder."""
     command = ("visual_changenet", "inference", "-e", str(spec))
     expects = (output / "inference.csv",)
-    return Task(kind, command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)
+    return Task(name, command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)
 
 
 def checkpoints(run: Run, label: str) -> dict[str, Path]:
@@ -78,8 +85,25 @@ def collect(run: Run, label: str) -> StageResult:
         "champion_label": label if champion else run.champion()[0],
         "classical": classical_facts(run, target),
     }
+    if label == BASELINE:
+        second = [candidate_facts(run, target, path / "inference.csv") for _, path in noise.checkpoints(run).values()]
+        facts |= {"noise_floor": noise.floor(run, target, best, second)} if second else {}
+    else:
+        facts["against_champion"] = against(run, target, best)
     inferred = [run.paths.inference(label, name) / "inference.csv" for name in candidates]
     return StageResult(_summary(run, label, facts, verdict), facts, (*inferred, run.paths.evaluate(label) / "kpi.json"))
+
+
+def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What this model loses and wins against the best one so far, and whether the change lies within the noise."""
+    label, champion = run.champion()
+    paths = Path(champion["inference_csv"]), Path(facts["inference_csv"])
+    if not paths[0].is_file() or champion.get("threshold") is None:  # a run of 7.0.x whose scores are gone
+        return {"label": label, "compared": False}
+    found = compare(*paths, (champion["threshold"], facts["threshold"]), full_recall=target.recall == 1)
+    floor = noise.of_run(run)
+    within = None if floor is None else abs(found["difference"]["far_pp"]) <= floor["difference_pp"]
+    return {"label": label, "compared": True, **found, "within_noise": within}
 
 
 def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
@@ -131,4 +155,5 @@ def classical_facts(run: Run, target: Contract) -> dict[str, float]:
 def _summary(run: Run, label: str, facts: dict[str, Any], verdict: Verdict) -> str:
     before = "" if label == BASELINE else f"{run.champion()[1]['far_pct']:.2f}% → "
     kept = "" if facts["champion"] else f" · champion stays {facts['champion_label']}"
+    kept += " · within the noise of two seeds" if facts.get("against_champion", {}).get("within_noise") else ""
     return f"FAR {before}{facts['far_pct']:.2f}% (target {run.plan.kpi_target}) · {verdict.status}{kept}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
 from deft_aoi.fsio import atomic_write_json, sha256_file
 from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.reuse import reference_of
+from deft_aoi.kpi.scored import read_scored
 from deft_aoi.paths import RunPaths
 from deft_aoi.run import Run, read_json
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.evaluate import score_facts
 
+REFERENCE = "best_model_reference.json"  # beside best_model.json; deft score reads it
 CONTAINER_CHECKPOINT = "/model/best.pth"
 AUGMENTATIONS = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
 
@@ -42,16 +46,47 @@ def collect(run: Run, label: str) -> StageResult:
             evidence=best["inference_csv"],
             remedy="deft verify names what changed",
         )
+    keep_earlier(run, label_best)
     atomic_write_json(run.paths.best_model, best_model(run, label_best, best))
+    reference = run.paths.root / REFERENCE
+    scored = read_scored(Path(best["inference_csv"]))
+    atomic_write_json(reference, reference_of(scored, best["threshold"]))
     spec = prepare_inference_spec(run.paths)
     facts: dict[str, Any] = {
         "reason": reason,
         "best_label": label_best,
         "best_far_pct": best["far_pct"],
         "verdict": best["verdict"],
+        "acceptance": accepted(run, label_best),
     }
     summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {best['verdict']}"
-    return StageResult(summary, facts, (run.paths.best_model, spec))
+    return StageResult(summary, facts, (run.paths.best_model, spec, reference))
+
+
+def keep_earlier(run: Run, label: str) -> None:
+    """After a rollback: put the model that was handed over before aside under its own name."""
+    for path in (run.paths.inference_spec, run.paths.root / REFERENCE, run.paths.best_model):
+        before = read_json(run.paths.best_model).get("iteration") if run.paths.best_model.is_file() else None
+        if path.is_file() and before not in (None, label):
+            shutil.copy2(path, path.with_name(f"{path.stem}.{before}{path.suffix}"))
+
+
+def accepted(run: Run, label: str) -> dict[str, Any] | None:
+    """What the acceptance set says of a model; None where it was not opened for it."""
+    for entry in reversed(run.entries):
+        if entry["stage"] == pipeline.ACCEPTANCE and entry["status"] == "ok" and entry["facts"]["model"] == label:
+            names = (
+                "opening",
+                "far_pct",
+                "far_upper_pct",
+                "escape_pct",
+                "escape_upper_pct",
+                "n_pass",
+                "n_defect",
+                "verdict",
+            )
+            return {name: entry["facts"][name] for name in names}
+    return None
 
 
 def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
@@ -66,10 +101,12 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
         "far_upper_pct": best["far_upper_pct"],
         "kpi_target": run.plan.kpi_target,
         "verdict": best["verdict"],
+        "acceptance": accepted(run, label),
         "iteration": label,
         "engine": run.plan.engine,
         "backbone": get(run.spec, "model.backbone.type"),
         "images_dir": str(run.workspace.images),
+        "kpi_scores": best["inference_csv"],
         "training_spec": str(spec if spec.is_file() else run.workspace.spec),
     }
 

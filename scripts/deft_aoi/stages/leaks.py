@@ -10,17 +10,20 @@ from deft_aoi.contracts import image_paths, read_rows
 from deft_aoi.data.fingerprints import all_flat, by_light, content_keys
 from deft_aoi.data.leakage import Leak, Leaks, find_leaks
 from deft_aoi.errors import HardStop
+from deft_aoi.pipeline import SEALED
 from deft_aoi.run import Run
 
 
 def stop_on_leaks(run: Run, rows: pd.DataFrame, csv: Path) -> dict[str, int]:
-    """Compare `rows` (paths relative to the workspace) with the validation and the KPI set: by path, by the contract's
-    key, and by the bytes of the images, whatever they are called.
+    """Compare `rows` (paths relative to the workspace) with every set that judges (validation, KPI, acceptance): by
+    path, by the contract's key, and by the bytes of the images, whatever they are called.
 
     Returns the number of compared rows for each set; raises HardStop naming the first shared row.
     """
     compared = {}
-    for name, judge in (("validation", run.workspace.validation_csv), ("kpi", run.workspace.kpi_csv)):
+    judges = {"validation": run.workspace.validation_csv, "kpi": run.workspace.kpi_csv}
+    judges |= {"acceptance": run.workspace.acceptance_csv} if run.plan.acceptance == SEALED else {}
+    for name, judge in judges.items():
         held = read_rows(judge)
         leaks = find_leaks(rows, held, images_first=run.workspace.root, images_second=run.workspace.images)
         leaks = leaks or copies(run, rows, held)

@@ -27,6 +27,7 @@ from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
+from deft_aoi.pipeline import SEALED
 from deft_aoi.run import AIR_GAP, OPEN, Plan, approval_digest, read_json
 from deft_aoi.stages import data_checks
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
@@ -90,6 +91,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "kpi_target": DEFAULT_TARGET,
         "synthetic": PREGEN if has_pregen(workspace) else "off",
         "policy": policy,
+        "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
     }
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -158,6 +160,10 @@ def _check_plan(plan: Plan) -> None:
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
     _check_generation(plan)
+    if plan.acceptance not in ("off", SEALED):
+        raise InputError(f"acceptance {plan.acceptance!r}: expected off or {SEALED}")
+    if plan.acceptance == SEALED and not Workspace.at(plan.workspace).acceptance_csv.is_file():
+        raise InputError(f"acceptance {SEALED}: no {Workspace.at(plan.workspace).acceptance_csv}")
     if plan.synthetic == PREGEN and not has_pregen(Workspace.at(plan.workspace)):
         raise InputError(f"synthetic {PREGEN}: no images in {Workspace.at(plan.workspace).pregen_ng}")
 
@@ -200,6 +206,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
         "kpi": workspace.kpi_csv,
         "mining_pool": workspace.pool_csv,
     }
+    csvs |= {"acceptance": workspace.acceptance_csv} if plan.acceptance == SEALED else {}
     dataset = {name: _counts(path) for name, path in csvs.items()}
     inputs = {
         path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())

@@ -79,21 +79,31 @@ def _use_gpus(spec: Spec, task: str, count: int) -> None:
         put(spec, f"{task}.gpu_ids", list(range(count)))
 
 
-def train_spec(run: Run, label: str, init_from: str | None) -> Path:
-    """Write the training spec and return its path."""
+def train_spec(
+    run: Run,
+    label: str,
+    init_from: str | None,
+    *,
+    name: str = "train",
+    output: Path | None = None,
+    seed: int | None = None,
+) -> Path:
+    """Write the training spec and return its path; `name`, `output` and `seed` where it is not the usual training."""
     spec = task_spec(run, label)
+    if seed is not None:
+        put(spec, "train.seed", seed)
     epochs = run.plan.num_epochs
-    for name in ("checkpoint_interval", "validation_interval"):
-        put(spec, f"train.{name}", dividing_interval(int(get(spec, f"train.{name}", 1)), epochs))
+    for key in ("train.checkpoint_interval", "train.validation_interval"):
+        put(spec, key, dividing_interval(int(get(spec, key, 1)), epochs))
     # TAO refuses more than the epochs, and its default (2) counts where the spec says nothing.
     logging = int(get(spec, "train.tensorboard.infrequent_logging_frequency", _TAO_LOGGING))
     put(spec, "train.tensorboard.infrequent_logging_frequency", min(logging, epochs))
     if not get(spec, "train.checkpointer") and keeps_best_far(run.plan.tao):
         put(spec, "train.checkpointer", dict(BEST_FAR))
-    put(spec, "train.results_dir", str(run.paths.train(label)))
+    put(spec, "train.results_dir", str(output or run.paths.train(label)))
     put(spec, "train.pretrained_model_path", init_from)
     put(spec, "train.resume_training_checkpoint_path", None)
-    return _write(run, label, "train", spec)
+    return _write(run, label, name, spec)
 
 
 def keeps_best_far(tao: str) -> bool:
@@ -106,11 +116,15 @@ def version_tuple(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def inference_spec(run: Run, label: str, kind: str, checkpoint: str) -> Path:
-    """Write the spec that scores the KPI rows with one checkpoint and return its path."""
+def inference_spec(
+    run: Run, label: str, kind: str, checkpoint: str, *, csv: Path | None = None, output: Path | None = None
+) -> Path:
+    """Write the spec that scores the KPI rows (or those of `csv`) with one checkpoint and return its path."""
     spec = task_spec(run, label)
+    if csv is not None:
+        put(spec, "dataset.classify.infer_dataset.csv_path", str(csv))
     put(spec, "inference.checkpoint", checkpoint)
-    put(spec, "inference.results_dir", str(run.paths.inference(label, kind)))
+    put(spec, "inference.results_dir", str(output or run.paths.inference(label, kind)))
     _use_gpus(spec, "inference", 1)  # several would give the rows back in another order
     return _write(run, label, f"inference_{kind}", spec)
 

@@ -24,16 +24,23 @@ _BEST = re.compile(r"model_best_(\d+)\.pth")
 
 def tasks(run: Run, label: str) -> list[Task]:
     spec = train_spec(run, label, initial_weights(run, label))
-    output = run.paths.train(label)
+    todo = [train_task(run, "train", spec, run.paths.train(label))]
+    if label == BASELINE and run.plan.noise_floor:
+        again = run.paths.noise / "train"
+        spec = train_spec(run, label, None, name="noise_train", output=again, seed=run.plan.seed + 1)
+        todo.append(train_task(run, "noise", spec, again))
+    return todo
+
+
+def train_task(run: Run, name: str, spec: Path, output: Path) -> Task:
+    """One training by a spec into its own folder."""
     command = ("visual_changenet", "train", "-e", str(spec))
     resume = output / RESUME_FILE if run.plan.engine == NET else None
     nodes = int(get(load_spec(spec), "train.num_nodes", 1))
-    return [
-        Task(
-            "train", command, output, expects=(output / LATEST_LINK,), finished=FINISHED, resume=resume,
-            image=TAO_PYT, gpus=run.plan.num_gpus, nodes=nodes,
-        )
-    ]  # fmt: skip
+    return Task(
+        name, command, output, expects=(output / LATEST_LINK,), finished=FINISHED, resume=resume,
+        image=TAO_PYT, gpus=run.plan.num_gpus, nodes=nodes,
+    )  # fmt: skip
 
 
 def collect(run: Run, label: str) -> StageResult:

@@ -1,0 +1,135 @@
+"""kpi.reuse: decisions, the band for a person, drift; and deft score on scores that are there already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from deft_aoi.errors import InputError
+from deft_aoi.kpi.analyze import swept_of
+from deft_aoi.kpi.reuse import decide, drift, reference_of, review_band, unseen_components
+from deft_aoi.kpi.scored import Scored, read_scored
+from deft_aoi.kpi.sweep import operating_point
+from deft_aoi.scoring import score
+
+HEADER = ["input_path", "golden_path", "label", "object_name", "comp_type_1", "siamese_score"]
+
+
+def kpi(path: Path, n: int = 4000, seed: int = 1, shift: float = 0.0, types: tuple[str, ...] = ("R", "C")) -> Scored:
+    generator = np.random.default_rng(seed)
+    label = np.where(generator.random(n) < 0.1, "short", "PASS")
+    value = generator.normal(size=n) + 4 * (label == "short") + shift
+    rows = pd.DataFrame({
+        "input_path": "in", "golden_path": "gold", "label": label, "object_name": [f"C{i}" for i in range(n)],
+        "comp_type_1": [types[i % len(types)] for i in range(n)], "siamese_score": 1 / (1 + np.exp(-value)),
+    })  # fmt: skip
+    rows[HEADER].to_csv(path, index=False)
+    return read_scored(path)
+
+
+def reference(tmp_path: Path) -> tuple[Scored, dict[str, object], float]:
+    scored = kpi(tmp_path / "kpi.csv")
+    threshold = operating_point(swept_of(scored)).threshold
+    return scored, json.loads(json.dumps(reference_of(scored, threshold))), threshold
+
+
+def test_the_band_holds_the_asked_share_of_pass_rows_around_the_threshold(tmp_path: Path) -> None:
+    scored, known, threshold = reference(tmp_path)
+    passes = np.sort(scored.score[~scored.defect])
+    for share in (0.01, 0.02, 0.05):
+        low, high = review_band(known, share)
+        inside = ((passes >= low) & (passes <= high)).mean()
+        assert inside == pytest.approx(share, abs=0.004)
+        assert ((passes >= low) & (passes <= threshold)).mean() == pytest.approx(share / 2, abs=0.003)
+        assert high >= scored.score[scored.defect].min()
+
+
+def test_decisions_follow_threshold_and_band() -> None:
+    got = decide(np.array([0.1, 0.28, 0.3, 0.35, 0.36, 0.9]), 0.3, (0.28, 0.35))
+    assert got.tolist() == ["PASS", "REVIEW", "REVIEW", "REVIEW", "NO_PASS", "NO_PASS"]
+    assert decide(np.array([0.3, 0.31]), 0.3, None).tolist() == ["PASS", "NO_PASS"]
+
+
+def test_drift_is_scipys_distance_and_warns_only_when_there_is_some(tmp_path: Path) -> None:
+    scored, known, threshold = reference(tmp_path)
+    calm = kpi(tmp_path / "calm.csv", n=1000, seed=9)
+    found = drift(calm.score, known)
+    assert found is not None
+    low = [one.score[one.score <= threshold] for one in (calm, scored)]
+    passes = scored.score[~scored.defect & (scored.score <= threshold)]
+    assert found.distance == pytest.approx(stats.ks_2samp(low[0], passes).statistic, abs=0.01)
+    assert found.warning is None
+    moved = drift(kpi(tmp_path / "moved.csv", n=1000, seed=9, shift=0.6).score, known)
+    assert moved is not None
+    assert moved.warning is not None
+    assert "drift up" in moved.warning
+    assert drift(calm.score[:5], known) is None
+
+
+def test_small_samples_of_the_same_line_seldom_warn(tmp_path: Path) -> None:
+    _, known, _ = reference(tmp_path)
+    warned = [drift(kpi(tmp_path / "x.csv", n=120, seed=100 + n).score, known) for n in range(60)]
+    assert sum(one is not None and one.warning is not None for one in warned) <= 3
+
+
+def test_unseen_component_types_are_named(tmp_path: Path) -> None:
+    _, known, _ = reference(tmp_path)
+    assert unseen_components(kpi(tmp_path / "same.csv", n=200), known) is None
+    text = unseen_components(kpi(tmp_path / "new.csv", n=200, types=("R", "BGA")), known)
+    assert text is not None
+    assert "100 rows are of 1 component types" in text
+    assert "BGA" in text
+
+
+def model(tmp_path: Path) -> Path:
+    _, known, threshold = reference(tmp_path)
+    path = tmp_path / "best_model.json"
+    path.write_text(json.dumps({"checkpoint": "gone.pth", "threshold": threshold, "training_spec": "gone.yaml"}))
+    (tmp_path / "best_model_reference.json").write_text(json.dumps(known))
+    return path
+
+
+def test_scores_that_are_there_are_only_decided(tmp_path: Path) -> None:
+    path = model(tmp_path)
+    kpi(tmp_path / "new.csv", n=500, seed=4)
+    result = score(path, tmp_path / "new.csv", tmp_path / "out")
+    assert sum(result.decisions.values()) == 500
+    assert result.decisions["REVIEW"] >= 1
+    assert result.warnings == ()
+    assert result.labelled is not None
+    rows = pd.read_csv(tmp_path / "out/decisions.csv")
+    assert rows["decision"].value_counts().to_dict() == {k: v for k, v in result.decisions.items() if v}
+    drifted = score(path, kpi(tmp_path / "moved.csv", n=500, shift=0.8).csv, tmp_path / "out2")
+    assert any("drift up" in text for text in drifted.warnings)
+
+
+def test_unlabelled_rows_and_a_model_without_reference(tmp_path: Path) -> None:
+    path = model(tmp_path)
+    kpi(tmp_path / "new.csv", n=300, seed=4)
+    rows = pd.read_csv(tmp_path / "new.csv").drop(columns=["label"])
+    rows.to_csv(tmp_path / "bare.csv", index=False)
+    assert score(path, tmp_path / "bare.csv", tmp_path / "out").labelled is None
+    (tmp_path / "best_model_reference.json").unlink()
+    result = score(path, tmp_path / "bare.csv", tmp_path / "out")
+    assert (result.band, result.decisions["REVIEW"]) == (None, 0)
+    assert "no drift check" in result.warnings[0]
+
+
+def test_what_cannot_be_scored_is_refused(tmp_path: Path) -> None:
+    path = model(tmp_path)
+    (tmp_path / "rows.csv").write_text("input_path,golden_path,object_name\nin,gold,C1\n")
+    with pytest.raises(InputError, match=r"gone.pth: checkpoint of .* is gone"):
+        score(path, tmp_path / "rows.csv", tmp_path / "out", images_dir=tmp_path)
+    with pytest.raises(InputError, match="expected a fraction"):
+        score(path, tmp_path / "rows.csv", tmp_path / "out", review_share=2)
+    (tmp_path / "best_model.json").write_text('{"threshold": 0.5, "checkpoint": "x", "training_spec": "y"}')
+    with pytest.raises(InputError, match="belongs to another model"):
+        score(path, kpi(tmp_path / "new.csv", n=100).csv, tmp_path / "out")
+    (tmp_path / "best_model.json").write_text("{}")
+    with pytest.raises(InputError, match=r"expected best_model\.json of a finished run"):
+        score(path, tmp_path / "rows.csv", tmp_path / "out")
