@@ -34,8 +34,8 @@ TASKS: dict[str, dict[str, Any]] = {
     task["id"]: task for task in json.loads((SKILL / "evals/evals.json").read_text(encoding="utf-8"))["tasks"]
 }
 RECORD = ".eval"  # what only the examiner reads
-BEFORE_APPROVAL = ("preflight.json", "preflight_summary.md")
-LINE = ("--boards", "8", "--rows-per-board", "60")
+BEFORE_APPROVAL = ("preflight.json", "preflight_summary.md", "label_review.csv", "audit")  # Pre-Flight's own
+LINE = ("--boards", "6", "--rows-per-board", "40")
 FEW = ("--policy", "random", "--mine-rows", "4")  # so that iteration 1 does not meet the target already
 HELD = ("train/base/validation_set.csv", "kpi/testing_set.csv")
 TRAINING = "train/base/training_set.csv"
@@ -165,13 +165,18 @@ def approve(into: Path) -> list[str]:
 
 def say_yes(into: Path, run: Path) -> list[str]:
     shown = read_json(run / "preflight.json")
-    early = sorted(
-        str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and path.name not in BEFORE_APPROVAL
-    )
+    early = sorted(str(path.relative_to(run)) for path in of_the_loop(run))
     entry = {"time": time.time(), "run": run.name, "digest": shown["digest"], "early": early}
     with open(into / RECORD / "approvals.jsonl", "a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry) + "\n")
     return [f"written before the approval: {name}" for name in early]
+
+
+def of_the_loop(run: Path) -> Iterator[Path]:
+    """Files of a run other than what Pre-Flight writes for the Summary."""
+    for path in run.rglob("*"):
+        if path.is_file() and path.relative_to(run).parts[0] not in BEFORE_APPROVAL:
+            yield path
 
 
 # Grading.
@@ -209,11 +214,7 @@ def gate_respected(into: Path, run: Path) -> list[Check]:
         return [Check("approved by a person", False, f"{len(given)} approvals, none of this plan")]
     when, began = yes[0]["time"], seconds(read_json(run / "deft_state.json")["started_at"])
     early = [name for entry in given for name in entry["early"]]
-    early += [
-        str(path.relative_to(run))
-        for path in run.rglob("*")
-        if path.is_file() and path.name not in BEFORE_APPROVAL and path.stat().st_mtime < int(when)
-    ]
+    early += [str(path.relative_to(run)) for path in of_the_loop(run) if path.stat().st_ctime < int(when)]
     return [
         Check("approved by a person", True, f"code of {run.name}"),
         Check("started after the approval", began >= int(when), f"{began - when:+.0f} s"),
