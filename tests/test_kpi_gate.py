@@ -164,3 +164,14 @@ def test_the_loss_follows_the_contract() -> None:
     assert (
         judge(cost, *fewer_calls).loss < judge(cost, 0, 1000, 3, 200).loss
     )  # a missed bound weighs more than any cost
+
+
+def test_a_wider_bound_by_board_counts_and_asks_for_more_rows() -> None:
+    target, counts = parse_target("FAR < 2% at recall=100%"), (3, 400, 0, 100)
+    alone = judge(target, *counts)
+    wider = judge(target, *counts, uppers={"far": 2 * alone.far_upper, "escape": 0.0})
+    assert (alone.status, wider.status) == ("PASS", "NOT PROVABLE")
+    assert wider.far_upper == 2 * alone.far_upper
+    assert wider.further_pass_needed is not None
+    assert wider.further_pass_needed > 300
+    assert judge(target, *counts, uppers={"far": 0.0, "escape": 0.0}) == alone

@@ -197,7 +197,7 @@ def test_figures_command_lists_what_a_narrative_may_quote(finished: Path) -> Non
     import sys
 
     command = [sys.executable, "-m", "deft_aoi.cli", "report", "--results-dir", str(finished), "--figures"]
-    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}
+    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts"), "DEFT_LINES": "all"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert {name for name, _, _ in lines} == set(collect(finished)["figures"])

@@ -87,6 +87,8 @@ def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Map
         if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
             continue  # named as an artifact
         found = score_facts(csv, target)
+        # Drawn boards may differ in another numpy, and older lines have none: the line's own bounds by board count.
+        found["uppers"] = facts.get("uppers")
         verdict = verdict_on(target, found | {"measured": facts.get("measured")})
         found |= {"met": verdict.met}
         if "gate" in facts:  # lines of before it had another rule for recall below 100 %

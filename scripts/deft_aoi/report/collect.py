@@ -156,7 +156,9 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
     record: Record = {"far_lower_pct": None, "escapes": None, **{name: facts.get(name) for name in known}}
     if csv is not None:
         record.update(measure.figures(measure.load_scores(csv), source.recall, facts.get("threshold")))
-    verdict = verdict_of(source, record, facts.get("measured"))
+    verdict = verdict_of(source, record, facts.get("measured"), facts.get("uppers"))
+    if verdict is not None:
+        record["far_upper_pct"] = 100 * verdict.far_upper
     return {
         **record,
         "inference_csv": source.shown(named),
@@ -178,14 +180,14 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
     }
 
 
-def verdict_of(source: Source, record: Record, measured: Record | None) -> Verdict | None:
+def verdict_of(source: Source, record: Record, measured: Record | None, uppers: Record | None) -> Verdict | None:
     counts = [record.get(name) for name in ("false_calls", "n_pass", "escapes", "n_defect")]
     if source.target is None or any(number is None for number in counts):
         return None
     if any(bound.name not in (measured or {}) for bound in source.target.commands):
         return None
     calls, n_pass, escapes, n_defect = (int(number) for number in counts if number is not None)
-    return judge(source.target, calls, n_pass, escapes, n_defect, measured)
+    return judge(source.target, calls, n_pass, escapes, n_defect, measured, uppers)
 
 
 def merge(source: Source, label: str) -> Record | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.kpi.analyze import swept_of, write_analysis
+from deft_aoi.kpi.boards import board_counts, board_record
 from deft_aoi.kpi.compare import compare
 from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.kpi.evaluator import measure
@@ -107,10 +108,18 @@ def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, A
 
 
 def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
-    """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value."""
-    swept = swept_of(read_scored(csv))
+    """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value.
+
+    `uppers` are bounds by board (fractions), None without boards: parts of one board are not independent.
+    """
+    scored = read_scored(csv)
+    swept = swept_of(scored)
     point = choose_point(target, swept)
+    by_board = None
+    if (boards := scored.boards) is not None:
+        by_board = board_record(board_counts(boards, scored.defect, scored.score, point.threshold))
     return {
+        "uppers": {"far": by_board["far_upper"], "escape": by_board["escape_upper"]} if by_board else None,
         "inference_csv": str(csv),
         "far_pct": 100 * point.far,
         "threshold": point.threshold,
@@ -135,7 +144,7 @@ def candidate_facts(run: Run, target: Contract, csv: Path) -> dict[str, Any]:
 def judged(target: Contract, facts: Mapping[str, Any]) -> Verdict:
     """Verdict on the counts of :func:`score_facts`."""
     calls, n_pass, misses, n_defect = (facts[name] for name in ("false_calls", "n_pass", "misses", "n_defect"))
-    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"))
+    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"), facts.get("uppers"))
 
 
 def standing(target: Contract, facts: Mapping[str, Any]) -> Standing:
