@@ -102,6 +102,13 @@ def test_a_rollback_hands_the_other_model_over_and_loses_nothing(finished: Path)
     deft("step", "--results-dir", str(finished), check=10)
     assert json.loads((finished / "best_model.json").read_text())["acceptance"]["opening"] == 2
     assert deft("verify", "--results-dir", str(finished)).stdout.startswith("verified: ")
+    proof = json.loads((finished / "report.json").read_text())["proof"]
+    assert [one["opening"] for one in proof["acceptance"]] == [1, 2]
+    assert [one["to"] for one in proof["rollbacks"]] == [other, best, other]
+    assert [one["label"] for one in proof["challengers"]] == ["iter1", "iter2"]
+    page = (finished / "DEFT_Loop_Report.html").read_text()
+    for words in ("no longer sealed: this is opening 2", "Noise floor:", "Rolled back from", "What is proven"):
+        assert words in page
     before = (finished / "deft_state.json").read_bytes()
     deft("rebuild-state", "--results-dir", str(finished))
     assert (finished / "deft_state.json").read_bytes() == before
