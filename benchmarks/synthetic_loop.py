@@ -12,8 +12,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from deft_aoi.data.import_deeppcb import import_deeppcb
+import pandas as pd
+
+from deft_aoi.contracts import image_path, read_pool, read_rows, write_rows
+from deft_aoi.data.import_deeppcb import LIGHT, import_deeppcb
 from deft_aoi.data.simulate import simulate
+from deft_aoi.fsio import sha256_file
+from deft_aoi.paths import Workspace
 from loops import Arm, Point, paired, run_arm, save, table
 
 INLINE = "inference_only"
@@ -26,6 +31,24 @@ def arms(num_sdg: int, mine_rows: int, iterations: int) -> list[Arm]:
         Arm("poor", "random", 20, iterations),
         Arm("poor + synthetic", "random", 20, iterations, synthetic=INLINE, num_sdg=num_sdg),
     ]
+
+
+def drop_twins(workspace: Workspace) -> None:
+    """Leave pool windows out that are byte for byte in a set that judges: Pre-Flight refuses them (empty copper)."""
+    light, ext = LIGHT, ".jpg"
+
+    def digests(rows: pd.DataFrame, images: Path) -> list[str]:
+        names = zip(rows["input_path"], rows["object_name"])
+        return [sha256_file(image_path(images, folder, name, light, ext)) for folder, name in names]
+
+    held: set[str] = set()
+    for csv in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv):
+        held |= set(digests(read_rows(csv), workspace.images))
+    pool = read_rows(workspace.pool_csv, required=("input_path", "golden_path", "label"))
+    placed = read_pool(workspace.pool_csv, workspace.root, (light,), ext)
+    twin = [digest in held for digest in digests(placed, workspace.root)]
+    if any(twin):
+        write_rows(workspace.pool_csv, pool[[not one for one in twin]])
 
 
 def main() -> None:
@@ -46,6 +69,7 @@ def main() -> None:
             workspace = Path(scratch) / f"seed{seed}"
             if args.deeppcb:
                 import_deeppcb(args.deeppcb, workspace, split_by="board", seed=seed)
+                drop_twins(Workspace(workspace))
             else:
                 simulate(workspace, seed=seed, boards=args.boards)
             for arm in arms(args.num_sdg, args.mine_rows, args.iterations):

@@ -27,6 +27,7 @@ PROGRAMS = (
     "chown",
     "stat",
     "mkdir",
+    "mktemp",
     "touch",
     "df",
     "dd",

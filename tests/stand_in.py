@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "numpy", "pandas", "cv2", "onnxruntime", "pyarrow", "scipy", "yaml", "dateutil", "six.py", "pytz", "tzdata",
     "safetensors", "tqdm", "charset_normalizer", "flatbuffers", "google", "packaging", "numpy.libs", "pandas.libs",
-    "scipy.libs", "opencv_python_headless.libs",
+    "scipy.libs", "opencv_python_headless.libs", "PIL", "pillow.libs",
 )  # fmt: skip
 SPARE = ("site-packages", "test", "idlelib", "ensurepip", "tkinter", "lib2to3")
 HOLD = "hold"  # while the workspace has a file of this name, every command waits after its start

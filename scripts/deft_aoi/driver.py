@@ -204,9 +204,10 @@ def _require_success(task: Task, ended: JobState, log: Path) -> None:
     tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL:]) if log.is_file() else ""
     ended_well = problem if ended.returncode == 0 else ""  # TAO exits 0 when SIGTERM ends it
     said = " · ".join(filter(None, (ended.reason, ended_well, tail or problem or "no output")))
+    what = task.name if task.command[0] == "bash" else " ".join(task.command[:2])
     raise HardStop(
         "task_failed",
-        f"{' '.join(task.command[:2])} failed (exit {ended.returncode}): {said}",
+        f"{what} failed (exit {ended.returncode}): {said}",
         evidence=str(log),
         remedy="mend what the log names, then: deft resolve --reason TEXT",
     )

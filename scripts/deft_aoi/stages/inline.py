@@ -182,7 +182,9 @@ def _prep_task(run: Run, label: str, slots: Slots, folder: Path, counts: Mapping
         "--amp-output-dir", str(home / "amp"), "--output-jsonl", str(home / "testcase.jsonl"),
         "--per-defect-counts", json.dumps(dict(counts)), "--seed", str(run.plan.seed + iter_number(label)),
     )  # fmt: skip
-    return _on_generator(run, slots, "prep", command, home, (home / "testcase.jsonl", home / "allocation.json"))
+    return _on_generator(
+        run, slots, "prep_testcase", command, home, (home / "testcase.jsonl", home / "allocation.json")
+    )
 
 
 def _sdg_task(run: Run, label: str, slots: Slots) -> Task:
@@ -195,7 +197,7 @@ def _sdg_task(run: Run, label: str, slots: Slots) -> Task:
         "--input_jsonl", str(home / "testcase.jsonl"), "--output_dir", str(home / "sdg"), "--model_size", "2b",
         "--seed", str(run.plan.seed + iter_number(label)), "--num_gpus", "1",
     )  # fmt: skip
-    return _on_generator(run, slots, "sdg", command, home / "sdg", (home / "sdg" / RESULT,))
+    return _on_generator(run, slots, "run_sdg", command, home / "sdg", (home / "sdg" / RESULT,))
 
 
 def _on_generator(
@@ -272,7 +274,7 @@ def stage_pairs(run: Run, label: str) -> None:
         raise HardStop(
             "silent_drop",
             f"run_sdg.sh ended well but made {sum(made.values())} of {sum(allocated.values())} pairs ({shown})",
-            evidence=str(run.paths.jobs / f"{label}-anomalygen-sdg/output.log"),
+            evidence=str(run.paths.jobs / f"{label}-anomalygen-run_sdg/output.log"),
             remedy="the log names what was left out; mend it, then: deft resolve --reason TEXT",
         )
     images = run.paths.dataset(label) / "images"

@@ -1,0 +1,153 @@
+"""Inline AnomalyGen through a real Docker daemon: an image whose two scripts are the reference generator.
+
+One run meets every trouble in turn: wrong masks, masks without a place, a killed container, a silent drop; each stops
+with a message that says what to do, and after a person's word the same run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from anomaly_world import GROUND, make_set, write
+from docker_daemon import Daemon, host_image, own_daemon
+from small_workspace import make_workspace
+from stand_in import HOLD, deft, entries, files, program, resolve, step
+
+IMAGE = "deft-test/anomalygen:1"
+SCRIPTS = "/workspace/paidf-anomalygen/scripts/utilities"
+# Waits while the workspace holds a file of that name, as AnomalyGen takes its time over a picture.
+WAITS = f"""for word in "$@"; do case "$word" in */results/*) workspace="${{word%%/results/*}}";; esac; done
+while [ -e "$workspace/{HOLD}" ]; do sleep 0.1; done
+"""
+
+
+def script(name: str) -> str:
+    first, *rest = program(name).splitlines(keepends=True)
+    return first + WAITS + "".join(line for line in rest if HOLD not in line)
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    with own_daemon() as started:
+        texts = {f"/usr/bin/{name}": program(name) for name in ("visual_changenet", "embedding")}
+        texts |= {f"{SCRIPTS}/{name}": script(name) for name in ("prep_testcase.sh", "run_sdg.sh")}
+        texts["/etc/profile"] = f"export ANOMALYGEN_SCRIPTS={SCRIPTS}\n"  # NVIDIA's image sets it too
+        host_image(started, IMAGE, files(), texts)
+        yield started
+
+
+def begin(root: Path) -> Path:
+    """A started run of one iteration; the data set places its masks by `cad`."""
+    make_workspace(root, counts=(24, 24, 48, 60))
+    spec = yaml.safe_load((root / "specs/baseline_spec.yaml").read_text())
+    spec["dataset"]["classify"] |= {"input_map": {"SolderLight": 0}, "num_input": 1}
+    (root / "specs/baseline_spec.yaml").write_text(yaml.safe_dump(spec))
+    home = root / "augmentation/anomalygen"
+    make_set(home / "datasets/pcb", dependency="cad")
+    checkpoint = home / "checkpoints/pcb/nvidia/Cosmos-AnomalyGen-PCB-2B"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "ag_config.yaml").write_text("{}\n")
+    (checkpoint / "iter_000014000.pt").write_bytes(b"weights")
+    (home / "base_checkpoints/nvidia/Cosmos-Predict2-2B-Text2Image").mkdir(parents=True)
+    plan = ("--max-iterations", "1", "--mine-rows", "12", "--num-epochs", "2", "--platform", "local-docker")
+    more = ("--set", "gpus=0", "--synthetic", "inference_only", "--num-sdg", "8")
+    labels = ("--anomalygen-label", "bridge", "--anomalygen-label", "missing")
+    target = ("--kpi-target", "FAR <= 0% at recall = 100%")
+    shown = deft("preflight", "--workspace", str(root), *plan, *more, *labels, *target)
+    code = re.search(r"--approve (\w+)", shown)
+    assert code, shown
+    return Path(deft("start", "--workspace", str(root), "--approve", code[1]).split("\n")[0].removeprefix("started "))
+
+
+def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE", "AG_IMAGE"):
+        monkeypatch.setenv(name, IMAGE)
+    root = tmp_path / "ws"
+    run = begin(root)
+    home = root / "augmentation/anomalygen/datasets/pcb"
+    client = daemon.client()
+    while "routing]" not in step(run):
+        pass
+
+    # Wrong masks: flattened to white. No container is started for them.
+    make_set(home, dependency="cad", ground=(255, 255, 255))
+    said = step(run, check=3)
+    assert "HARD STOP anomalygen_masks at iter1/anomalygen" in said
+    assert "a mask flattened to black and white gives no place for any defect" in said
+    assert not list(run.glob("jobs/iter1-anomalygen-*"))
+    resolve(run)
+
+    # Masks too large for most of the boards: a shortfall, before anything is generated.
+    make_set(home, dependency="cad", box=(28, 20))
+    small = np.zeros((64, 64, 3), np.uint8)
+    small[24:40, 24:40] = GROUND[::-1]
+    for number in (1, 2, 3):
+        write(home / f"IC/cad_mask/c{number}.png", small)
+    said = step(run, check=3)
+    assert "HARD STOP allocation_shortfall" in said
+    assert re.search(r"placed \d of 8 masks \(IC\+", said)
+    assert "so nothing was generated" in said
+    assert "--min-allocation" in said
+    assert not list(run.glob("jobs/iter1-anomalygen-run_sdg*"))
+    resolve(run)
+
+    # The container is killed while it generates.
+    make_set(home, dependency="cad")
+    sdg = run / "jobs/iter1-anomalygen-run_sdg"
+    (root / HOLD).touch()
+    assert "prep_testcase running for" in step(run, check=75, wait="1")
+    (root / HOLD).unlink()
+    while not (run / "iter1/anomalygen/testcase.jsonl").is_file():
+        pass
+    (root / HOLD).touch()
+    assert "run_sdg running for" in step(run, check=75, wait="3")
+    client.containers.list()[0].kill()
+    said = step(run, check=3)
+    assert "HARD STOP task_failed at iter1/anomalygen" in said
+    assert "run_sdg failed (exit 137)" in said
+    assert "killed by SIGKILL" in said
+    (root / HOLD).unlink()
+    resolve(run)
+
+    # A picture that cannot be read is dropped without a word; the counts tell.
+    for path in (home / "IC/anomaly_image/missing").iterdir():
+        path.write_bytes(b"torn")
+    said = step(run, check=3)
+    assert "HARD STOP silent_drop" in said
+    assert "made 4 of 8 pairs (IC+missing 4)" in said or "(IC+missing 0 of 4)" in said
+    assert "left out" in (sdg / "output.log").read_text()
+    resolve(run)
+
+    # All mended: pairs come, with the container that the contract asks for.
+    make_set(home, dependency="cad")
+    assert "SDG: 8 requested, 8 allocated, 8 generated" in step(run)
+    asked = json.loads((sdg / "handle.json").read_text())["container"]
+    assert (asked["host_ipc"], asked["shm"], asked["workdir"]) == (True, "16g", "/workspace/paidf-anomalygen")
+    assert asked["user"] == "0:0"
+    assert asked["environment"]["HF_HUB_DISABLE_XET"] == "1"
+    assert "/etc/passwd" in [target for _, target, _ in asked["mounts"]]
+    view = run / "iter1/anomalygen_input/checkpoint_view"
+    assert asked["command"][asked["command"].index("--checkpoint_dir") + 1] == str(view)
+    assert (view / "checkpoints/model/iter_000014000.pt").read_bytes() == b"weights"
+    facts = entries(run)[-1]["facts"]
+    assert facts["requested"] == facts["allocated"] == facts["generated"] == {"IC+bridge": 4, "IC+missing": 4}
+    rows = pd.read_csv(run / "iter1/anomalygen/sdg_rows.csv", dtype=str)
+    for row in rows.itertuples():
+        pictures = [cv2.imread(str(root / f"{folder}/{row.object_name}_SolderLight.png"))
+                    for folder in (row.input_path, row.golden_path)]  # fmt: skip
+        assert (pictures[0] != pictures[1]).any()
+    deft("run", "--results-dir", str(run))
+    assert entries(run)[-1]["stage"] == "loop_stop"
+    assert deft("verify", "--results-dir", str(run)).startswith("verified: ")
+    assert client.containers.list(all=True) == []
