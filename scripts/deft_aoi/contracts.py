@@ -52,8 +52,8 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame
     rows = parse_csv(path)
     missing = [name for name in required if name not in rows.columns]
     if missing:
-        found = ", ".join(str(name) for name in rows.columns[:_SHOWN_COLUMNS])
-        raise InputError(f"{path}: column {', '.join(missing)} missing; found {printable(found[:200])}")
+        found = ", ".join(str(name)[:40] for name in rows.columns[:_SHOWN_COLUMNS])
+        raise InputError(f"{path}: column {', '.join(missing)} missing; found {printable(found)}")
     if rows.empty:
         raise InputError(f"{path}: no rows below the header")
     _check_cell_sizes(rows, path)
@@ -161,7 +161,10 @@ def pad_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:
     """Write a CSV atomically (UTF-8, LF, quoted where needed)."""
-    atomic_write(path, lambda stream: rows.to_csv(stream, index=False, lineterminator="\n"))
+    # The writer quotes LF and not CR, which every reader takes for the end of a row: then all cells are quoted.
+    returns = any("\r" in cell for name in rows.columns for cell in rows[name].tolist() if isinstance(cell, str))
+    quoting = csv_module.QUOTE_ALL if returns else csv_module.QUOTE_MINIMAL
+    atomic_write(path, lambda stream: rows.to_csv(stream, index=False, lineterminator="\n", quoting=quoting))
 
 
 def write_parquet(path: Path, rows: pd.DataFrame) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 
 Record = Mapping[str, Any]
@@ -98,7 +99,7 @@ def _records(path: Path, reading: Reading) -> Iterator[Record]:
                 reading.unreadable += 1
                 continue
             try:
-                record = json.loads(line)
+                record = parse_json(line)
             except ValueError:
                 reading.unreadable += bool(line.strip())
                 continue

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deft_aoi import pictures
 from deft_aoi.contracts import image_paths
 from deft_aoi.engine.cache import cache_root
 
@@ -114,7 +115,7 @@ def fingerprint(data: bytes) -> NDArray[Any]:
     """Record () of an image's bytes."""
     record = np.zeros((), RECORD)
     record["sha"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    grey = pictures.decode(data, cv2.IMREAD_GRAYSCALE)
     if grey is None:
         record["state"] = UNREADABLE
         return record

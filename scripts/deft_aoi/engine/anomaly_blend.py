@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deft_aoi import pictures
+
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
 Rng = np.random.Generator
@@ -43,7 +45,7 @@ def transplant(clean: Picture, reference: Picture, mask: Mask) -> Picture:
 
 def read_picture(path: Path) -> Picture | None:
     """The file as BGR; None where it is no readable image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = pictures.read(path, cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(image, np.uint8)
 
 

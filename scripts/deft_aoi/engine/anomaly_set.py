@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deft_aoi import pictures
 from deft_aoi.errors import InputError
 
 SPEC, LABELS, LIGHTS = "defect_spec.jsonl", "semantic_segmentation_labels.json", "lights.json"
@@ -160,7 +161,7 @@ def label_colours(path: Path) -> dict[Colour, str]:
 
 def read_cad(path: Path) -> Mask | None:
     """RGB mask (h, w, 3); None where it is no readable image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = pictures.read(path, cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(image[:, :, ::-1], np.uint8)
 
 

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from deft_aoi import pictures
 from deft_aoi.cli import guarded
 from deft_aoi.contracts import PASS, image_path, is_defect, normalise_label, pad_columns, read_rows
 from deft_aoi.engine.anomaly_blend import MAKERS, Mask
@@ -199,7 +200,7 @@ def _link(picture: Path, target: Path) -> None:
     if picture.suffix.lower() in SUFFIXES:
         os.symlink(picture.resolve(), target.with_name(target.name + picture.suffix))
         return
-    image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+    image = pictures.read(picture, cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"{picture}: no readable picture")
     cv2.imwrite(str(target.with_name(target.name + ".png")), image)

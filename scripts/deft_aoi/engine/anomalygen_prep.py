@@ -36,6 +36,7 @@ from deft_aoi.engine.anomaly_set import (
 from deft_aoi.engine.images import register
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.errors import DeftError
+from deft_aoi.pictures import read as read_image
 
 _JITTER = 0.03  # of the picture's side: how far from its own place a `free` defect may land
 _TRIES = 12
@@ -182,7 +183,7 @@ def matches(found: AnomalySet, entry: Entry, mask: Path | None, cleans: Sequence
 
 
 def _thumbnail(path: Path) -> npt.NDArray[np.float32] | None:
-    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    picture = read_image(path, cv2.IMREAD_GRAYSCALE)
     if picture is None:
         return None
     small = cv2.resize(picture, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -200,7 +201,7 @@ def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None,
     if mask_file is None:
         drawn = draw(entry.anomaly, pictures, rng)
         return Case(entry, clean, drawn.mask, None, (0, 0), 0, seed)
-    given = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
+    given = read_image(mask_file, cv2.IMREAD_GRAYSCALE)
     if given is None:
         return None
     white = (np.asarray(given) > 127).astype(np.uint8) * 255
@@ -219,7 +220,7 @@ def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None,
 
 def _registered(golden: Path, clean: Path, quarters: int) -> tuple[int, int] | None:
     """How the defective part's golden moves onto the good part, in whole pixels: its defect moves along."""
-    first, second = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (golden, clean))
+    first, second = (read_image(path, cv2.IMREAD_GRAYSCALE) for path in (golden, clean))
     if first is None or second is None:
         return None
     fitted = cv2.resize(first, second.shape[::-1], interpolation=cv2.INTER_AREA)

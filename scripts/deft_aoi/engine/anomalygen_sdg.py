@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from deft_aoi import pictures
 from deft_aoi.engine.anomaly_blend import Mask, Picture, draw, placed, read_picture, transplant
 from deft_aoi.engine.anomaly_set import AnomalySet
 from deft_aoi.engine.anomalygen_prep import grown_for_cut
@@ -89,7 +90,7 @@ def _make(row: dict[str, Any], name: str, output: Path) -> dict[str, Any] | None
     found = AnomalySet.at(Path(row.get("dataset_dir") or Path(row["image_filename"]).parents[2]))
     clean_file, mask_file = Path(row["image_filename"]), Path(row["mask_filename"])
     cleans = [read_picture(path) for path in found.per_light(clean_file)]
-    mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
+    mask = pictures.read(mask_file, cv2.IMREAD_GRAYSCALE)
     if mask is None or any(picture is None for picture in cleans):
         _leave_out(name, mask_file if mask is None else clean_file)
         return None

@@ -10,8 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from deft_aoi.contracts import parse_csv
 from deft_aoi.errors import InputError
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.paths import iter_number
@@ -199,7 +198,7 @@ def merge(source: Source, label: str) -> Record | None:
     counts: dict[str, int] = dict(facts.get("provenance") or {})
     synthetic, by_label = facts.get("synthetic_rows") or 0, {}
     if csv is not None:
-        rows = pd.read_csv(csv, dtype=str, keep_default_na=False)
+        rows = parse_csv(csv)
         counts = {str(k): int(v) for k, v in rows["provenance"].value_counts().items()}
         by_label = {str(k): int(v) for k, v in rows["label"].value_counts().sort_index().items()}
         synthetic = int((rows["origin"] == "synthetic").sum()) if "origin" in rows else synthetic

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import PASS, image_paths, normalise_label, read_rows, write_rows
+from deft_aoi.contracts import PASS, image_paths, normalise_label, parse_csv, read_rows, write_rows
 from deft_aoi.data.pairs import Pair, convert_pairs, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, Entry, problems, read_entries
@@ -316,7 +316,7 @@ def _generated(run: Run, sdg: Path) -> list[Pair]:
 
 def _refused(csv: Path) -> list[str]:
     """Pictures that AnomalyGen's guardrail refused; an empty cell means that none ran."""
-    table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    table = parse_csv(csv)
     if "guardrail_pass" not in table.columns:
         return []
     return [Path(name).name for name in table.loc[table["guardrail_pass"].isin(["0", "False"]), "output_filename"]]
@@ -363,7 +363,7 @@ def realism_facts(home: Path) -> dict[str, Any]:
     csv = home / REALISM / "realism.csv"
     if not csv.is_file():
         return {"csv": None, "checked": 0, "flagged": 0, "by_flag": {}}
-    table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    table = parse_csv(csv)
     flags = Counter(flag for text in table["flags"] for flag in text.split("; ") if flag)
     flagged = int((table["flags"] != "").sum())
     return {"csv": str(csv), "checked": len(table), "flagged": flagged, "by_flag": dict(sorted(flags.items()))}

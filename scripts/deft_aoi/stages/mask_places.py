@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from deft_aoi import pictures
 from deft_aoi.engine.anomaly_set import (
     CAD,
     LABELS,
@@ -67,7 +68,7 @@ def sizes(found: AnomalySet, entries: Sequence[Entry], *, everywhere: bool = Fal
     for entry in entries:
         if entry.dependency != CAD:
             continue
-        boxes = [box for path in found.masks(entry) if (box := _box(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)))]
+        boxes = [box for path in found.masks(entry) if (box := _box(pictures.read(path, cv2.IMREAD_GRAYSCALE)))]
         areas = _areas(found, entry)
         if not boxes or not areas:
             continue

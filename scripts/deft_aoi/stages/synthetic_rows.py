@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import read_rows
+from deft_aoi.contracts import parse_csv, read_rows
 from deft_aoi.run import Run
 
 SYNTHETIC = "synthetic"
@@ -25,7 +25,7 @@ def doubtful(run: Run, label: str) -> set[str]:
     csv = (_stage_facts(run, label).get("realism") or {}).get("csv")
     if not csv or not Path(csv).is_file():
         return set()
-    table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    table = parse_csv(Path(csv))
     return set(table.loc[table["flags"] != "", "name"])
 
 
