@@ -67,32 +67,30 @@ def test_no_shell_and_no_loader_of_code_anywhere(attacker: Attacker) -> None:
     attacker.found("leaked", found, len(SOURCES))
 
 
-FORBIDDEN = set(
-    [
-        "os.system",
-        "os.popen",
-        "os.execl",
-        "os.spawnl",
-        "subprocess.getoutput",
-        "subprocess.getstatusoutput",
-        "eval",
-        "exec",
-        "compile",
-        "__import__",
-        "yaml.load",
-        "yaml.load_all",
-        "yaml.unsafe_load",
-        "yaml.full_load",
-        "pickle.load",
-        "pickle.loads",
-        "joblib.load",
-        "dill.load",
-        "marshal.loads",
-        "shelve.open",
-        "pandas.read_pickle",
-        "pd.read_pickle",
-    ]
-)
+FORBIDDEN = {
+    "os.system",
+    "os.popen",
+    "os.execl",
+    "os.spawnl",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "pickle.load",
+    "pickle.loads",
+    "joblib.load",
+    "dill.load",
+    "marshal.loads",
+    "shelve.open",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+}
 # One place each: elsewhere a file from outside would be read without its limits.
 ONLY_IN = {
     "cv2.imread": "pictures.py", "cv2.imdecode": "pictures.py", "yaml.safe_load": "documents.py",

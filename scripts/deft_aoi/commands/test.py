@@ -13,7 +13,11 @@ from pathlib import Path
 from deft_aoi.errors import InputError
 from deft_aoi.paths import SKILL_ROOT
 
-HELP = "run linters, type checker and all tests; arguments go to pytest, such as -k journal"
+ATTACK = "--attack"
+HELP = (
+    "run linters, type checker and all tests; arguments go to pytest, such as -k journal. --attack runs the attack "
+    "suite alone and prints what became of each attempt"
+)
 TOOLS = ("ruff", "mypy", "pytest", "hypothesis", "xdist")
 # All tests on all cores, a file's tests together, since they share what they made; chosen ones as pytest would.
 EVERY_TEST = ("-n", "auto", "--dist", "loadfile")
@@ -29,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.pytest_arguments in (["-h"], ["--help"]):
         args.show_help()
         return 0
+    attack = args.pytest_arguments[:1] == [ATTACK]
     missing = [name for name in TOOLS if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
@@ -36,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
             "environment, or install the test extra of pyproject.toml into this one"
         )
     cache = cache_folder()
+    if attack:
+        more = ["-q", "-p", "no:cacheprovider", "tests/attack", *args.pytest_arguments[1:]]
+        return call([sys.executable, "-m", "pytest", *more], cache)
     failed = [name for name, command in checks(cache) if call(command, cache) != 0]
     chosen = args.pytest_arguments or EVERY_TEST
     code = call([sys.executable, "-m", "pytest", "-o", f"cache_dir={cache / 'pytest'}", *chosen], cache)
