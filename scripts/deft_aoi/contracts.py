@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -163,7 +163,7 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
     """Write a CSV atomically (UTF-8, LF, quoted where needed)."""
     # The writer quotes LF and not CR, which every reader takes for the end of a row: then all cells are quoted.
     returns = any("\r" in cell for name in rows.columns for cell in rows[name].tolist() if isinstance(cell, str))
-    quoting = csv_module.QUOTE_ALL if returns else csv_module.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv_module.QUOTE_ALL if returns else csv_module.QUOTE_MINIMAL
     atomic_write(path, lambda stream: rows.to_csv(stream, index=False, lineterminator="\n", quoting=quoting))
 
 
