@@ -27,6 +27,8 @@ COMMANDS = {
     "verify": "check journal, artifacts and state against each other",
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "resolve": "record a person's decision after a hard stop; --stop ends the loop",
+    "rca": "analyse any scored CSV: weak samples, where they sit, why, a contact sheet",
+    "spot-check": "record what a contact sheet shows; it flows into label_review.csv",
     "audit": "compare every set's images and labels: copies, leakage, damage, doubtful labels",
     "rollback": "make an earlier model the best one again",
     "score": "decide new rows with the best model: PASS, NO_PASS or a person's look",

@@ -19,6 +19,9 @@ from deft_aoi.pipeline import champion_label
 OPEN, AIR_GAP = "open", "airgap"
 
 
+RCA_SOURCES = ("kpi", "validation")
+
+
 @dataclass(frozen=True)
 class Plan:
     """Every parameter of a run; Pre-Flight shows all of them and the approval code covers them."""
@@ -39,6 +42,7 @@ class Plan:
     mine_rows: int = 200
     top_k_per_target: int = 5
     top_k_per_label: int = 50
+    rca_source: str = RCA_SOURCES[0]  # whose rows gap analysis looks at
     knn_metric: str = "cosine"
     min_similarity: float = 0.9
     synthetic: str = "off"

@@ -34,6 +34,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mine-rows", type=int, help="pool rows taken in one iteration, at most (default: 200)")
     parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")
+    parser.add_argument(
+        "--rca-source", choices=("kpi", "validation"), help="whose weak rows ask for more (default: kpi)"
+    )
     parser.add_argument("--top-k-per-label", type=int, help="weak samples for each label (default: 50)")
     parser.add_argument("--min-similarity", type=float, help="cosine floor of a mined row (default: 0.9)")
     parser.add_argument(

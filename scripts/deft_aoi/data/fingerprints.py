@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deft_aoi import pictures
+from deft_aoi.confine import leaves_workspace
 from deft_aoi.contracts import image_paths
 from deft_aoi.engine.cache import cache_root
 
@@ -152,7 +153,7 @@ def _read(names: Iterable[str]) -> NDArray[Any]:
     records = []
     for name in names:
         try:
-            records.append(fingerprint(Path(name).read_bytes()))
+            records.append(fingerprint(b"" if leaves_workspace(name) else Path(name).read_bytes()))
         except OSError:
             records.append(np.array((0, 0, 0, 0, UNREADABLE), RECORD))
     return np.stack(records)

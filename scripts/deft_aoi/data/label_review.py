@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deft_aoi.contracts import PASS, write_rows
-from deft_aoi.data.doubt import MIN_PER_CLASS, Doubt, cross_probabilities, doubt_of, enough
+from deft_aoi.data.doubt import MIN_PER_CLASS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
 from deft_aoi.engine.cache import cache_root
 from deft_aoi.experiment import Optics
@@ -79,7 +79,7 @@ def review(
         some = one.rows.iloc[rows].reset_index(drop=True)
         blocks.append(columns(feature_table(some, one.root, optics, f"labels of {name}").values).astype(np.float32))
         boards += [f"{board}" for board in some["boardname"]]
-    found = doubt_of(remembered(np.concatenate(blocks), defect, boards), defect)
+    found = remembered_doubt(np.concatenate(blocks), defect, boards)
     parts, start = [], 0
     for name, rows in chosen.items():
         if name in REVIEWED:
@@ -109,21 +109,22 @@ def choose(
     return {name: np.sort(np.concatenate(parts)) for name, parts in taken.items() if sum(map(len, parts))}
 
 
-def remembered(features: NDArray[np.float32], defect: NDArray[np.bool_], boards: Sequence[str]) -> NDArray[np.float64]:
-    """:func:`cross_probabilities`, kept by content: the same rows cost their models once."""
+def remembered_doubt(features: NDArray[np.float32], defect: NDArray[np.bool_], boards: Sequence[str]) -> Doubt:
+    """:func:`deft_aoi.data.doubt.label_doubt`, kept by content: the same rows cost their models once."""
     digest = hashlib.sha256(f"{_VERSION} {features.shape}".encode())
     for part in (features.tobytes(), defect.tobytes(), "\0".join(boards).encode()):
         digest.update(part)
     path = cache_root() / "doubt" / f"{digest.hexdigest()[:32]}.npy"
     try:
         known = np.load(path)
-        if known.shape == defect.shape:
-            return np.asarray(known, np.float64)
+        if known.shape == (4, len(defect)):
+            return Doubt(known[0], known[1], known[2] > 0, known[3] > 0)
     except (OSError, ValueError):
         pass
-    found = cross_probabilities(features, defect, boards)
+    found = label_doubt(features, defect, boards)
+    table = np.stack([found.probability, found.doubt, found.doubtful, found.likely])
     with contextlib.suppress(OSError):  # a full or read-only cache only costs time
-        atomic_write(path, lambda stream: np.save(stream, found))
+        atomic_write(path, lambda stream: np.save(stream, table))
     return found
 
 

@@ -17,7 +17,6 @@ TRAINING, VALIDATION, KPI, ACCEPTANCE, POOL, SYNTHETIC = SETS = (
     "training", "validation", "kpi", "acceptance", "pool", "synthetic",
 )  # fmt: skip
 JUDGES = (VALIDATION, KPI, ACCEPTANCE)  # sets that must share nothing with any other
-ACCEPTANCE_CSV = "kpi/acceptance_set.csv"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def row_sets(workspace: Workspace, optics: Optics) -> list[RowSet]:
 def _sets(workspace: Workspace, optics: Optics) -> Iterator[RowSet]:
     listed = {
         TRAINING: workspace.training_csv, VALIDATION: workspace.validation_csv, KPI: workspace.kpi_csv,
-        ACCEPTANCE: workspace.root / ACCEPTANCE_CSV,
+        ACCEPTANCE: workspace.acceptance_csv,
     }  # fmt: skip
     for name, csv in listed.items():
         if name != ACCEPTANCE or csv.is_file():
@@ -69,8 +68,8 @@ def _sets(workspace: Workspace, optics: Optics) -> Iterator[RowSet]:
     if workspace.pool_csv.is_file():
         rows = read_pool(workspace.pool_csv, workspace.root, optics.lights, optics.ext)
         yield _of_rows(POOL, workspace.pool_csv, rows, workspace.root, optics)
-    if workspace.pregen_ng.is_dir() and workspace.pregen_ok.is_dir():
-        yield from _pregen(workspace, optics)
+    if staged := pregen_set(workspace, optics):
+        yield staged
 
 
 def _of_rows(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optics) -> RowSet:
@@ -81,14 +80,18 @@ def _of_rows(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optic
     return RowSet(name, csv, rows, root, optics.lights, files, goldens)
 
 
-def _pregen(workspace: Workspace, optics: Optics) -> Iterator[RowSet]:
+def pregen_set(workspace: Workspace, optics: Optics) -> RowSet | None:
+    """Pre-generated NG/OK pairs as they lie in the workspace; None without a usable one."""
+    if not (workspace.pregen_ng.is_dir() and workspace.pregen_ok.is_dir()):
+        return None
     tests = list_images(workspace.pregen_ng, "pre-generated NG")
     goldens = list_images(workspace.pregen_ok, "pre-generated OK")
     pairs = [p for p in match_pairs(tests, goldens, optics.lights, label_from_name)[0] if p.label != PASS]
-    if pairs:
-        rows = pd.DataFrame({"object_name": [pair.name for pair in pairs], "label": [pair.label for pair in pairs]})
-        homes = [path.relative_to(workspace.root).as_posix() for path in (workspace.pregen_ng, workspace.pregen_ok)]
-        rows = pad_columns(rows.assign(input_path=homes[0], golden_path=homes[1]))
-        by_light = list(zip(*(pair.files for pair in pairs), strict=True))
-        files, others = (tuple([str(entry[n]) for entry in light] for light in by_light) for n in (1, 2))
-        yield RowSet(SYNTHETIC, workspace.pregen_ng, rows, workspace.root, optics.lights, files, others)
+    if not pairs:
+        return None
+    rows = pd.DataFrame({"object_name": [pair.name for pair in pairs], "label": [pair.label for pair in pairs]})
+    homes = [path.relative_to(workspace.root).as_posix() for path in (workspace.pregen_ng, workspace.pregen_ok)]
+    rows = pad_columns(rows.assign(input_path=homes[0], golden_path=homes[1]))
+    by_light = list(zip(*(pair.files for pair in pairs), strict=True))
+    files, others = (tuple([str(entry[n]) for entry in light] for light in by_light) for n in (1, 2))
+    return RowSet(SYNTHETIC, workspace.pregen_ng, rows, workspace.root, optics.lights, files, others)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from deft_aoi.contracts import PASS
 from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
 from deft_aoi.data.pregen import MODE as PREGEN
-from deft_aoi.data.sets import JUDGES, SYNTHETIC, TRAINING, RowSet, row_sets
+from deft_aoi.data.sets import JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, row_sets
 from deft_aoi.experiment import Optics, load_spec, optics
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.run import Plan
@@ -60,7 +61,11 @@ def made_labels(seen: Examined, plan: Plan) -> list[str]:
     if plan.synthetic == "off":
         return []
     staged = {label for one in seen.sets if one.name == SYNTHETIC for label in one.labels}
-    return sorted(staged) if plan.synthetic == PREGEN else list(plan.anomalygen_labels)
+    if plan.synthetic == PREGEN:
+        return sorted(staged)
+    if "*" in plan.anomalygen_labels:
+        return sorted({label for one in seen.sets if one.name == KPI for label in one.labels} - {PASS})
+    return list(plan.anomalygen_labels)
 
 
 def review_labels(seen: Examined, optics: Optics, *, max_rows: int | None) -> Review:

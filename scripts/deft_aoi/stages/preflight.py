@@ -28,7 +28,7 @@ from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
 from deft_aoi.pipeline import SEALED
-from deft_aoi.run import AIR_GAP, OPEN, Plan, approval_digest, read_json
+from deft_aoi.run import AIR_GAP, OPEN, RCA_SOURCES, Plan, approval_digest, read_json
 from deft_aoi.stages import data_checks
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.generator_plan import generator_config, generator_values
@@ -155,8 +155,11 @@ def _check_plan(plan: Plan) -> None:
     if not -1 <= plan.min_similarity <= 1:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
     engines = ENGINES if plan.platform == LOCAL else (TAO,)
-    choices = (("engine", engines), ("policy", POLICIES), ("knn_metric", ("cosine",)), ("network", (OPEN, AIR_GAP)))
-    for name, known in choices:
+    choices = {
+        "engine": engines, "policy": POLICIES, "knn_metric": ("cosine",), "network": (OPEN, AIR_GAP),
+        "rca_source": RCA_SOURCES,
+    }  # fmt: skip
+    for name, known in choices.items():
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
     _check_generation(plan)

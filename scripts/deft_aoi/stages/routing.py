@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import PASS, read_parquet, read_pool, write_parquet
+from deft_aoi.contracts import PASS, read_parquet, read_pool, read_rows, write_parquet
 from deft_aoi.data.pregen import MODE as PREGEN
+from deft_aoi.data.sets import pregen_set
 from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
 from deft_aoi.fsio import atomic_write_text
+from deft_aoi.paths import BASELINE, iter_label, iter_number
 from deft_aoi.run import Run
 from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.coverage import ANOMALYGEN, MINING, Budget, Coverage, coverage, table
 
 INLINE = "inference_only"
 
@@ -23,14 +27,17 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    gaps = read_parquet(Path(run.facts(label, "rca")["rca_gaps_parquet"]), {"label": "text"})
+    analysis = run.facts(label, "rca")
+    gaps = read_parquet(Path(analysis["rca_gaps_parquet"]), {"label": "text"})
     pool = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     labels = sorted(gaps["label"].unique(), key=lambda name: (name != PASS, name))
     mining, anomalygen, dropped = route(labels, set(pool["label"]), run.plan.anomalygen_labels, run.plan.synthetic)
     folder = run.paths.routing(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     write_parquet(folder / "mining_gaps.parquet", gaps[gaps["label"].isin(mining)])
     write_parquet(folder / "anomalygen_gaps.parquet", gaps[gaps["label"].isin(anomalygen)])
-    atomic_write_text(folder / "routing_summary.txt", summary_text(gaps, pool, mining, anomalygen, dropped))
+    routes = {MINING: mining, ANOMALYGEN: anomalygen}
+    entries = _coverage(run, label, analysis.get("analysed") or BASELINE, gaps, pool, routes)
+    atomic_write_text(folder / "routing_summary.txt", summary_text(run, entries))
     if not mining and not anomalygen:
         raise HardStop(
             "nothing_to_route",
@@ -44,8 +51,11 @@ def collect(run: Run, label: str) -> StageResult:
         "mining_labels": mining,
         "anomalygen_labels": anomalygen,
         "dropped_labels": dropped,
+        "coverage": [entry.to_json() for entry in entries],
+        "forecast_rows": sum(entry.forecast for entry in entries),
     }
     summary = f"{len(mining)} labels to mining, {len(anomalygen)} to AnomalyGen, {len(dropped)} dropped"
+    summary += f", at most {facts['forecast_rows']} rows to come from mining"
     if dropped:
         summary += f" ({', '.join(dropped)}: not in the pool)"
     return StageResult(summary, facts, tuple(sorted(folder.iterdir())))
@@ -69,14 +79,32 @@ def route(
     return mining, anomalygen, dropped
 
 
-def summary_text(
-    gaps: pd.DataFrame, pool: pd.DataFrame, mining: list[str], anomalygen: list[str], dropped: list[str]
-) -> str:
+def summary_text(run: Run, entries: list[Coverage]) -> str:
     """Coverage table: one line for each weak label; a sample counts once, whatever the number of lights."""
-    components = gaps.drop_duplicates(["input_path", "object_name"])
-    weak, stock = components["label"].value_counts(), pool["label"].value_counts()
-    lines = ["label | weak samples | pool rows | goes to"]
-    for name in [*mining, *[n for n in anomalygen if n not in mining], *dropped]:
-        goes = [where for where, names in (("mining", mining), ("anomalygen", anomalygen)) if name in names]
-        lines.append(f"{name} | {weak.get(name, 0)} | {stock.get(name, 0)} | {' + '.join(goes) or 'dropped'}")
+    lines = table(entries)
+    rows = sum(entry.forecast for entry in entries)
+    lines += ["", f"Forecast, before any image is compared: at most {rows} of the {run.plan.mine_rows} rows asked for "
+              f"(policy {run.plan.policy}); a similarity floor or a screen can only lower it."]  # fmt: skip
+    if any(ANOMALYGEN in entry.goes_to for entry in entries):
+        lines.append(f"AnomalyGen is asked for {run.plan.num_sdg} pairs besides.")
     return "\n".join(lines) + "\n"
+
+
+def _coverage(
+    run: Run, label: str, analysed: str, gaps: pd.DataFrame, pool: pd.DataFrame, routes: dict[str, list[str]]
+) -> list[Coverage]:
+    """Counts by label of what is weak, trained on and still unused."""
+    weak = Counter(map(str, gaps.drop_duplicates(["input_path", "object_name"])["label"]))
+    training = Counter(read_rows(run.training_csv(analysed), required=("label",))["label"])
+    stock = {"real": Counter(pool["label"]), "synthetic": Counter[str]()}
+    if run.plan.synthetic == PREGEN and (staged := pregen_set(run.workspace, run.optics)):
+        stock["synthetic"] = Counter(staged.labels)
+    for number in range(1, iter_number(label)):
+        earlier = pd.read_parquet(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"])
+        if {"label", "origin"} <= set(earlier.columns):  # 7.0.x: not told apart
+            for kind, part in earlier.groupby("origin"):
+                stock[str(kind)] -= Counter(part["label"])
+    made = list(weak) if "*" in run.plan.anomalygen_labels else list(run.plan.anomalygen_labels)
+    budget = Budget(run.plan.policy, run.plan.mine_rows, run.plan.top_k_per_target)
+    generated = made if run.plan.synthetic == INLINE else []
+    return coverage(weak, training, stock["real"], stock["synthetic"], generated, routes, budget)

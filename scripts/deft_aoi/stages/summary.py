@@ -15,6 +15,12 @@ from deft_aoi.stages.generator_plan import hidden
 if TYPE_CHECKING:
     from deft_aoi.stages.preflight import Preflight
 
+RCA_SOURCE_WORDS = {
+    "kpi": "Gap analysis looks at the KPI rows (the default of NVIDIA's skill): the set that judges also says what is "
+    "missing, so expect a somewhat higher FAR on new boards. `--rca-source validation` keeps the KPI rows out of it.",
+    "validation": "Gap analysis looks at the validation rows: the KPI set chooses threshold, checkpoint and best "
+    "iteration only, and its FAR is closer to what new boards will show.",
+}
 AUTO_ACCEPT = (
     "Before you say yes: switch your agent to auto-accept (Claude Code: shift+tab). The loop asks nothing more, but "
     "without it every command would wait for a click."
@@ -54,6 +60,7 @@ def remarks(result: Preflight) -> list[str]:
         lines.insert(1, f"- {words[0].upper()}{words[1:]}.")
     if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
         lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
+    lines += [f"- {RCA_SOURCE_WORDS[plan.rca_source]}"]
     return lines + unseen(data)
 
 

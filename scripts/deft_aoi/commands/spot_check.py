@@ -1,0 +1,62 @@
+"""`deft spot-check`: record what the contact sheet shows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deft_aoi.errors import OK
+
+if TYPE_CHECKING:
+    from deft_aoi.paths import RunPaths
+
+HELP = """Record what an agent or a person saw on a contact sheet (rca_images/contact_sheet.png): for each row looked at
+one verdict: mislabeled, edge case, data quality or systematic. Checks it against the schema and the sheet, writes
+spot_check.json beside the sheet and brings the verdicts into the run's label_review.csv. No label is changed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--results-dir", type=Path, help="run directory; its newest gap analysis is meant")
+    where.add_argument("--rca-dir", type=Path, help="folder of one gap analysis (rca_results/<time>, or deft rca's)")
+    parser.add_argument(
+        "--verdict",
+        action="append",
+        metavar="ROW=VERDICT",
+        help='repeatable, as --verdict 3=mislabeled or 4="edge case"',
+    )
+    parser.add_argument("--note", action="append", default=[], metavar="ROW=TEXT", help="repeatable: why")
+    parser.add_argument("--reviewer", default="agent", help="who looked (default: agent)")
+    parser.add_argument("--file", type=Path, help="a spot_check.json to check and take over, instead of --verdict")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi.errors import InputError
+    from deft_aoi.paths import RunPaths
+    from deft_aoi.rca.spot_check import from_flags, save
+    from deft_aoi.run import read_json
+
+    if bool(args.verdict) == bool(args.file):
+        raise InputError("pass either --verdict ROW=VERDICT (repeatable) or --file SPOT_CHECK.json")
+    paths = RunPaths.at(args.results_dir) if args.results_dir else None
+    folder = newest(paths) if paths else args.rca_dir
+    if paths is None and (
+        run_dir := next((p for p in folder.resolve().parents if (p / "loop_log.jsonl").is_file()), None)
+    ):
+        paths = RunPaths.at(run_dir)
+    record = read_json(args.file) if args.file else from_flags(args.verdict, args.note, args.reviewer)
+    count = save(paths, folder, record, str(args.file or "--verdict"))
+    print(f"{count} verdicts in {folder / 'spot_check.json'}" + (f" and {paths.label_review}" if paths else ""))
+    return OK
+
+
+def newest(paths: RunPaths) -> Path:
+    """Folder of the run's newest gap analysis."""
+    from deft_aoi import journal
+    from deft_aoi.errors import InputError
+
+    for entry in reversed(list(journal.read(paths.log))):
+        if entry["stage"] == "rca" and entry["status"] == "ok" and entry.get("facts", {}).get("rca_dir"):
+            return Path(entry["facts"]["rca_dir"])
+    raise InputError(f"{paths.root}: no gap analysis yet; go on with: deft step --results-dir {paths.root}")
