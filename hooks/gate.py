@@ -89,7 +89,7 @@ def shell_objection(line: str, folder: Path) -> str | None:
 
 
 def commands(line: str) -> Iterator[Simple]:
-    """The simple commands of a shell line, variables set in it and in the environment filled in."""
+    """The simple commands of a shell line, variables filled in."""
     text = HERE_DOCUMENT.sub(r"\3", line).replace("\\\n", " ").replace("\n", " ; ")
     lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&")
     lexer.whitespace_split = True
@@ -98,7 +98,7 @@ def commands(line: str) -> Iterator[Simple]:
         tokens = list(lexer)
     except ValueError:  # an open quote, a here-document: not a line that can be read
         return
-    names: dict[str, str] = dict(os.environ)
+    names: dict[str, str] = {}
     words: list[str] = []
     into: list[str] = []
     redirected = False
@@ -121,9 +121,9 @@ def commands(line: str) -> Iterator[Simple]:
 
 
 def fill(text: str, names: Mapping[str, str]) -> str:
-    """`text` with ~ and variables replaced; an unknown variable stays as it is."""
+    """`text` with ~ and variables replaced, those of the line before the environment's; others stay as they are."""
     known = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda m: names.get(m[1] or m[2], m[0]), text)
-    return os.path.expanduser(known)
+    return os.path.expanduser(os.path.expandvars(known))
 
 
 def bare(words: Sequence[str]) -> tuple[str, ...]:

@@ -58,13 +58,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of that run with its workspace, which a command may change."""
-    workspace = shutil.copytree(finished.parents[1], tmp_path / "ws", symlinks=True)
-    return Path(workspace) / finished.relative_to(finished.parents[1])
-
-
 def parser_of(name: str) -> argparse.ArgumentParser:
     if name in SCRIPTS:
         made: argparse.ArgumentParser = runpy.run_path(str(ROOT / f"scripts/{name}.py"))["build_parser"]()
@@ -109,6 +102,11 @@ def words_for(name: str, run: Path, folder: Path) -> list[str]:
             "--summary", "x", "--duration-sec", "1",
         ],
         "prepare_inference_spec": ["--results-dir", run],
+        "rollback": ["--results-dir", run, "--to", "baseline", "--reason", "x"],
+        "score": [
+            "--model", run / "best_model.json", "--csv", workspace / "kpi/testing_set.csv",
+            "--output-dir", folder / "scored",
+        ],
         "next_seq": ["--log-path", run / "loop_log.jsonl"],
         "resolve_versions_key": ["images.tao_toolkit.pyt"],
         "stage_backbone": ["--workspace", workspace, "--source", folder / "none.pth"],
@@ -130,13 +128,13 @@ EVERY = sorted({*COMMANDS, *SCRIPTS} - FOR_DEVELOPERS - LIVE)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_command_says_little(name: str, run: Path, tmp_path: Path) -> None:
+def test_every_command_says_little(name: str, finished: Path, tmp_path: Path) -> None:
     for folder in ("ng", "ok"):
         pictures(tmp_path / folder)
     (tmp_path / "session.jsonl").write_text("{}\n")
     if name == "demo":
         call("simulate", "--workspace", tmp_path / "line", *SMALL_LINE, cwd=tmp_path)
-    done = call(name, *words_for(name, run, tmp_path), cwd=tmp_path)
+    done = call(name, *words_for(name, finished, tmp_path), cwd=tmp_path)
     assert lines(done), "a command that says nothing leaves its reader alone"
     if name == "preflight" and done.returncode == OK:
         assert len(lines(done)) <= 70, "the Summary: a person approves it"
@@ -150,8 +148,8 @@ def test_every_command_has_json_for_programs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["status", "step", "verify", "report", "prune", "rebuild-state", "watch", "preflight"])
-def test_json_is_whole_and_alone_on_stdout(name: str, run: Path, tmp_path: Path) -> None:
-    done = call(name, *words_for(name, run, tmp_path), "--json", cwd=tmp_path)
+def test_json_is_whole_and_alone_on_stdout(name: str, finished: Path, tmp_path: Path) -> None:
+    done = call(name, *words_for(name, finished, tmp_path), "--json", cwd=tmp_path)
     assert json.loads(done.stdout)
 
 
@@ -165,7 +163,7 @@ def typed(text: str) -> list[str]:
 def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     """From an empty folder to the end and through a hard stop, typing only what the command before said."""
     workspace = make_workspace(tmp_path / "a workspace", counts=(24, 24, 48, 60))
-    pool = workspace / "augmentation/mining_pool/images"
+    pool = workspace / "augmentation/mining_pool/mining_pool.csv"
     target = ("--kpi-target", "FAR <= 0% at recall = 100%", "--num-epochs", "1", "--mine-rows", "8")
     done = call("preflight", "--workspace", workspace, "--max-iterations", "1", *target, cwd=tmp_path)
     seen, typed_words = [], typed(done.stdout)
@@ -188,7 +186,8 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     assert "; " in done.stdout.splitlines()[-1]
 
 
-def test_long_output_is_in_the_file_that_is_named(run: Path, tmp_path: Path) -> None:
+def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.parents[1], tmp_path / "ws", symlinks=True)) / "results" / finished.name
     for path in run.rglob("*.csv"):
         path.unlink()
     log = run / "loop_log.jsonl"

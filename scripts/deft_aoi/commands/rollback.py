@@ -20,11 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="after loop_stop: also open the acceptance set for it; the report names every opening after the first",
     )
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import decisions
+    from deft_aoi.commands.step import tell
 
     outcome = decisions.rollback(args.results_dir, args.to, args.reason, open_acceptance=args.open_acceptance)
-    print(outcome.line)
-    return outcome.code
+    return tell(outcome, args.results_dir, as_json=args.json)
