@@ -289,6 +289,7 @@ def test_the_container_is_asked_for_as_the_contract_says(tmp_path: Path) -> None
     assert [m.read_only for m in fetch.container.mounts] == [False]
     assert fetch.image == "images.metropolis_sdg.paidf_anomalygen"
     assert fetch.gpus == 0
+    assert [path.name for path in fetch.expects] == ["Cosmos-Predict2-2B-Text2Image"], "a helper that fetched nothing"
 
 
 @pytest.mark.parametrize(

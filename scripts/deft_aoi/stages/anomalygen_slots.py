@@ -108,7 +108,8 @@ def fetch_task(slots: Slots, slot: str, output: Path) -> Task:
     name = f"fetch_{slot.replace(' ', '_')}"
     command = ("bash", "-lc", FETCH[slot], str(folder))
     box = container(slots, fetching=True)
-    return Task(name, command, output / name, image=PAIDF_ANOMALYGEN, container=box)
+    proof = {BASE: (slots.base / BASE_MODEL,), DATASET: (slots.dataset / SPEC,)}.get(slot, ())
+    return Task(name, command, output / name, expects=proof, image=PAIDF_ANOMALYGEN, container=box)
 
 
 def set_problems(folder: Path) -> list[str]:
