@@ -29,6 +29,8 @@ Entry = dict[str, Any]
 STATUSES = ("ok", "error")
 _TAIL_BYTES = 1 << 16
 _FAR = 1 << 22
+# What JSON reads and no journal of ours writes: numbers that are none, or overflow, and half characters.
+_UNWRITABLE = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\\u[dD][89a-fA-F]|\d{300}")
 _ALIGNED = ("tokens", "context_tokens", "prev")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _FIELDS: dict[str, type] = {
@@ -244,7 +246,26 @@ def _parse(line: bytes, path: Path, number: int | None) -> Entry:
     if not isinstance(entry, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(entry).__name__}. See: deft verify")
     _check(entry, where)
+    if _UNWRITABLE.search(line):  # seldom, so that no other line pays for being written again
+        try:
+            encode(entry)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}; expected finite numbers and Unicode text. See: deft verify") from error
     return entry
+
+
+def _check_after(after: Any, where: str) -> None:
+    """The line that a prune or rollback stands behind, which says what follows."""
+    while True:
+        if not isinstance(after, dict) or any(type(after.get(name)) is not str for name in ("iter", "stage", "status")):
+            raise InputError(f"{where} without facts.after; it is written by deft alone")
+        iter_number(after["iter"])
+        facts = after.get("facts", {})
+        if after["stage"] not in pipeline.STAGES or after["status"] not in STATUSES or not isinstance(facts, dict):
+            raise InputError(f"{where}: facts.after {shown(after)}; it is written by deft alone")
+        if after["stage"] not in (pipeline.PRUNE, pipeline.ROLLBACK):
+            return
+        after = facts.get("after")
 
 
 def _check(entry: Entry, where: str) -> None:
@@ -263,13 +284,13 @@ def _check(entry: Entry, where: str) -> None:
             raise InputError(f"{where}: artifact {shown(item)}; expected an object with path, bytes and sha256")
         if text_problem(item["path"]) or item["path"].startswith("/") or ".." in item["path"].split("/"):
             raise InputError(f"{where}: artifact {shown(item['path'])}; expected a path within the run directory")
-    if entry["stage"] == pipeline.PRUNE and not isinstance(entry.get("facts", {}).get("after"), dict):
-        raise InputError(f"{where}: a prune line without facts.after; it is written by deft prune alone")
+    if entry["stage"] in (pipeline.PRUNE, pipeline.ROLLBACK):
+        _check_after(entry.get("facts", {}).get("after"), f"{where}: {entry['stage']} line")
     if entry["stage"] == pipeline.ROLLBACK and not isinstance(entry.get("facts", {}).get("to"), str):
         raise InputError(f"{where}: a rollback line without facts.to; it is written by deft rollback alone")
     if entry["status"] not in STATUSES:
         raise InputError(f"{where}: status {shown(entry['status'])}; expected ok or error")
-    if entry["duration_sec"] < 0 or entry["context_tokens"] < 0:
+    if entry["duration_sec"] < 0 or entry.get("context_tokens", 0) < 0:
         raise InputError(f"{where}: duration_sec and context_tokens must not be negative")
     if not _TIME.fullmatch(entry["ts"]):
         raise InputError(f"{where}: ts {shown(entry['ts'])}; expected UTC as 2026-01-31T09:00:00Z")

@@ -197,10 +197,15 @@ def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int, *, s
     if stage == RESOLVE:
         facts = last.get("facts", {})
         ends = facts.get("decision") == STOP or not facts.get("stage")
+        if not ends and facts["stage"] not in STAGES:
+            raise InputError("the journal's resolve line names no stage of ours; see: deft verify")
         return Step(label, LOOP_STOP if ends else facts["stage"])
     order = BASELINE_ORDER if label == BASELINE else ITERATION_ORDER
     if stage != order[-1] and not (stage == "rca" and known.label == label):  # 7.0.x: rca ends an iteration
-        return Step(label, order[order.index("anomalygen" if stage == "anomalygen_finetune" else stage) + 1])
+        named = "anomalygen" if stage == "anomalygen_finetune" else stage
+        if named not in order:
+            raise InputError(f"the journal ends with {label}/{stage}, which no {label} has; see: deft verify")
+        return Step(label, order[order.index(named) + 1])
     if _reason(last, known, max_iterations) is not None:
         return Step(label, ACCEPTANCE if sealed else LOOP_STOP)
     return Step(iter_label(iter_number(label) + 1), ITERATION_ORDER[0])

@@ -140,6 +140,8 @@ def table(aligned: Aligned, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     for use in aligned.uses:
         stage = stage_of[use.seq]
         by_stage[stage] = by_stage[stage].plus(use) if stage in by_stage else use
+    if not by_stage:
+        return []
     first, *rest = by_stage.values()
     for use in rest:
         first = first.plus(use)

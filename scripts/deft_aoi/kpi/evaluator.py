@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import sha256_file
 from deft_aoi.kpi.contract import Contract
@@ -71,7 +71,7 @@ def _run(path: Path, root: Path, csv: Path, threshold: float) -> dict[str, objec
     if done.returncode != 0:
         raise InputError(f"{path}: exit {done.returncode}: {said}")
     try:
-        printed = json.loads(done.stdout)
+        printed = parse_json(done.stdout)
     except ValueError as error:
         raise InputError(f'{path}: printed no JSON ({error}); expected one object, as {{"line_cost": 1.5}}') from error
     if not isinstance(printed, dict):
@@ -80,4 +80,9 @@ def _run(path: Path, root: Path, csv: Path, threshold: float) -> dict[str, objec
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
