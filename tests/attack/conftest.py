@@ -16,7 +16,7 @@ COUNTS: Counter[tuple[str, str]] = Counter()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    for name, value in report.user_properties if report.when == "call" else ():
+    for name, value in report.user_properties if report.when == "teardown" else ():
         if name == PROPERTY:
             kind, outcome, times = str(value).split("|")
             COUNTS[kind, outcome] += int(times)
