@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def call(*words: str | Path, cwd: Path, **variables: str) -> subprocess.Complete
 def copy_of_the_skill(folder: Path) -> Path:
     """The launcher, our package and the two dependency files in a folder of their own; returns the launcher."""
     shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "constraints.txt"):
+    for name in ("pyproject.toml", "constraints.txt", "requirements.lock"):
         shutil.copy(ROOT / name, folder / name)
     return folder / "scripts/deft"
 
@@ -223,6 +224,43 @@ def test_every_requirement_is_pinned_and_no_host_is_named() -> None:
     wanted = bootstrap.requirements((ROOT / "pyproject.toml").read_text(), "test", *bootstrap.OPTIONAL)
     assert {re.split(r"[<>=;\[ ]", item)[0].lower() for item in wanted} <= names
     assert not re.search(r"://|@|--", pins)
+
+
+def test_the_base_is_pinned_with_hashes_to_the_same_versions() -> None:
+    """`requirements.lock` is the base of constraints.txt, each file by its hash; AGENTS.md says how both are made."""
+    text = (ROOT / "requirements.lock").read_text()
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ \n]+(?: ; [^\\\n]+)?)", text, re.MULTILINE))
+    pins = {line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    entries = re.findall(r"^(\S+==[^\\\n]+?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^\S", text, re.MULTILINE))
+    versions = {re.split(r" ;", pin)[0] for pin in pins}
+    assert {entry[0].split(" ;")[0] for entry in entries} <= versions
+    wanted = bootstrap.requirements((ROOT / "pyproject.toml").read_text())
+    assert {re.split(r"[<>=;\[ ]", item)[0].lower() for item in wanted} <= {name.lower() for name in locked}
+    assert not re.search(r"://|@|--(?!hash=)", text)
+
+
+def test_a_file_with_another_hash_is_not_installed(tmp_path: Path) -> None:
+    """A wheel that somebody exchanged on a mirror: set-up ends with one line, and no environment is left."""
+    launcher = copy_of_the_skill(tmp_path / "skill")
+    wheel = tmp_path / "files/charset_normalizer-9.9-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as made:
+        made.writestr("evil.py", "raise SystemExit('ran')\n")
+        made.writestr(
+            "charset_normalizer-9.9.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: charset-normalizer\nVersion: 9.9\n",
+        )
+        made.writestr(
+            "charset_normalizer-9.9.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        made.writestr("charset_normalizer-9.9.dist-info/RECORD", "")
+    (tmp_path / "skill/requirements.lock").write_text(f"charset-normalizer==9.9 \\\n    --hash=sha256:{'0' * 64}\n")
+    settings = no_index(tmp_path) | {"PIP_FIND_LINKS": str(wheel.parent), "PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}
+    done = call(launcher, "--version", cwd=tmp_path, **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a file that this skill was not made with" in done.stderr.splitlines()[-1], done.stderr
+    assert not [path for path in (tmp_path / "home").glob("env-*") if path.is_dir()]
 
 
 def test_the_environments_name_changes_with_what_is_in_it(tmp_path: Path) -> None:

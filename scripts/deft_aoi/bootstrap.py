@@ -74,6 +74,8 @@ class Plan:
     requirements: tuple[str, ...]
     constraints: Path
     needed_mb: int
+    hashes: Path = SKILL_ROOT / "requirements.lock"  # of every file that the base may be made of
+    more: bool = False  # optional parts, pinned by version: a torch without CUDA is another file than the index's
 
     log = property(lambda self: self.env.with_name(self.env.name + ".log"))
     lock = property(lambda self: self.env.with_name(self.env.name + ".lock"))
@@ -103,14 +105,14 @@ def make_plan(home: Path, *, test: bool, optional: Sequence[str] = ()) -> Plan:
         raise SetupError(f"DEFT_EXTRAS: {unknown[0]!r} is no optional part; expected some of {', '.join(OPTIONAL)}")
     extras = (*(["test"] if test else []), *optional)
     try:
-        wanted = requirements((SKILL_ROOT / "pyproject.toml").read_text(encoding="utf-8"), *extras)
-        pins = constraints.read_bytes()
+        asked = requirements((SKILL_ROOT / "pyproject.toml").read_text(encoding="utf-8"), *extras)
+        pins = constraints.read_bytes() + (SKILL_ROOT / "requirements.lock").read_bytes()
     except OSError as error:
         raise SetupError(f"{error.filename}: {error.strerror}; install the skill again") from None
     version = f"{sys.implementation.cache_tag}-{platform.system()}-{platform.machine()}"
-    digest = hashlib.sha256("\n".join([version, *wanted]).encode() + b"\n" + pins).hexdigest()[:12]
+    digest = hashlib.sha256("\n".join([version, *asked]).encode() + b"\n" + pins).hexdigest()[:12]
     needed = NEEDED_MB + (TEST_MB if test else 0) + (EXTRA_MB if optional else 0)
-    return Plan(home, home / "-".join(["env", digest, *extras]), wanted, constraints, needed)
+    return Plan(home, home / "-".join(["env", digest, *extras]), asked, constraints, needed, more=bool(extras))
 
 
 def say(text: str) -> None:
@@ -210,9 +212,17 @@ def build_with_uv(plan: Plan, lock: int, uv: str) -> None:
     never = {"UV_PYTHON_DOWNLOADS": "never"}
     command: list[str | Path] = [uv, "venv", "--python", base_python(), plan.env]
     run_step(plan, lock, "making the environment", command, **never)
-    pins = ["--only-binary", ":all:", "--constraint", str(plan.constraints)]
-    command = [uv, "pip", "install", "--python", plan.python, *pins, *plan.requirements]
-    run_step(plan, lock, "installing packages with uv", command, **never)
+    install: list[str | Path] = [uv, "pip", "install", "--python", plan.python]
+    for words in wanted(plan):
+        run_step(plan, lock, "installing packages with uv", [*install, *words], **never)
+
+
+def wanted(plan: Plan) -> list[list[str]]:
+    """Arguments of the installs: the base, each file compared with its hash, then what comes on top of it."""
+    found = [["--only-binary", ":all:", "--require-hashes", "--requirement", str(plan.hashes)]]
+    if plan.more:
+        found.append(["--only-binary", ":all:", "--constraint", str(plan.constraints), *plan.requirements])
+    return found
 
 
 def build_with_pip(plan: Plan, lock: int) -> None:
@@ -224,8 +234,9 @@ def build_with_pip(plan: Plan, lock: int) -> None:
         venv.insert(-1, "--without-pip")
         pip = [plan.python, "-I", fetch_pip(plan.home) / "pip"]
     run_step(plan, lock, "making the environment", venv)
-    flags = ["--progress-bar", "off", "--no-compile", "--only-binary", ":all:", "--constraint", str(plan.constraints)]
-    run_step(plan, lock, "installing packages with pip", [*pip, "install", *flags, *plan.requirements])
+    for words in wanted(plan):
+        command = [*pip, "install", "--progress-bar", "off", "--no-compile", *words]
+        run_step(plan, lock, "installing packages with pip", command)
 
 
 def base_python() -> str:
@@ -316,6 +327,11 @@ _CAUSES = (
         r"ConnectTimeout|Read timed out|ReadTimeout|Could not connect|error sending request|ProxyError|Max retries",
         "the package index cannot be reached",
         "connect this machine, or set PIP_INDEX_URL to your mirror",
+    ),
+    (
+        r"DO NOT MATCH THE HASHES|Hash mismatch|no hashes (?:found|that match)",
+        "the package index handed out a file that this skill was not made with",
+        "ask who keeps your mirror, or set PIP_INDEX_URL to another",
     ),
     (
         r"No matching distribution|no wheels with a matching|has no usable wheels|not find a version",
