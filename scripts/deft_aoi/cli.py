@@ -40,6 +40,7 @@ COMMANDS = {
     "simulate": "make a workspace: a simulated inspection line",
     "import-deeppcb": "make a workspace from DeepPCB",
     "import-pairs": "make a workspace from folders of NG and golden images",
+    "sbom": "list packages and licences, or write a bill of materials (for releases)",
     "docs": "write references/scripts-and-agents.md from --help (for developers)",
     "test": "run linters, type checker and all tests",
 }
