@@ -35,7 +35,6 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 RECORD = ".eval"  # what only the examiner reads
 BEFORE_APPROVAL = ("preflight.json", "preflight_summary.md", "label_review.csv", "audit")  # Pre-Flight's own
-LINE = ("--boards", "6", "--rows-per-board", "40")
 FEW = ("--policy", "random", "--mine-rows", "4")  # so that iteration 1 does not meet the target already
 HELD = ("train/base/validation_set.csv", "kpi/testing_set.csv")
 TRAINING = "train/base/training_set.csv"
@@ -72,7 +71,8 @@ def prepare(task_id: str, into: Path) -> None:
     workspace = into / "workspace"
     install(into)
     (into / RECORD).mkdir()
-    deft("simulate", "--workspace", workspace, "--seed", task["seed"], *LINE)
+    line = [word for name, value in task["line"].items() for word in (f"--{name.replace('_', '-')}", value)]
+    deft("simulate", "--workspace", workspace, "--seed", task["seed"], *line)
     record: dict[str, Any] = {"task": task_id, "workspace": str(workspace)}
     record |= {"held": digests(workspace), "clean": clean_rows(workspace)}
     prompt = task["prompt"].replace("WORKSPACE", str(workspace))

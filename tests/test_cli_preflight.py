@@ -135,7 +135,7 @@ def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Pat
     for line in (
         "| max_iterations | 2 | user |",
         "| num_epochs | 4 | spec |",
-        "| min_similarity | 0.9 | default |",
+        ", min_similarity 0.9, ",
         "| policy | weakness | default (the pool has labels) |",
         "- Not in the training rows, to be mined: bridge.",
         "switch your agent to auto-accept",

@@ -161,5 +161,5 @@ def test_the_evals_are_enough_and_say_what_they_need() -> None:
     assert not set(starts) & set(near)
     assert {task["start"] for task in EVALS["tasks"]} == {"fresh", "interrupted", "faults"}
     for task in EVALS["tasks"]:
-        assert {"id", "start", "seed", "prompt", "user", "expect", "expected_output"} == set(task)
+        assert {"id", "start", "seed", "line", "prompt", "user", "expect", "expected_output"} == set(task)
         assert set(task["expect"]) == {"max_iterations", "kpi_target"}

@@ -33,8 +33,10 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = ()) -> 
     lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
     lines += ["| parameter | value | source |", "|---|---|---|"]
     unused = hidden(result.plan)
-    shown = {name: value for name, value in result.plan.to_json().items() if name not in unused}
-    lines += [f"| {name} | {_shown(value)} | {result.sources[name]} |" for name, value in shown.items()]
+    shown = {name: _shown(value) for name, value in result.plan.to_json().items() if name not in unused}
+    plain = {name: value for name, value in shown.items() if result.sources[name] == "default"}
+    lines += [f"| {name} | {value} | {result.sources[name]} |" for name, value in shown.items() if name not in plain]
+    lines.append(f"| all others | {', '.join(f'{name} {value}' for name, value in plain.items() if value)} | default |")
     lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
     for name, counts in result.dataset.items():
         defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
