@@ -23,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k-per-label", type=int, default=50, help="weak samples for each label (default: 50)")
     parser.add_argument("--training-csv", type=Path, help="rows that the model learned from: finds what it never saw")
     parser.add_argument("--training-images-dir", type=Path, help="default: --images-dir")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.contracts import read_rows
     from deft_aoi.errors import InputError
     from deft_aoi.experiment import load_spec, optics
+    from deft_aoi.output import print_json
     from deft_aoi.rca.analysis import SHEET, Subject, analyse, false_calls, holder
     from deft_aoi.rca.evidence import Known
 
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     if args.training_csv:
         known = Known(read_rows(args.training_csv), args.training_images_dir or args.images_dir)
     found = analyse(Subject(args.csv, args.images_dir, view, args.min_recall, args.top_k_per_label, known), args.output)
+    if args.json:
+        print_json({"threshold": found.threshold, "output": str(args.output), **found.facts})
+        return OK
     print(f"threshold {found.threshold!r}, held by {holder(found.scored)}; hardest defects first: "
           f"{', '.join(found.facts['rca_target_defects'])}")  # fmt: skip
     print(f"{len(found.weak)} weak samples, {false_calls(found.weak)} of them false calls")

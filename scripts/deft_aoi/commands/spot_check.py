@@ -29,10 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--note", action="append", default=[], metavar="ROW=TEXT", help="repeatable: why")
     parser.add_argument("--reviewer", default="agent", help="who looked (default: agent)")
     parser.add_argument("--file", type=Path, help="a spot_check.json to check and take over, instead of --verdict")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
+    from deft_aoi.commands.status import standing
     from deft_aoi.errors import InputError
+    from deft_aoi.output import print_json
     from deft_aoi.paths import RunPaths
     from deft_aoi.rca.spot_check import from_flags, save
     from deft_aoi.run import read_json
@@ -47,7 +50,13 @@ def run(args: argparse.Namespace) -> int:
         paths = RunPaths.at(run_dir)
     record = read_json(args.file) if args.file else from_flags(args.verdict, args.note, args.reviewer)
     count = save(paths, folder, record, str(args.file or "--verdict"))
-    print(f"{count} verdicts in {folder / 'spot_check.json'}" + (f" and {paths.label_review}" if paths else ""))
+    written = [folder / "spot_check.json", *([paths.label_review] if paths else [])]
+    if args.json:
+        print_json({"verdicts": count, "files": [str(path) for path in written]})
+        return OK
+    print(f"{count} verdicts in {' and '.join(map(str, written))}")
+    if paths:
+        print(f"next: {standing(paths)['command']}")
     return OK
 
 

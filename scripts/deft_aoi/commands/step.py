@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deft_aoi.errors import HARD_STOP
-from deft_aoi.output import print_json
+from deft_aoi.errors import HARD_STOP, OK
+from deft_aoi.output import command_line, print_json
 
 if TYPE_CHECKING:
     from deft_aoi.driver import Outcome
+    from deft_aoi.paths import RunPaths
 
 HELP = (
     "Do the next stage of a run. Exit 0: stage done, 75: still running (call again), 3: hard stop, "
@@ -35,10 +36,29 @@ def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
     from deft_aoi.commands.status import standing
     from deft_aoi.paths import RunPaths
 
-    command = standing(RunPaths.at(results_dir))["command"]
+    paths = RunPaths.at(results_dir)
+    command = standing(paths)["command"]
     if as_json:
         print_json({"code": outcome.code, "line": outcome.line, "command": command})
     else:
         mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
-        print(f"{outcome.line}\n{mark}: {command}", flush=True)
+        sheet = to_look_at(paths) if outcome.code == OK else None
+        words = ("spot-check", "--results-dir", paths.root, "--verdict", "ROW=VERDICT")
+        look = [f"look at: {sheet}, then: {command_line(*words)}"] if sheet else []
+        print("\n".join([outcome.line, *look, f"{mark}: {command}"]), flush=True)
     return outcome.code
+
+
+def to_look_at(paths: RunPaths) -> Path | None:
+    """The contact sheet of the gap analysis that was just done, where it is of a model not looked at before."""
+    from deft_aoi import journal
+
+    done = [entry for entry in journal.read(paths.log) if entry["status"] == "ok"]
+    *earlier, last = done or [{"stage": ""}]
+    known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == "rca"]
+    if last["stage"] != "rca" or last["facts"].get("analysed") in known:
+        return None
+    from deft_aoi.rca.analysis import SHEET
+
+    sheet = Path(last["facts"]["rca_dir"]) / SHEET
+    return sheet if sheet.is_file() else None
