@@ -20,6 +20,7 @@ from deft_aoi.contracts import PASS, write_rows
 from deft_aoi.data.doubt import MIN_PER_CLASS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
 from deft_aoi.engine.cache import cache_root
+from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write
 
@@ -148,6 +149,19 @@ def listed(one: RowSet, rows: NDArray[np.int64], found: Doubt, start: int) -> pd
         note="",
     )
     return table[list(COLUMNS)]
+
+
+def read_review(path: Path) -> pd.DataFrame:
+    """The table of :func:`write_review`, without rows where there is none. Raises InputError for a damaged file."""
+    if not path.is_file():
+        return pd.DataFrame(columns=list(COLUMNS))
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # pandas' own errors and a wrong encoding are ValueErrors
+        raise InputError(f"{path}: not a readable CSV ({' '.join(str(error).split())[:200]})") from error
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        raise InputError(f"{path}: column {', '.join(missing)} missing; remove the file, the next stage writes it anew")
+    return table
 
 
 def write_review(path: Path, table: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from jsonschema import Draft202012Validator
 
 from deft_aoi.contracts import PASS, read_rows
-from deft_aoi.data.label_review import COLUMNS, write_review
+from deft_aoi.data.label_review import COLUMNS, read_review, write_review
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json, locked
 from deft_aoi.paths import SKILL_ROOT, RunPaths
@@ -100,9 +100,7 @@ def merge(paths: RunPaths, rows: pd.DataFrame) -> None:
     Nothing is taken out, and no CSV that anybody trains on is touched.
     """
     with locked(paths.root / ".label_review.lock"):
-        table = pd.DataFrame(columns=list(COLUMNS))
-        if paths.label_review.is_file():
-            table = pd.read_csv(paths.label_review, dtype=str, keep_default_na=False)
+        table = read_review(paths.label_review)
         place = {key: number for number, key in enumerate(zip(*(table[name] for name in _KEYS), strict=True))}
         fresh = []
         for row in rows.to_dict("records"):

@@ -19,6 +19,7 @@ from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.figures import named_figures
 from deft_aoi.report.proof import proof, sealed_words
+from deft_aoi.report.samples import source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.words import listed
 
@@ -262,12 +263,7 @@ def honesty(source: Source, iterations: list[Record], openings: list[Record], be
     if any(it["mining"] for it in iterations):
         policy = str(source.config.get("policy") or "knn")
         asked = str(source.config.get("rca_source") or "kpi")
-        if "weakness" in policy:
-            lines.append("Mined rows were chosen by their own scores in the pool; no KPI row took part.")
-        elif asked == "kpi":
-            lines.append("Mined rows are neighbours of weak KPI rows, so the KPI set also steered the training data.")
-        else:
-            lines.append(f"Mined rows are neighbours of weak {asked} rows; no KPI row took part.")
+        lines.append(source_words(policy, asked))
     lines.append(sealed_words(openings, best))
     n_defect = next((it["evaluate"]["n_defect"] for it in reversed(iterations) if it["evaluate"]), None)
     if n_defect and source.recall == 1:

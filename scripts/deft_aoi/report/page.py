@@ -12,7 +12,7 @@ from markupsafe import Markup
 from deft_aoi.contracts import PASS
 from deft_aoi.experiment import Optics
 from deft_aoi.paths import BASELINE
-from deft_aoi.report import charts, gallery, measure, words
+from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
 from deft_aoi.report.source import Record, Source
@@ -52,6 +52,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "provenance": provenance(shown),
         "mining": mining_table(shown),
         "weak": weak_table(shown),
+        "samples": samples.samples(source, shown),
         "timing": timing(facts, focus),
     }
 

@@ -14,7 +14,7 @@ MINING, ANOMALYGEN = "mining", "anomalygen"
 @dataclass(frozen=True)
 class Coverage:
     """One label: its weak samples, rows it has in training, unused rows in the pool (real and synthetic), whether
-    AnomalyGen makes it, where it is sent, and the most rows that mining can bring in one iteration."""
+    AnomalyGen makes it, where it is sent, and its share of the rows that mining can bring in one iteration."""
 
     label: str
     weak: int
@@ -62,8 +62,9 @@ def coverage(
 
 
 def forecast(free: Mapping[str, int], weak: Mapping[str, int], budget: Budget, pool_rows: int) -> dict[str, int]:
-    """Most rows of each label that one mining can bring: the budget is shared as the policies share it (half PASS,
-    half defects, these equally), and what a label cannot fill goes to the others.
+    """Share of each label in what one mining can bring: the budget is shared as the policies share it (half PASS,
+    half defects, these equally), and what a label cannot fill goes to the others. The sum is an upper bound; a label
+    may get more where a similarity floor leaves rows of another out.
 
     k-NN takes at most `per_target` rows for each weak sample; `random` takes labels as the pool has them. No image is
     looked at, so a similarity floor or a score can only lower it.
