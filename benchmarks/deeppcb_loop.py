@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     arms = (
-        Arm("knn", "knn", args.mine_rows, 3),
+        Arm("knn+label", "knn+label", args.mine_rows, 3),
         Arm("weakness", "weakness", args.mine_rows, 3),
         Arm("random", "random", args.mine_rows, 3),
         Arm("everything", "random", EVERYTHING, 1),
@@ -40,9 +40,8 @@ def main() -> None:
                 found += run_arm(workspace, arm, seed, cache)
             if args.out:
                 save(args.out, found)
-    print(
-        f"DeepPCB by {args.split_by}, {args.seeds} seeds\n\n{table(found)}\n\n{paired(found, 'knn', 'random', 'iter3')}"
-    )
+    versus = paired(found, "knn+label", "random", "iter3")
+    print(f"DeepPCB by {args.split_by}, {args.seeds} seeds\n\n{table(found)}\n\n{versus}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole loops of the net engine on DeepPCB: knn beside random of equal size, several seeds at once on one GPU.
+"""Whole loops of the net engine on DeepPCB: knn+label beside random of equal size, several seeds at once on one GPU.
 
   python benchmarks/net_deeppcb.py --deeppcb DIR [--split-by board] [--seeds 5] [--out benchmarks/results/net.json]
 A seed is another split of the boards. Prints a Markdown table on stdout; progress on stderr.
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--split-by", choices=("board", "group"), default="board")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--mine-rows", type=int, default=190)
-    parser.add_argument("--policies", default="knn,random")
+    parser.add_argument("--policies", default="knn+label,random")
     parser.add_argument("--at-once", type=int, default=10, help="loops that share the GPU")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

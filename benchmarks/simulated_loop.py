@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--mine-rows", type=int, default=200)
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--engine", default="features", help="features (default) or net")
-    parser.add_argument("--arms", default="knn,weakness,random,everything", help="some of these, default: all")
+    parser.add_argument("--arms", default="knn+label,weakness,random,everything", help="some of these, default: all")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     wanted = args.arms.split(",")
@@ -38,7 +38,7 @@ def main() -> None:
         if args.out:
             save(args.out, found)
     last = f"iter{args.iterations}"
-    compared = [name for name in ("knn", "weakness") if {name, "random"} <= set(wanted)]
+    compared = [name for name in ("knn+label", "weakness") if {name, "random"} <= set(wanted)]
     versus = "\n".join(paired(found, name, "random", last) for name in compared)
     print(f"Simulated line, engine {args.engine}, {args.seeds} seeds\n\n{table(found)}\n\n{versus}")
 

@@ -34,7 +34,7 @@ def begin(root: Path, **more: str) -> Path:
     """A started run on a fresh tiny line that never meets its target."""
     if not root.exists():
         make_workspace(root, counts=(ROWS, 24, 48, 60))
-    more = {"policy": "knn"} | more
+    more = {"policy": "knn+label"} | more
     flags = [text for name, value in more.items() for text in (f"--{name.replace('_', '-')}", value) if text]
     target = "FAR <= 0% at recall = 100%"
     shown = deft(

@@ -53,12 +53,12 @@ def test_writers_in_parallel_lose_nothing_and_shards_are_merged(own_cache: Path)
     found = store()
     for number in range(160):
         np.testing.assert_array_equal(found.get(content_key(b"%d" % number)), vector(number))
-    assert len(list(own_cache.rglob("*.safetensors"))) <= 32
+    assert len(list(own_cache.rglob("*.parquet"))) <= 32
 
 
 def test_a_damaged_shard_costs_only_its_own_vectors(own_cache: Path) -> None:
     fill(0)
-    shards = sorted(own_cache.rglob("*.safetensors"))
+    shards = sorted(own_cache.rglob("*.parquet"))
     shards[0].write_bytes(shards[0].read_bytes()[:50])
     found = store()
     assert sum(found.get(content_key(b"%d" % number)) is not None for number in range(20)) == 19
@@ -83,7 +83,7 @@ def make_images(root: Path) -> Path:
 
 
 def embedding(root: Path, cache: Path, **values: object):
-    spec = {"input_parquet": str(root / "in.parquet"), "output_parquet": str(root / "out.parquet"), "model": "SigLIP"}
+    spec = {"input_parquet": str(root / "in.parquet"), "output_parquet": str(root / "out.parquet"), "model": "trunk"}
     (root / "embed.yaml").write_text(yaml.safe_dump(spec | values))
     return engine("embedding", "image_embeddings", "-e", str(root / "embed.yaml"), "batch_size=8", cache=cache)
 
@@ -94,6 +94,8 @@ def test_embeddings_skip_what_cannot_be_read(tmp_path: Path, own_cache: Path) ->
     assert done.returncode == 0, done.stderr
     assert "1 unreadable images left out" in done.stderr
     assert "broken.png" in done.stderr
+    listed = pd.read_csv(tmp_path / "out.unreadable.csv")
+    assert [(Path(row.filepath).name, row.reason) for row in listed.itertuples()] == [("broken.png", "no image")]
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert list(table.columns) == ["filepath", "embedding", "label"]
     assert list(table["label"]) == ["a", "c", "d"]

@@ -40,6 +40,7 @@ COMMANDS = {
     "simulate": "make a workspace: a simulated inspection line",
     "import-deeppcb": "make a workspace from DeepPCB",
     "import-pairs": "make a workspace from folders of NG and golden images",
+    "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
     "docs": "write references/scripts-and-agents.md from --help (for developers)",
     "test": "run linters, type checker and all tests",
@@ -53,6 +54,7 @@ ENGINES = {
     "run_sdg.sh": "deft_aoi.engine.anomalygen_sdg",
     "anomalygen_dataset": "deft_aoi.engine.anomaly_source",
     "realism_screen": "deft_aoi.engine.realism",
+    "pair_features": "deft_aoi.engine.pair_features",
 }
 SCRIPTS = tuple(sorted(path.stem for path in (SKILL_ROOT / "scripts").glob("*.py")))
 

@@ -184,22 +184,23 @@ def image_paths(rows: pd.DataFrame, column: str, images_dir: Path, light: str, e
     return [f"{root}/{folder}/{name}_{light}{ext}" for folder, name in pairs]
 
 
-def check_labels(rows: pd.DataFrame, path: Path) -> None:
-    """Refuse empty labels and every spelling of PASS that TAO would read as a defect."""
+def check_labels(rows: pd.DataFrame, path: Path, *, unlabelled: bool = False) -> None:
+    """Refuse empty labels (unless rows may be `unlabelled`) and every spelling of PASS that TAO reads as a defect."""
     labels = rows["label"]
+    if unlabelled:
+        labels = labels[labels.str.strip() != ""]
     stripped = labels.str.strip()
     odd = (stripped == "") | ((stripped.str.upper() == PASS) & (labels != PASS))
     if odd.any():
-        row = int(odd.to_numpy().argmax())
-        found = labels.iloc[row]
+        row = int(labels.index[odd.to_numpy()][0])
         raise InputError(
-            f"{path}, line {row + 2}: label {shown(found)}; TAO reads everything but 'PASS' as a defect, "
+            f"{path}, line {row + 2}: label {shown(labels[row])}; TAO reads everything but 'PASS' as a defect, "
             f"so write exactly PASS or the defect's name ({int(odd.sum())} such rows)"
         )
     bad = {label: problem for label in labels.unique() if (problem := label_problem(label)) is not None}
     if bad:
-        row = int(labels.isin(bad).to_numpy().argmax())
-        raise InputError(f"{path}, line {row + 2}: label {shown(labels.iloc[row])}: {bad[labels.iloc[row]]}")
+        row = int(labels.index[labels.isin(bad).to_numpy()][0])
+        raise InputError(f"{path}, line {row + 2}: label {shown(labels[row])}: {bad[labels[row]]}")
 
 
 def check_repeats(csv: Path, rows: pd.DataFrame) -> None:
@@ -246,7 +247,7 @@ def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.Data
     """Rows of a mining pool with paths relative to `root` (the workspace) and labels normalised.
 
     `input_path` may name a file (`images/R821@1_SolderLight.jpg`): it is cut to its folder and `object_name`
-    is derived from it where it is empty. Paths in the file are relative to the CSV's own folder.
+    is derived from it where it is empty; a label may be empty. Paths in the file are relative to the CSV's own folder.
     """
     rows = read_rows(csv, required=("input_path", "golden_path", "label"))
     if "object_name" not in rows.columns:
@@ -254,7 +255,7 @@ def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.Data
     rows = pad_columns(rows)
     home = root.resolve()
     prefix = inside(home, csv.parent.resolve(), str(csv)).relative_to(home).as_posix()
-    check_labels(rows, csv)
+    check_labels(rows, csv, unlabelled=True)
     tails = tuple(f"_{light}{ext}" for light in lights)
     split = [split_image_path(value, tails) for value in rows["input_path"]]
     rows["object_name"] = [name or derived for name, (_, derived) in zip(rows["object_name"], split, strict=True)]

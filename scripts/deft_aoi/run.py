@@ -40,6 +40,10 @@ class Plan:
     num_gpus: int = 1
     policy: str = "knn"
     mine_rows: int = 200
+    screen: bool = True  # keep picks with doubtful labels out
+    max_per_board: int = 0  # mined rows; 0: a quarter of mine_rows
+    min_distance: float = 0.002  # between two mined rows, 1 - cosine of their coarse pictures
+    encoder: str = "trunk"  # of knn: trunk, tao, or an ONNX file in the workspace
     top_k_per_target: int = 5
     top_k_per_label: int = 50
     rca_source: str = RCA_SOURCES[0]  # whose rows gap analysis looks at

@@ -30,7 +30,17 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-gpus", type=int, help="default: the spec's train.num_gpus")
     parser.add_argument("--seed", type=int, help="default: the spec's train.seed")
     parser.add_argument(
-        "--policy", help="how pool rows are chosen: weakness (default where the pool has labels), knn or random"
+        "--policy",
+        help="how pool rows are chosen: auto (default: what wins for the data at hand), weakness, weakness+diverse, "
+        "knn+label, knn, uncertain, random-balanced or random",
+    )
+    parser.add_argument(
+        "--screen", choices=("on", "off"), help="keep picks with a doubtful label out of training (default: on)"
+    )
+    parser.add_argument("--max-per-board", type=int, help="mined rows of one board (default: a quarter of --mine-rows)")
+    parser.add_argument("--min-distance", type=float, help="1 - cosine between two mined rows (default: 0.002)")
+    parser.add_argument(
+        "--encoder", help="of knn: trunk (default), tao (NVIDIA's container), or a staged ONNX file of the workspace"
     )
     parser.add_argument("--mine-rows", type=int, help="pool rows taken in one iteration, at most (default: 200)")
     parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")

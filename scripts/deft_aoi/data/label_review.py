@@ -96,7 +96,7 @@ def choose(
 ) -> dict[str, NDArray[np.int64]]:
     """Rows of each set to measure, ascending; where they are too many, PASS rows of the pool are thinned evenly."""
     free = {
-        name: np.setdiff1d(np.arange(len(one.rows)), np.fromiter(unusable.get(name, ()), np.int64))
+        name: np.setdiff1d(np.flatnonzero(one.rows["label"] != ""), np.fromiter(unusable.get(name, ()), np.int64))
         for name, one in sets.items()
     }
     order = [(name, kind) for name in (TRAINING, POOL, VALIDATION) if name in free for kind in (True, False)]

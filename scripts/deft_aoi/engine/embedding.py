@@ -1,8 +1,9 @@
-"""TAO data services' `embedding image_embeddings -e SPEC key=value ...`, answered with the frozen trunk.
+"""TAO data services' `embedding image_embeddings -e SPEC key=value ...`, answered on this host.
 
-Spec keys: input_parquet (a Parquet or CSV file with a column `filepath`), output_parquet, model, model_path,
-model_config_path, batch_size; the model keys are accepted and have no effect. The output has `filepath`, `embedding`
-(192 float32) and the input's other columns; an image that cannot be read is named on stderr and left out.
+Spec keys: input_parquet (a Parquet or CSV file with a column `filepath`), output_parquet, model (`trunk`, or
+another name with an ONNX file as model_path), model_config_path, batch_size; the last two are accepted and have no
+effect. The output has `filepath`, `embedding` (float32) and the input's other columns; an image that cannot be read is
+named on stderr and in `<output>.unreadable.csv` and left out. Vectors are cached by the image's content.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import IO, TYPE_CHECKING, Any
 
 from deft_aoi.documents import parse_yaml, read_yaml
 from deft_aoi.engine.refusal import TaskError, fault
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from deft_aoi.engine.cache import Store
+    from deft_aoi.engine.encoders import Encoder
+
 TASKS = ("image_embeddings",)
 KEYS = ("input_parquet", "output_parquet", "model", "model_path", "model_config_path", "batch_size")
-LARGEST_SIDE = 224  # pixels; larger images are shrunk
 _SHOWN = 5
+_GROUP = 8192  # rows in memory at a time when the output is written
+_FLUSH_SECONDS = 10.0  # work that a kill may cost
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,22 +79,67 @@ def read_spec(path: Path, assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def image_embeddings(spec: dict[str, Any]) -> None:
-    """Embed every readable image of the input and write the output file atomically."""
-    from deft_aoi.contracts import write_parquet
+    """Embed every readable image of the input and write the output file atomically, a batch in memory at a time.
+
+    What cannot be read is listed in `<output>.unreadable.csv` (filepath, reason).
+    """
+    from deft_aoi.engine.encoders import make_encoder
 
     rows = read_table(Path(spec["input_parquet"]))
-    vectors = embed([str(name) for name in rows["filepath"]])
-    kept = [index for index, vector in enumerate(vectors) if vector is not None]
-    lost = [str(name) for name, vector in zip(rows["filepath"], vectors, strict=True) if vector is None]
+    output = Path(spec["output_parquet"])
+    names = [str(name) for name in rows["filepath"]]
+    store, keys = embedded(names, make_encoder(str(spec.get("model") or "trunk"), str(spec.get("model_path") or "")))
+    lost = list_unreadable(output, names, keys)
+    if lost == len(names):
+        raise TaskError(f"{spec['input_parquet']}: none of its {len(rows)} images can be read")
+    kept = [index for index, key in enumerate(keys) if isinstance(key, bytes)]
+    write_embeddings(output, rows.iloc[kept], [key for key in keys if isinstance(key, bytes)], store)
+    print(f"wrote {output}: {len(kept)} embeddings", file=sys.stderr)
+
+
+def list_unreadable(output: Path, names: Sequence[str], keys: Sequence[bytes | str]) -> int:
+    """Write the list beside the output and say it on stderr; the number of unreadable images."""
+    import pandas as pd
+
+    from deft_aoi.contracts import write_rows
+
+    lost = [(name, key) for name, key in zip(names, keys, strict=True) if isinstance(key, str)]
+    write_rows(unreadable_list(output), pd.DataFrame(lost, columns=["filepath", "reason"]))
     if lost:
         more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-        print(f"{len(lost)} unreadable images left out: {', '.join(lost[:_SHOWN])}{more}", file=sys.stderr)
-    if not kept:
-        raise TaskError(f"{spec['input_parquet']}: none of its {len(rows)} images can be read")
-    table = rows.iloc[kept].reset_index(drop=True)
-    table.insert(list(table.columns).index("filepath") + 1, "embedding", [vectors[index] for index in kept])
-    write_parquet(Path(spec["output_parquet"]), table)
-    print(f"wrote {spec['output_parquet']}: {len(kept)} embeddings", file=sys.stderr)
+        shown = ", ".join(name for name, _ in lost[:_SHOWN])
+        print(f"{len(lost)} unreadable images left out: {shown}{more}", file=sys.stderr)
+    return len(lost)
+
+
+def unreadable_list(output: Path) -> Path:
+    return output.with_suffix(".unreadable.csv")
+
+
+def write_embeddings(output: Path, rows: pd.DataFrame, keys: Sequence[bytes], store: Store) -> None:
+    """The input's columns with `embedding` after `filepath`, in row groups of bounded size."""
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    from deft_aoi.fsio import atomic_write
+
+    at = list(rows.columns).index("filepath") + 1
+
+    def write(stream: IO[bytes]) -> None:
+        writer = None
+        for first in range(0, len(rows), _GROUP):
+            vectors, there = store.matrix(keys[first : first + _GROUP])
+            if not there.all():
+                raise TaskError(f"{store.folder}: the cache lost vectors; type the command again")
+            part = arrow.Table.from_pandas(rows.iloc[first : first + _GROUP], preserve_index=False)
+            flat = arrow.FixedSizeListArray.from_arrays(arrow.array(vectors.ravel()), store.length)
+            part = part.add_column(at, "embedding", flat.cast(arrow.list_(arrow.float32())))
+            writer = writer or parquet.ParquetWriter(stream, part.schema)
+            writer.write_table(part)
+        if writer:
+            writer.close()
+
+    atomic_write(output, write)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -111,48 +162,56 @@ def read_table(path: Path) -> pd.DataFrame:
     return rows.drop(columns="embedding", errors="ignore")
 
 
-def embed(files: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
-    """Pooled trunk features (192,) of each image file in order, None where it cannot be read. Cached by content."""
+def embed(files: Sequence[str], encoder: Encoder | None = None) -> list[npt.NDArray[np.float32] | None]:
+    """Vector of each image file in order (the trunk's, 192 numbers, unless told otherwise), None where it cannot be
+    read. Cached by content."""
+    from deft_aoi.engine.encoders import trunk_encoder
+
+    store, keys = embedded(files, encoder or trunk_encoder())
+    vectors, there = store.matrix([key if isinstance(key, bytes) else b"\0" * 32 for key in keys])
+    return [vector if found else None for vector, found in zip(vectors, there, strict=True)]
+
+
+def embedded(files: Sequence[str], encoder: Encoder) -> tuple[Store, list[bytes | str]]:
+    """(store, its key for every file, or the reason why the file cannot be read). Computes only what the store lacks.
+
+    Whatever ends the process, the images of all but the last seconds are kept.
+    """
     from deft_aoi.engine.cache import Store, content_key
-    from deft_aoi.engine.features import LazyTrunk, in_parallel, read_bytes
+    from deft_aoi.engine.features import in_parallel, read_bytes
     from deft_aoi.engine.images import decode
-    from deft_aoi.engine.trunk import EMBEDDING_SIZE, trunk_hash
 
-    parameters = {"version": 1, "trunk": trunk_hash(), "side": LARGEST_SIDE}
-    store, trunk = Store("images", parameters, EMBEDDING_SIZE), LazyTrunk()
+    store = Store("images", encoder.parameters, encoder.size)
 
-    def work(chunk: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
-        vectors: list[npt.NDArray[np.float32] | None] = []
+    def work(chunk: Sequence[str]) -> list[bytes | str]:
+        keys: list[bytes | str] = []
         for name in chunk:
             try:
                 data = read_bytes(name)
-            except TaskError:
-                vectors.append(None)
+            except TaskError as error:
+                keys.append(str(error))
                 continue
             key = content_key(data)
-            vector = store.get(key)
-            if vector is None and (image := decode(data)) is not None:
-                vector = trunk.get()([prepare(image)])[1][0]
-                store.put(key, vector)
-            vectors.append(vector)
-        return vectors
+            if not store.has(key):
+                image = decode(data)
+                if image is None:
+                    keys.append("empty file" if not data else "no image")
+                    continue
+                store.put(key, encoder.encode(image))
+            keys.append(key)
+        return keys
 
+    keys: list[bytes | str] = []
+    flushed = monotonic()
     try:
-        return [vector for part in in_parallel(work, files, "embeddings") for vector in part]
+        for part in in_parallel(work, files, "embeddings"):
+            keys += part
+            if monotonic() - flushed > _FLUSH_SECONDS:
+                store.flush()
+                flushed = monotonic()
     finally:
         store.flush()
-
-
-def prepare(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """(h, w, c) float32 with the longer side at most LARGEST_SIDE."""
-    import numpy as np
-
-    from deft_aoi.engine.images import resize
-
-    height, width = image.shape[:2]
-    factor = min(1.0, LARGEST_SIDE / max(height, width))
-    small = resize(image, max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(small, np.float32).reshape(*small.shape[:2], -1)
+    return store, keys
 
 
 def console() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import image_paths, read_parquet
+from deft_aoi.contracts import image_paths
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics
+from deft_aoi.mining.index import Matrix, Stored, unit
 
-Matrix = NDArray[np.float32]
+_IN_MEMORY = 1 << 28  # bytes of float32 from which on vectors lie in a float16 file
+_BATCH = 8192
 
 
 def light_files(rows: pd.DataFrame, root: Path, optics: Optics) -> list[list[str]]:
@@ -21,39 +23,72 @@ def light_files(rows: pd.DataFrame, root: Path, optics: Optics) -> list[list[str
     return [image_paths(rows, "input_path", root, light, optics.ext) for light in optics.lights]
 
 
-def component_matrix(parquet: Path, files: Sequence[Sequence[str]]) -> tuple[Matrix, NDArray[np.bool_]]:
+def component_matrix(
+    parquet: Path, files: Sequence[Sequence[str]], store: Path | None = None
+) -> tuple[Stored, NDArray[np.bool_]]:
     """(vectors, readable): the unit embeddings of a row's lights side by side, (rows, lights x d), scaled to length 1.
 
-    A row with an unreadable image has a zero vector and `readable` false.
+    A row with an unreadable image has a zero vector and `readable` false. Float32 in memory; where that would be more
+    than 256 MB and `store` is given, float16 in that file, mapped, and only a batch is in memory at a time.
     """
-    table = read_parquet(parquet, {"filepath": "text", "embedding": "vector"}, only=True)
-    if table["embedding"].map(len).nunique() > 1:
-        raise InputError(f"{parquet}: embeddings of different lengths; run the embedding again")
-    vectors = (
-        np.stack([np.asarray(v, np.float32) for v in table["embedding"]]) if len(table) else np.zeros((0, 1), "f4")
-    )
-    position = {name: number for number, name in enumerate(table["filepath"])}
-    readable = np.ones(len(files[0]), bool)
-    blocks: list[Matrix] = []
-    for names in files:
-        index = np.array([position.get(name, -1) for name in names])
-        readable &= index >= 0
-        blocks.append(unit(vectors[np.maximum(index, 0)]))
-    joined = unit(np.hstack(blocks))
-    joined[~readable] = 0
+    rows, lights = len(files[0]), len(files)
+    joined, filled = None, np.zeros((lights, rows), bool)
+    for light, places, vectors in placed(parquet, files):
+        size = vectors.shape[1]
+        if joined is None:
+            joined = _room((rows, lights * size), store)
+        joined[places, light * size : (light + 1) * size] = unit(vectors) / np.sqrt(lights)
+        filled[light, places] = True
+    if joined is None:
+        joined = np.zeros((rows, 1), np.float32)
+    readable = np.asarray(filled.all(0))
+    joined[np.flatnonzero(~readable)] = 0
     return joined, readable
 
 
-def unit(vectors: Matrix) -> Matrix:
-    """Rows scaled to length 1; zero rows stay zero."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
+def placed(parquet: Path, files: Sequence[Sequence[str]]) -> Iterator[tuple[int, NDArray[np.int64], Matrix]]:
+    """(light, rows, vectors) of a file of embeddings, a batch at a time, whatever its order.
 
-
-def standardise(vectors: Matrix, reference: Matrix) -> Matrix:
-    """Vectors with the reference's mean and spread taken out, scaled to length 1.
-
-    Pooled trunk features share a large common part: without this nearly every pair of crops has cosine 0.95.
+    Raises InputError where it is no such file.
     """
-    mean, spread = reference.mean(axis=0), reference.std(axis=0) + 1e-6
-    return unit(np.asarray((vectors - mean) / spread, np.float32))
+    places: dict[str, list[tuple[int, int]]] = {}
+    for light, names in enumerate(files):
+        for row, name in enumerate(names):
+            places.setdefault(name, []).append((light, row))
+    for names, vectors in batches(parquet):
+        found: dict[int, tuple[list[int], list[int]]] = {}
+        for number, name in enumerate(names):
+            for light, row in places.get(name, ()):
+                rows, numbers = found.setdefault(light, ([], []))
+                rows.append(row)
+                numbers.append(number)
+        for light, (rows, numbers) in sorted(found.items()):
+            yield light, np.array(rows, np.int64), vectors[numbers]
+
+
+def batches(parquet: Path) -> Iterator[tuple[list[str], Matrix]]:
+    """(paths, vectors) of a file of embeddings, a batch at a time; raises InputError where it is no such file."""
+    from pyarrow import ArrowException
+    from pyarrow.compute import list_value_length
+    from pyarrow.parquet import ParquetFile
+
+    size = None
+    try:
+        with ParquetFile(parquet, memory_map=True) as opened:
+            for batch in opened.iter_batches(_BATCH, columns=["filepath", "embedding"]):
+                lengths = set(list_value_length(batch.column("embedding")).to_pylist())
+                size = size or next(iter(lengths), None)
+                if lengths - {size}:
+                    raise InputError(f"{parquet}: embeddings of different lengths; run the embedding again")
+                flat = np.asarray(batch.column("embedding").flatten(), np.float32)
+                yield batch.column("filepath").to_pylist(), flat.reshape(batch.num_rows, -1)
+    except (ArrowException, KeyError, OSError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{parquet}: no file of embeddings (filepath, embedding): {said}") from error
+
+
+def _room(shape: tuple[int, int], store: Path | None) -> Stored:
+    if store is None or shape[0] * shape[1] * 4 <= _IN_MEMORY:
+        return np.zeros(shape, np.float32)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(store, "w+", np.float16, shape)

@@ -1,44 +1,170 @@
-"""Exact nearest neighbours within a label, by FAISS."""
+"""Nearest pool rows by cosine: exact and blocked up to a million rows, FAISS IVF-PQ on disk beyond.
+
+The pool may be a memory-mapped float16 file: a block at a time is brought to float32, so memory stays bounded by the
+block whatever the pool's size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import faiss
 import numpy as np
+import numpy.typing as npt
 
-from deft_aoi.mining.embed import Matrix, standardise
 from deft_aoi.mining.select import Neighbours
 
+EXACT_ROWS = 1_000_000
+BLOCK = 16_384  # rows that are in memory as float32 at a time
+_SCORED = 512  # targets that are compared with a block at a time
 
-def same_label_neighbours(
-    targets: Matrix,
-    target_labels: Sequence[str],
-    pool: Matrix,
-    pool_labels: Sequence[str],
-    used: Collection[int],
-    depth: int,
-) -> Neighbours:
-    """Up to `depth` unused pool rows of the target's own label, nearest first.
+Matrix = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+Stored = npt.NDArray[np.floating]  # (n, d) float16 or float32, may be memory-mapped
 
-    `targets` (t, d) and `pool` (n, d) have unit rows. Order comes from the standardised vectors, `similarity` is the
-    plain cosine that the similarity floor is about. Missing neighbours have index -1 and similarity -1.
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and spread of the pool's vectors, taken out before vectors are compared.
+
+    Pooled trunk features share a large common part: without this nearly every pair of crops has cosine 0.95.
     """
-    index = np.full((len(targets), depth), -1, np.int64)
-    similarity = np.full((len(targets), depth), -1.0, np.float32)
-    asked, stock = standardise(targets, pool), standardise(pool, pool)
-    folded = np.array([label.casefold() for label in pool_labels])
-    free = np.ones(len(pool), bool)
-    free[list(used)] = False
-    for label in dict.fromkeys(target_labels):
-        mine = np.flatnonzero(np.array(target_labels) == label)
-        rows = np.flatnonzero(free & (folded == label.casefold()))
-        count = min(depth, len(rows))
-        if count == 0:
-            continue
-        flat = faiss.IndexFlatIP(stock.shape[1])
-        flat.add(stock[rows])
-        _, found = flat.search(asked[mine], count)
-        index[mine, :count] = rows[found]
-        similarity[mine, :count] = np.einsum("td,tkd->tk", targets[mine], pool[rows[found]])
-    return Neighbours(index, similarity)
+
+    mean: Matrix
+    spread: Matrix
+
+    def __call__(self, vectors: Matrix) -> Matrix:
+        """Standardised rows of length 1."""
+        centred = vectors - self.mean
+        centred /= self.spread
+        centred /= np.maximum(np.sqrt(np.einsum("nd,nd->n", centred, centred)), 1e-12)[:, None]
+        return np.asarray(centred, np.float32)
+
+
+def unit(vectors: Matrix) -> Matrix:
+    """Rows scaled to length 1; zero rows stay zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
+
+
+def blocks(pool: Stored, rows: Rows | None = None) -> Iterator[tuple[Rows, Matrix]]:
+    """(row numbers, float32 vectors) of a block at a time; `rows` in rising order, None: all."""
+    count = len(pool) if rows is None else len(rows)
+    for first in range(0, count, BLOCK):
+        if rows is None:
+            chosen = np.arange(first, min(first + BLOCK, count))
+            yield chosen, np.asarray(pool[first : first + BLOCK], np.float32)
+        else:
+            chosen = rows[first : first + BLOCK]
+            whole = chosen[-1] - chosen[0] + 1 == len(chosen)  # a slice is read in place, picked rows are copied first
+            taken = pool[chosen[0] : chosen[-1] + 1] if whole else pool[chosen]
+            yield chosen, np.asarray(taken, np.float32)
+
+
+def scale_of(pool: Stored, rows: Rows | None = None) -> Scale:
+    """Mean and standard deviation of each column, in one pass."""
+    total, squares, count = np.zeros(pool.shape[1]), np.zeros(pool.shape[1]), 0
+    for chosen, block in blocks(pool, rows):
+        count += len(chosen)
+        total += block.sum(0, dtype=np.float64)
+        squares += np.einsum("nd,nd->d", block, block, dtype=np.float64)
+    mean = total / max(count, 1)
+    spread = np.sqrt(np.maximum(squares / max(count, 1) - mean * mean, 0)) + 1e-6
+    return Scale(mean.astype(np.float32), spread.astype(np.float32))
+
+
+def nearest(
+    asked: Matrix, pool: Stored, depth: int, *, rows: Rows | None = None, scale: Scale | None = None
+) -> Neighbours:
+    """Exact: up to `depth` rows of `pool` for each target, the largest inner product first, ties by row number.
+
+    `asked` (t, d) and `pool` (n, d) have unit rows; with `scale` both are compared standardised, and so is the
+    `similarity` that comes back. Missing neighbours have index -1 and similarity -inf.
+    """
+    asked = np.ascontiguousarray(asked if scale is None else scale(asked), np.float32)
+    best = _Best(len(asked), depth)
+    for chosen, block in blocks(pool, rows):
+        vectors = block if scale is None else scale(block)
+        for first in range(0, len(asked), _SCORED):
+            best.add(first, asked[first : first + _SCORED] @ vectors.T, chosen)
+    return best.sorted()
+
+
+class _Best:
+    """The best `depth` scores of every target so far."""
+
+    def __init__(self, targets: int, depth: int) -> None:
+        self.score = np.full((targets, depth), -np.inf, np.float32)
+        self.index = np.full((targets, depth), -1, np.int64)
+        self.floor = np.full(targets, -np.inf, np.float32)
+
+    def add(self, first: int, scores: Matrix, rows: Rows) -> None:
+        """`scores` (some targets from `first` on, len(rows))."""
+        depth = self.score.shape[1]
+        if scores.shape[1] > 4 * depth and np.isneginf(self.floor[first]):
+            # Nothing to beat yet: the block's own best are enough.
+            part = np.argpartition(scores, -depth, axis=1)[:, -depth:]
+            self._merge(np.arange(len(scores)) + first, np.take_along_axis(scores, part, 1), rows[part])
+            return
+        target, column = np.nonzero(scores > self.floor[first : first + len(scores), None])
+        if len(target) == 0:
+            return
+        found, count = np.unique(target, return_counts=True)
+        place = np.arange(len(target)) - np.repeat(np.cumsum(count) - count, count)
+        line = np.repeat(np.arange(len(found)), count)
+        score = np.full((len(found), count.max()), -np.inf, np.float32)
+        index = np.full(score.shape, -1, np.int64)
+        score[line, place], index[line, place] = scores[target, column], rows[column]
+        self._merge(found + first, score, index)
+
+    def _merge(self, targets: Rows, score: Matrix, index: Rows) -> None:
+        score = np.concatenate([self.score[targets], score], 1)
+        index = np.concatenate([self.index[targets], index], 1)
+        depth = self.score.shape[1]
+        # Equal scores keep the lower row: blocks come in rising order, and a stable sort keeps what was there first.
+        order = np.argsort(-score, axis=1, kind="stable")[:, :depth]
+        self.score[targets] = np.take_along_axis(score, order, 1)
+        self.index[targets] = np.take_along_axis(index, order, 1)
+        self.floor[targets] = self.score[targets, -1]
+
+    def sorted(self) -> Neighbours:
+        return Neighbours(self.index, self.score)
+
+
+def cosines(asked: Matrix, pool: Stored, index: Rows) -> Matrix:
+    """(t, k): plain cosine of every target to its neighbours; -1 where there is none."""
+    found = np.full(index.shape, -1.0, np.float32)
+    for target, row in enumerate(index):
+        there = row >= 0
+        found[target, there] = np.asarray(pool[row[there]], np.float32) @ asked[target]
+    return found
+
+
+def neighbours(
+    asked: Matrix, asked_labels: Sequence[str], pool: Stored, pool_labels: npt.NDArray[np.str_],
+    free: npt.NDArray[np.bool_], depth: int, *, same_label: bool, folder: Path | None = None,
+) -> Neighbours:  # fmt: skip
+    """Up to `depth` free pool rows for each target, nearest first; of its own label (without case) if `same_label`.
+
+    Order comes from the standardised vectors, `similarity` is the plain cosine that the similarity floor is about.
+    Exact; with `folder`, a pool of more than a million rows is searched through an index file there.
+    """
+    find = _finder(pool, folder)
+    index = np.full((len(asked), depth), -1, np.int64)
+    folded, wanted = np.char.lower(pool_labels), np.char.lower(np.array(asked_labels, np.str_))
+    for label in np.unique(wanted) if same_label else ("",):
+        mine = np.flatnonzero(wanted == label) if same_label else np.arange(len(asked))
+        rows = np.flatnonzero(free & (folded == label)) if same_label else np.flatnonzero(free)
+        if len(rows) and len(mine):
+            index[mine] = find(asked[mine], depth, rows).index
+    return Neighbours(index, cosines(asked, pool, index))
+
+
+def _finder(pool: Stored, folder: Path | None) -> Callable[[Matrix, int, Rows], Neighbours]:
+    if folder is not None and len(pool) > EXACT_ROWS:
+        from deft_aoi.mining.big_index import open_big
+
+        return open_big(pool, folder).nearest
+    scale = scale_of(pool)
+    return lambda asked, depth, rows: nearest(asked, pool, depth, rows=rows, scale=scale)

@@ -83,7 +83,7 @@ def inputs(workspace: Workspace) -> list[Finding]:
 def _readable(path: Path) -> list[Finding]:
     required = ("input_path", "golden_path", "label") if path.name == "mining_pool.csv" else None
     rows = read_rows(path) if required is None else read_rows(path, required=required)
-    check_labels(rows, path)
+    check_labels(rows, path, unlabelled=required is not None)
     if required is None:
         check_repeats(path, rows)
     return [Finding(1, "ok", f"{path.name}: {len(rows)} rows")]

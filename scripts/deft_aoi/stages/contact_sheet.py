@@ -30,8 +30,8 @@ PARTS = ("test", "golden", "difference")
 def contact_sheet(samples: Sequence[pd.DataFrame], path: Path) -> None:
     """Write one PNG row for each sample, numbered from 1.
 
-    A sample is a frame with one row for each light: filepath, golden_filepath, label, siamese_score, weakness,
-    object_name; light, boardname, cause and evidence are shown where they are there.
+    A sample is a frame with one row for each light: filepath, golden_filepath, label, object_name; siamese_score
+    and weakness together, light, boardname, cause and evidence are shown where they are there.
     """
     if not samples:
         return
@@ -84,19 +84,24 @@ def strip(number: int, sample: pd.DataFrame) -> Image.Image:
 def write_words(image: Image.Image, number: int, row: pd.Series) -> None:
     """Row number and label, the decision with score and margin, the part, the cause with its numbers."""
     brush = ImageDraw.Draw(image)
-    wrong = float(row["weakness"]) > 0
-    kinds = ("false call", "called PASS rightly") if row["label"] == PASS else ("escape", "caught")
-    margin = f"{'beyond' if wrong else 'inside'} by {abs(float(row['weakness'])):.4g}"
     brush.text((0, 2), str(number), QUIET, font(20 if number < 10 else 17, bold=True))
     brush.text((34, 2), _cut(str(row["label"]), 17, 250, bold=True), INK, font(17, bold=True))
-    brush.text((34, 26), kinds[0] if wrong else kinds[1], WRONG if wrong else RIGHT, font(14, bold=True))
-    brush.text((34, 45), f"score {float(row['siamese_score']):.4g}, {margin}", INK, font(13))
+    if "weakness" in row.index:
+        _write_decision(brush, row)
     part = " · ".join(str(row[name]) for name in ("object_name", "boardname") if row.get(name))
     brush.text((34, 64), _cut(part, 13, TEXT - 46), QUIET, font(13))
     if row.get("cause"):
         brush.text((34, 86), f"{row['cause']}", INK, font(14, bold=True))
         for line, words in enumerate(_wrapped(str(row.get("evidence") or ""), 13, TEXT - 46)[:2]):
             brush.text((34, 105 + 17 * line), words, QUIET, font(13))
+
+
+def _write_decision(brush: ImageDraw.ImageDraw, row: pd.Series) -> None:
+    wrong = float(row["weakness"]) > 0
+    kinds = ("false call", "called PASS rightly") if row["label"] == PASS else ("escape", "caught")
+    margin = f"{'beyond' if wrong else 'inside'} by {abs(float(row['weakness'])):.4g}"
+    brush.text((34, 26), kinds[0] if wrong else kinds[1], WRONG if wrong else RIGHT, font(14, bold=True))
+    brush.text((34, 45), f"score {float(row['siamese_score']):.4g}, {margin}", INK, font(13))
 
 
 def tiles(test_file: str, golden_file: str, side: int) -> list[Image.Image]:

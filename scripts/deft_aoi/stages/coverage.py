@@ -69,7 +69,7 @@ def forecast(free: Mapping[str, int], weak: Mapping[str, int], budget: Budget, p
     k-NN takes at most `per_target` rows for each weak sample; `random` takes labels as the pool has them. No image is
     looked at, so a similarity floor or a score can only lower it.
     """
-    if budget.policy.startswith("random"):
+    if budget.policy == "random":
         rows = min(budget.rows, pool_rows)
         return {name: min(count, round(rows * count / max(pool_rows, 1))) for name, count in free.items()}
     reach = dict(free)

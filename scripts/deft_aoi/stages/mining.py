@@ -1,270 +1,303 @@
-"""Stage `data_mining`: find pool rows like the weak samples, never one that was taken before."""
+"""Stage `data_mining`: find the pool rows that earn a place in the next training, never one that was taken before."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from deft_aoi.contracts import IDENTITY, PASS, read_parquet, read_pool, read_rows, write_parquet, write_rows
-from deft_aoi.data.fingerprints import readable
-from deft_aoi.data.pregen import MODE as PREGEN
+from deft_aoi.contracts import PASS, SCORE, is_defect, read_rows, scores_of
 from deft_aoi.errors import HardStop, InputError
-from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.experiment import dump_spec, put
-from deft_aoi.fsio import atomic_write_text
-from deft_aoi.kpi.scored import read_scored
+from deft_aoi.executors.base import Task
+from deft_aoi.executors.choice import LOCAL
+from deft_aoi.mining import select
 from deft_aoi.mining.embed import component_matrix, light_files
-from deft_aoi.mining.index import same_label_neighbours
-from deft_aoi.mining.select import NO_TARGET, Limits, Pick, knn, random_rows, weakest
-from deft_aoi.paths import iter_label, iter_number
+from deft_aoi.mining.index import neighbours, scale_of
+from deft_aoi.mining.screen import Policy, screened, too_doubtful
+from deft_aoi.mining.select import UNLABELLED, Limits, Pick, Stock
+from deft_aoi.paths import Workspace, iter_label, iter_number
 from deft_aoi.run import Run
+from deft_aoi.stages import mining_files as files
+from deft_aoi.stages import mining_tasks as heavy
 from deft_aoi.stages.base import StageResult
-from deft_aoi.stages.evaluate import FINISHED
 from deft_aoi.stages.leaks import stop_on_leaks
-from deft_aoi.stages.specs import task_spec, without_nulls
+from deft_aoi.stages.merge import earlier_rows
+from deft_aoi.stages.mining_pool import has_labels, look_at, source_pool, taken_contents, target_rows, used_rows
 
-POLICIES = ("knn", "weakness", "random")
-SOURCES = ("source", "target")
-_DEPTH = 200
+AUTO_POLICY = "auto"
+POLICIES = ("weakness", "weakness+diverse", "knn+label", "knn", "uncertain", "random-balanced", "random")
+BY_SCORE = ("weakness", "weakness+diverse", "uncertain")
+BY_NEIGHBOUR = ("knn", "knn+label")
+NEED_LABELS = ("weakness", "weakness+diverse", "knn+label", "random-balanced")
+ENCODER_FOLDER = "augmentation/encoder"
+SOURCE, TARGET = "embed_source", "embed_target"
+_DEPTH = 200  # neighbours of a target that are looked at
+_SHORTLIST = 4  # candidates whose label is judged, for each place
+_JUDGES = 6000  # pool rows that judge labels beside the training rows
 
 
 def default_policy(pool: Path) -> tuple[str, str]:
-    """(policy, why): `weakness` where the pool's labels allow it, else `knn`. The benchmarks say why."""
+    """(policy, why) that wins for the data at hand: benchmarks/results/selection.md."""
     try:
-        labels = set(read_rows(pool, required=("label",))["label"])
+        labels = set(read_rows(pool, required=("label",))["label"].str.strip()) - {UNLABELLED}
     except InputError:  # Pre-Flight's own check names what is wrong with it
-        labels = set()
+        labels = {UNLABELLED}
+    if not labels:
+        return "uncertain", "the pool has no labels: a person labels what the model is unsure of"
     if PASS in labels and len(labels) > 1:
         return "weakness", "the pool has labels"
     return "knn", "the pool has no PASS and defect labels"
 
 
-@dataclass(frozen=True)
-class Found:
-    """What the search gave: picks, how many candidates there were, rows whose image could not be read."""
+def default_encoder(workspace: Workspace) -> str:
+    """The staged ONNX file, else the trunk that the skill brings."""
+    staged = sorted((workspace.root / ENCODER_FOLDER).glob("*.onnx"))
+    return str(staged[0].relative_to(workspace.root)) if staged else heavy.TRUNK
 
-    picks: list[Pick]
-    candidates: Counter[str]
+
+def check_encoder(workspace: Workspace, encoder: str, platform: str) -> None:
+    """Refuse an encoder that is not there."""
+    if encoder == heavy.TAO_ENCODER and platform == LOCAL:
+        raise InputError(f"encoder {encoder}: platform {LOCAL} has no container; use trunk or a staged ONNX file")
+    if encoder not in (heavy.TRUNK, heavy.TAO_ENCODER):
+        path = workspace.inside(encoder, "--encoder")
+        if path.suffix != ".onnx" or not path.is_file():
+            raise InputError(
+                f"encoder {encoder}: expected {heavy.TRUNK}, {heavy.TAO_ENCODER}, or an .onnx file in the workspace; "
+                f"to stage SigLIP: deft stage-encoder --workspace {workspace.root}"
+            )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows of the source pool, weak samples, and the pool as a policy sees it."""
+
+    rows: pd.DataFrame
+    targets: pd.DataFrame
+    stock: Stock
     unreadable: int
 
+    @property
+    def free(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.stock.free)
 
-def tasks(run: Run, label: str) -> list[Task]:
-    """knn: embed the pool and the targets with the same encoder (the cache makes a second pass over the pool free).
-    weakness: score the unused pool rows with the best model so far."""
-    if run.plan.policy == "random":
-        return []
-    if run.plan.policy == "weakness":
-        return [_scoring(run, label)]
-    frames = {"source": source_pool(run), "target": target_rows(run, label)}
-    roots = {"source": run.workspace.root, "target": run.workspace.images}
-    return [_embedding(run, label, name, frames[name], roots[name]) for name in SOURCES]
+
+@dataclass(frozen=True)
+class Found:
+    """What the search gave: picks, those kept out for their label with their doubt, candidates by label."""
+
+    picks: list[Pick]
+    review: list[Pick]
+    doubt: NDArray[np.float64]
+    candidates: Counter[str]
+    scores: NDArray[np.float64] | None
+
+
+def open_pool(run: Run, label: str) -> Pool:
+    """Raises HardStop where nothing is left to take."""
+    rows, targets = source_pool(run), target_rows(run, label)
+    seen = look_at(run, rows)
+    used = used_rows(run, label, rows)
+    free = seen.readable & ~used
+    unlabelled = (rows["label"] == UNLABELLED).to_numpy()
+    if run.plan.policy == "uncertain" and unlabelled.any():
+        free &= unlabelled
+    elif run.plan.policy in NEED_LABELS or not unlabelled.all():
+        free &= ~unlabelled
+    if not free.any():
+        raise nothing_left(run, len(rows), 0)
+    stock = Stock(
+        rows["label"].to_numpy(str), free, rows["boardname"].to_numpy(str), seen.coarse, seen.content.__getitem__,
+        taken_contents(run, label),
+    )  # fmt: skip
+    return Pool(rows, targets, stock, int((~seen.readable).sum()))
+
+
+def tasks(run: Run, label: str) -> Iterator[Task]:
+    """What the policy needs to know of the unused pool, then, where labels are screened, how its candidates look.
+
+    A later task is made from what an earlier one wrote.
+    """
+    pool = open_pool(run, label)
+    if run.plan.policy in BY_SCORE:
+        yield heavy.scoring(run, label, pool.rows.iloc[pool.free].drop(columns="origin"))
+    if run.plan.policy in BY_NEIGHBOUR or run.plan.policy == "weakness+diverse":
+        readable = pool.rows.iloc[pool.free]
+        yield _embedding(run, label, SOURCE, readable, run.workspace.root)
+    if run.plan.policy in BY_NEIGHBOUR:
+        yield _embedding(run, label, TARGET, pool.targets, run.workspace.images)
+    if screens(run, pool):
+        yield heavy.measuring(run, label, judged_rows(run, label, pool))
 
 
 def _embedding(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) -> Task:
-    folder = run.paths.mining(label)
-    files = [file for per_light in light_files(rows, root, run.optics) for file in per_light]
-    listing, output = folder / f"{name}_images.parquet", folder / f"embed_{name}"
-    write_parquet(listing, pd.DataFrame({"filepath": files}))
-    spec = folder / f"embed_{name}.yaml"
-    result = output / f"{name}_embeddings.parquet"
-    dump_spec(
-        spec,
-        {"input_parquet": str(listing), "output_parquet": str(result), "model": "trunk", "model_path": "reference"},
-    )
-    return Task(f"embed_{name}", ("embedding", "image_embeddings", "-e", str(spec)), output, expects=(result,))
+    listed = [file for per_light in light_files(rows, root, run.optics) for file in per_light]
+    return heavy.embedding(run, label, name, list(dict.fromkeys(listed)), run.plan.encoder)
 
 
-def _scoring(run: Run, label: str) -> Task:
-    folder, pool = run.paths.mining(label), source_pool(run)
-    csv, output = folder / "pool_to_score.csv", folder / "score_pool"
-    free = free_rows(pool, used_rows(run, label, pool))
-    if not free:
-        raise nothing_left(run, pool, 0)
-    write_rows(csv, pool.iloc[free].drop(columns="origin"))
-    spec = task_spec(run, label)
-    put(spec, "dataset.classify.batch_size", min(run.plan.batch_size, len(free)))  # TAO refuses fewer rows than a batch
-    put(spec, "dataset.classify.infer_dataset", {"csv_path": str(csv), "images_dir": str(run.workspace.root)})
-    put(spec, "inference.checkpoint", run.champion()[1]["best_ckpt_path"])
-    put(spec, "inference.results_dir", str(output))
-    dump_spec(folder / "score_pool.yaml", without_nulls(spec))
-    command = ("visual_changenet", "inference", "-e", str(folder / "score_pool.yaml"))
-    expects = (output / "inference.csv",)
-    return Task("score_pool", command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)
+def screens(run: Run, pool: Pool) -> bool:
+    """Whether labels of picks are judged: asked for, and there are labels."""
+    return run.plan.screen and has_labels(pool.rows)
 
 
 def collect(run: Run, label: str) -> StageResult:
-    pool, targets = source_pool(run), target_rows(run, label)
-    used = used_rows(run, label, pool)
-    found = search(run, label, pool, targets, used)
+    pool = open_pool(run, label)
+    found = search(run, label, pool)
     if not found.picks:
-        raise nothing_left(run, pool, len(pool) - len(used))
-    mined = mined_frame(run, pool, targets, found.picks)
-    artifacts = write_results(run, label, pool, mined, found)
-    rows = pool.iloc[[pick.row for pick in found.picks]]
-    stop_on_leaks(run, rows.drop(columns="origin"), artifacts[1])
+        raise nothing_left(run, len(pool.rows), len(pool.free))
+    picks, rows = found.picks, pool.rows
+    mined = files.pick_frame(run, rows, pool.targets, picks, found.scores)
+    mined["content"] = [pool.stock.content(pick.row) for pick in picks] if pool.stock.content else ""
+    if (mined["label"] == UNLABELLED).any():
+        mined = files.asked_labels(run, label, mined)
+        place = {key: n for n, key in enumerate(zip(rows["input_path"], rows["object_name"], strict=True))}
+        at = [place[key] for key in zip(mined["input_path"], mined["object_name"], strict=True)]
+        rows = rows.copy()
+        rows.loc[at, "label"] = mined["label"].to_numpy()
+        picks = [Pick(row, select.NO_TARGET, 0, None, "") for row in at]
+    artifacts = files.write_results(run, label, rows, picks, mined, sum(found.candidates.values()))
+    review = files.pick_frame(run, rows, pool.targets, found.review, found.scores)
+    artifacts += (files.write_review(run, label, review, found.doubt[[p.row for p in found.review]].tolist()),)
+    stop_on_leaks(run, rows.iloc[[pick.row for pick in picks]].drop(columns="origin"), artifacts[1])
     kept = Counter(mined["label"])
+    candidates = sum(found.candidates.values())
     facts: dict[str, Any] = {
         "mining_mined_parquet": str(artifacts[0]),
         "mining_mined_count": len(mined),
-        "candidates": sum(found.candidates.values()),
+        "candidates": candidates,
         "kept": len(mined),
-        "rejected": sum(found.candidates.values()) - len(mined),
-        "min_similarity": similarity_floor(run),
+        "rejected": candidates - len(mined),
+        "min_similarity": files.similarity_floor(run),
         "policy": run.plan.policy,
         "by_label": {
             name: {"kept": kept[name], "candidates": found.candidates[name]} for name in sorted(kept | found.candidates)
         },
         "synthetic_kept": int((mined["origin"] == "synthetic").sum()),
-        "unreadable": found.unreadable,
-        "warnings": warnings(run, label, targets, pool, len(mined)),
+        "unreadable": pool.unreadable,
+        "label_review": len(review),
+        "warnings": warnings(run, label, pool.targets, rows, len(mined)),
     }
-    summary = f"{len(mined)} rows mined of {len(pool) - len(used)} unused ({facts['synthetic_kept']} synthetic)"
+    summary = f"{len(mined)} rows mined of {len(pool.free)} unused ({facts['synthetic_kept']} synthetic)"
+    if len(review):
+        summary += f" · {len(review)} kept out for a doubtful label: {files.REVIEW}.csv"
     summary += "".join(f" · {text}" for text in facts["warnings"])
     return StageResult(summary, facts, artifacts)
 
 
-def nothing_left(run: Run, pool: pd.DataFrame, unused: int) -> HardStop:
+def nothing_left(run: Run, rows: int, unused: int) -> HardStop:
     """The stop of a pool that gives nothing any more."""
-    floor = f", similarity floor {run.plan.min_similarity:g}" if run.plan.policy == "knn" else ""
+    floor = f", similarity floor {run.plan.min_similarity:g}" if run.plan.policy in BY_NEIGHBOUR else ""
     return HardStop(
         "empty_mining",
-        f"no pool row qualified: {unused} unused of {len(pool)}{floor}",
+        f"no pool row qualified: {unused} unused of {rows}{floor}",
         evidence=str(run.workspace.pool_csv),
         remedy="add rows to the mining pool" + (" or approve a plan with a lower --min-similarity" if floor else ""),
     )
 
 
-def similarity_floor(run: Run) -> float | None:
-    """The floor that was used; None for a policy that compares no images."""
-    return run.plan.min_similarity if run.plan.policy == "knn" else None
+def limits(run: Run, rows: int | None = None) -> Limits:
+    plan = run.plan
+    bound = plan.max_per_board or -(-plan.mine_rows // 4)
+    return Limits(rows or plan.mine_rows, plan.top_k_per_target, plan.min_similarity, bound, plan.min_distance)
 
 
-def source_pool(run: Run) -> pd.DataFrame:
-    """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which.
+def search(run: Run, label: str, pool: Pool) -> Found:
+    """Apply the approved policy, without rows whose label is in doubt."""
+    policy, scores, candidates = chosen_policy(run, label, pool)
+    if not screens(run, pool):
+        return Found(policy(pool.stock, limits(run)), [], np.zeros(len(pool.rows)), candidates, scores)
+    doubt, doubtful = judge_labels(run, label, pool)
+    # Only judged rows may be taken: the shortlist is what the policy wants most.
+    judged = replace(pool.stock, free=pool.stock.free & ~np.isnan(doubt))
+    result = screened(policy, judged, limits(run), doubtful)
+    return Found(result.picks, result.review, doubt, candidates, scores)
 
-    A row that an append-only pool names twice stands once; one with an image that cannot be read does not stand here.
+
+def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.float64] | None, Counter[str]]:
+    """(policy with everything but stock and limits filled in, scores that it uses, candidates by label)."""
+    name, stock = run.plan.policy, pool.stock
+    free_labels = Counter(stock.labels[pool.free].tolist())
+    if name.startswith("random"):
+        draw = select.random_balanced if name == "random-balanced" else select.random_rows
+        return partial(draw, seed=run.plan.seed + iter_number(label)), None, free_labels
+    if name in BY_NEIGHBOUR:
+        wanted = list(pool.targets["label"])
+        source, there = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)
+        asked, _ = _vectors(run, label, TARGET, pool.targets, run.workspace.images)
+        near = neighbours(
+            asked, wanted, source, stock.labels, stock.free & there, _DEPTH, same_label=name == "knn+label",
+            folder=run.workspace.cache / "index",
+        )  # fmt: skip
+        reached = np.unique(near.index[near.index >= 0])
+        picks = select.knn_label if name == "knn+label" else select.knn
+        return partial(picks, wanted, near), None, Counter(stock.labels[reached].tolist())
+    scores = np.full(len(pool.rows), np.nan)
+    csv = run.paths.mining(label) / heavy.SCORES / "inference.csv"
+    scores[pool.free] = scores_of(csv, read_rows(csv, required=(SCORE,))[SCORE])
+    if name == "uncertain":
+        return partial(select.uncertain, scores, float(run.champion()[1]["threshold"])), scores, free_labels
+    if name == "weakness":
+        return partial(select.weakness, scores), scores, free_labels
+    source, _ = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)
+    looks = scale_of(source, pool.free)(np.asarray(source, np.float32))
+    return partial(_diverse, scores, looks), scores, free_labels
+
+
+def _diverse(scores: NDArray[np.float64], looks: NDArray[np.float32], stock: Stock, limits: Limits) -> list[Pick]:
+    return select.weakness_diverse(scores, replace(stock, looks=looks), limits)
+
+
+def _vectors(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) -> tuple[Any, NDArray[np.bool_]]:
+    parquet = heavy.embeddings(run, label, name)
+    return component_matrix(parquet, light_files(rows, root, run.optics), parquet.with_name("components.npy"))
+
+
+def judged_rows(run: Run, label: str, pool: Pool) -> pd.DataFrame:
+    """Rows whose labels judge each other, `place` their pool row or -1: training rows, candidates, further pool rows.
+
+    A pool of up to 6,000 rows is judged whole; of a larger one that many rows by chance and the candidates.
     """
-    real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
-    frames = [real.assign(origin="real")]
-    synthetic = run.paths.synth_pool / "sdg_rows.csv"
-    if run.plan.synthetic == PREGEN and synthetic.is_file():
-        frames.append(read_rows(synthetic).assign(origin="synthetic"))
-    rows = pd.concat(frames, ignore_index=True).fillna("")
-    rows = rows.drop_duplicates(list(IDENTITY), ignore_index=True)
-    return rows[readable(rows, run.workspace.root, run.optics)].reset_index(drop=True)
+    known = earlier_rows(run, label)[0].assign(place=-1)
+    policy, _, _ = chosen_policy(run, label, pool)
+    wanted = [pick.row for pick in policy(pool.stock, limits(run, _SHORTLIST * run.plan.mine_rows))]
+    labelled = pool.free[pool.stock.labels[pool.free] != UNLABELLED]
+    judges = np.random.default_rng(run.plan.seed).permutation(labelled)[:_JUDGES]
+    places = np.union1d(judges, np.array(wanted, np.int64))
+    asked = pool.rows.iloc[places].drop(columns="origin").assign(place=places)
+    return pd.concat([known, asked], ignore_index=True).fillna("")
 
 
-def target_rows(run: Run, label: str) -> pd.DataFrame:
-    """Weak samples routed to mining, one row each, the weakest first within a label."""
-    gaps = read_parquet(Path(run.facts(label, "routing")["routing_mining_parquet"]), {"label": "text"})
-    if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
-        raise HardStop(
-            "old_routing",
-            f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x, left within an iteration",
-            evidence=run.facts(label, "routing")["routing_mining_parquet"],
-            remedy="deft resolve --stop --reason TEXT hands the best model over; a new run does the rest",
-        )
-    first_light = gaps.drop_duplicates(["input_path", "object_name"])
-    return first_light.sort_values("weakness", ascending=False, kind="stable").reset_index(drop=True)
+def judge_labels(run: Run, label: str, pool: Pool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(doubt of every pool row, NaN where it was not judged; rows that are kept out)."""
+    from deft_aoi.data.doubt import enough, label_doubt  # scikit-learn and cleanlab take seconds to import
 
-
-def used_rows(run: Run, label: str, pool: pd.DataFrame) -> set[int]:
-    """Pool rows that an earlier iteration took."""
-    keys: set[tuple[str, str]] = set()
-    for number in range(1, iter_number(label)):
-        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
-        if "input_path" not in earlier.columns:  # 7.0.x: the rows stand in the CSV beside it
-            earlier = read_rows(run.paths.mining(iter_label(number)) / "mining_pool.csv")
-        keys.update(zip(earlier["input_path"], earlier["object_name"], strict=True))
-    pairs = zip(pool["input_path"], pool["object_name"], strict=True)
-    return {row for row, key in enumerate(pairs) if key in keys}
-
-
-def free_rows(pool: pd.DataFrame, used: set[int]) -> list[int]:
-    """Pool rows that no earlier iteration took, in the pool's order."""
-    return [row for row in range(len(pool)) if row not in used]
-
-
-def search(run: Run, label: str, pool: pd.DataFrame, targets: pd.DataFrame, used: set[int]) -> Found:
-    """Apply the approved policy."""
-    limits = Limits(run.plan.mine_rows, run.plan.top_k_per_target, run.plan.min_similarity)
-    if run.plan.policy == "random":
-        return Found(random_rows(len(pool), used, limits, run.plan.seed + iter_number(label)), Counter(), 0)
-    folder = run.paths.mining(label)
-    if run.plan.policy == "weakness":
-        free, labels = free_rows(pool, used), list(pool["label"])
-        scores = read_scored(folder / "score_pool/inference.csv").score.tolist()
-        return Found(weakest(labels, free, scores, limits), Counter(labels[row] for row in free), 0)
-    matrices = []
-    for name, rows, root in (("source", pool, run.workspace.root), ("target", targets, run.workspace.images)):
-        parquet = folder / f"embed_{name}" / f"{name}_embeddings.parquet"
-        matrices.append(component_matrix(parquet, light_files(rows, root, run.optics)))
-    (source, readable), (asked, _) = matrices
-    unusable = used | {int(row) for row in (~readable).nonzero()[0]}
-    target_labels, pool_labels = list(targets["label"]), list(pool["label"])
-    near = same_label_neighbours(asked, target_labels, source, pool_labels, unusable, _DEPTH)
-    picks = knn(target_labels, pool_labels, near, unusable, limits)
-    reached = {int(row) for row in near.index[near.index >= 0]}
-    return Found(picks, Counter(pool_labels[row] for row in reached), int((~readable).sum()))
-
-
-def mined_frame(run: Run, pool: pd.DataFrame, targets: pd.DataFrame, picks: list[Pick]) -> pd.DataFrame:
-    """One row for each pick: what was taken, for which target, at which rank and similarity, and why."""
-    light, ext = run.optics.lights[0], run.optics.ext
-    records = []
-    for pick in picks:
-        row = pool.iloc[pick.row]
-        target = None if pick.target == NO_TARGET else targets.iloc[pick.target]
-        records.append(
-            {
-                "filepath": f"{row['input_path']}/{row['object_name']}_{light}{ext}",
-                **{name: row[name] for name in ("input_path", "golden_path", "object_name", "label", "origin")},
-                "target_filepath": "" if target is None else target["filepath"],
-                "target_label": "" if target is None else target["label"],
-                "rank": pick.rank,
-                "similarity": pick.similarity,
-                "reason": pick.reason,
-            }
-        )
-    return pd.DataFrame(records)
-
-
-def write_results(run: Run, label: str, pool: pd.DataFrame, mined: pd.DataFrame, found: Found) -> tuple[Path, ...]:
-    """The contract's files; returns mined.parquet, mining_pool.csv, knn_summary.csv."""
-    folder = run.paths.mining(label)
-    write_parquet(folder / "mined.parquet", mined)
-    rows = pool.iloc[[pick.row for pick in found.picks]]
-    write_rows(folder / "mining_pool.csv", rows.drop(columns="origin"))
-    write_rows(folder / "sdg_rows.csv", rows[rows["origin"] == "synthetic"].drop(columns="origin"))
-    candidates = sum(found.candidates.values())
-    totals = {
-        "candidate_count": candidates,
-        "kept_count": len(mined),
-        "rejected_count": candidates - len(mined),
-        "similarity_threshold": similarity_floor(run),
-    }
-    write_rows(folder / "knn_summary.csv", pd.DataFrame([totals]))
-    lines = [f"Policy: {run.plan.policy}", f"Total candidates: {candidates}", f"Unique items saved: {len(mined)}"]
-    lines += [f"Results saved to: {folder / 'mined.parquet'}"]
-    atomic_write_text(folder / "mining_summary.txt", "\n".join(lines) + "\n")
-    for name in SOURCES:
-        made, wanted = folder / f"embed_{name}/{name}_embeddings.parquet", folder / f"{name}_embeddings.parquet"
-        if made.is_file() and not wanted.exists():
-            os.link(made, wanted)
-    return tuple(folder / name for name in ("mined.parquet", "mining_pool.csv", "knn_summary.csv"))
+    csv, features = heavy.measured(run, label)
+    rows = read_rows(csv)
+    places = rows["place"].to_numpy().astype(np.int64)
+    doubt, likely = np.full(len(pool.rows), np.nan), np.zeros(len(pool.rows), bool)
+    there = places >= 0
+    defect = is_defect(rows["label"]).to_numpy()
+    if not enough(defect):
+        doubt[places[there]] = 0.0
+        return doubt, likely
+    judged = label_doubt(np.load(features), defect, list(rows["boardname"]), seed=run.plan.seed)
+    doubt[places[there]], likely[places[there]] = judged.doubt[there], judged.likely[there]
+    return doubt, too_doubtful(doubt, likely)
 
 
 def warnings(run: Run, label: str, targets: pd.DataFrame, pool: pd.DataFrame, kept: int) -> list[str]:
     """What a person should know though the loop goes on."""
     stock = {name.casefold() for name in pool["label"]}
     absent = sorted({name for name in targets["label"] if name.casefold() not in stock})
-    found = [f"no pool rows for {', '.join(absent)}"] if absent else []
+    found = [f"no pool rows for {', '.join(absent)}"] if absent and stock != {UNLABELLED} else []
     if iter_number(label) > 1:
-        before = run.facts(run.previous_label(label), "data_mining")["mining_mined_count"]
+        before = run.facts(iter_label(iter_number(label) - 1), "data_mining")["mining_mined_count"]
         found += [f"fewer than half of the {before} rows of {run.previous_label(label)}"] if 2 * kept < before else []
     return found

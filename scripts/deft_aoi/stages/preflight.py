@@ -32,7 +32,7 @@ from deft_aoi.run import AIR_GAP, OPEN, RCA_SOURCES, Plan, approval_digest, read
 from deft_aoi.stages import data_checks
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.generator_plan import generator_config, generator_values
-from deft_aoi.stages.mining import POLICIES, default_policy
+from deft_aoi.stages.mining import AUTO_POLICY, POLICIES, check_encoder, default_encoder, default_policy
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.summary import summary
 
@@ -87,11 +87,17 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "seed": get(spec, "train.seed"),
     }
     policy, why = default_policy(workspace.pool_csv)
+    asked = dict(asked)
+    if asked.get("policy") == AUTO_POLICY:
+        del asked["policy"]
+    if isinstance(asked.get("screen"), str):
+        asked["screen"] = asked["screen"] == "on"
     defaults = {
         "kpi_target": DEFAULT_TARGET,
         "synthetic": PREGEN if has_pregen(workspace) else "off",
         "policy": policy,
         "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
+        "encoder": default_encoder(workspace),
     }
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -152,6 +158,10 @@ def _check_plan(plan: Plan) -> None:
         value = getattr(plan, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name} is {value!r}: expected a whole number from 1")
+    for name in ("max_per_board", "min_distance"):
+        if getattr(plan, name) < 0:
+            raise InputError(f"{name} is {getattr(plan, name)!r}: expected 0 or more")
+    check_encoder(Workspace.at(plan.workspace), plan.encoder, plan.platform)
     if not -1 <= plan.min_similarity <= 1:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
     engines = ENGINES if plan.platform == LOCAL else (TAO,)
@@ -231,7 +241,8 @@ def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
 
 def _counts(path: Path) -> dict[str, Any]:
     rows = read_rows(path, required=("input_path", "golden_path", "label"))
-    defects = rows.loc[is_defect(rows["label"]), "label"].str.strip().str.lower().value_counts().sort_index()
+    named = rows["label"].str.strip().str.lower().replace("", "unlabelled")
+    defects = named[is_defect(rows["label"])].value_counts().sort_index()
     boards = rows["boardname"].nunique() if "boardname" in rows.columns else 0
     return {
         "rows": len(rows),

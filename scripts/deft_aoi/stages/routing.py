@@ -66,12 +66,13 @@ def route(
 ) -> tuple[list[str], list[str], list[str]]:
     """(mining, anomalygen, dropped) labels; compared without case. A label may go to both.
 
-    With pre-generated pairs all gaps go to mining: the pairs are part of its source pool. A label `*` sends every weak
+    With pre-generated pairs all gaps go to mining: the pairs are part of its source pool; with rows that nobody has
+    labelled too. A label `*` sends every weak
     label to AnomalyGen.
     """
     in_pool = {name.casefold() for name in pool_labels}
     generated = {name.casefold() for name in anomalygen_labels} if synthetic == INLINE else set()
-    everything = synthetic == PREGEN
+    everything = synthetic == PREGEN or "" in pool_labels
     mining = [name for name in labels if everything or name.casefold() in in_pool]
     every = synthetic == INLINE and "*" in anomalygen_labels
     anomalygen = [name for name in labels if every or name.casefold() in generated]

@@ -1,0 +1,135 @@
+"""What mining leaves on disk: the mined rows, the review list, the labelling queue and the contract's summaries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deft_aoi.contracts import PASS, image_path, normalise_label, read_rows, write_parquet, write_rows
+from deft_aoi.errors import HardStop
+from deft_aoi.fsio import atomic_write_text
+from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick
+from deft_aoi.run import Run
+from deft_aoi.stages.contact_sheet import contact_sheet
+
+REVIEW, QUEUE = "label_review", "labelling_queue"
+SHEET_ROWS = 20
+_LINKED = ("source", "target")
+
+
+def similarity_floor(run: Run) -> float | None:
+    """The floor that was used; None for a policy that compares no images."""
+    return run.plan.min_similarity if run.plan.policy.startswith("knn") else None
+
+
+def pick_frame(
+    run: Run, pool: pd.DataFrame, targets: pd.DataFrame, picks: list[Pick], scores: NDArray[np.float64] | None
+) -> pd.DataFrame:
+    """One row for each pick: what was taken, for which target, at which rank and similarity, and why."""
+    light, ext = run.optics.lights[0], run.optics.ext
+    names = ("input_path", "golden_path", "object_name", "label", "origin")
+    rows = pool.iloc[[pick.row for pick in picks]]
+    asked = [None if pick.target == NO_TARGET else targets.iloc[pick.target] for pick in picks]
+    return pd.DataFrame(
+        {
+            "filepath": [f"{a}/{b}_{light}{ext}" for a, b in zip(rows["input_path"], rows["object_name"], strict=True)],
+            **{name: rows[name].to_numpy() for name in names},
+            "target_filepath": ["" if target is None else target["filepath"] for target in asked],
+            "target_label": ["" if target is None else target["label"] for target in asked],
+            "rank": [pick.rank for pick in picks],
+            "similarity": pd.Series([pick.similarity for pick in picks], dtype="float64"),
+            "score": pd.Series([None if scores is None else scores[pick.row] for pick in picks], dtype="float64"),
+            "reason": [pick.reason for pick in picks],
+        }
+    )
+
+
+def write_results(
+    run: Run, label: str, pool: pd.DataFrame, picks: list[Pick], mined: pd.DataFrame, candidates: int
+) -> tuple[Path, ...]:
+    """The contract's files; returns mined.parquet, mining_pool.csv, knn_summary.csv."""
+    folder = run.paths.mining(label)
+    write_parquet(folder / "mined.parquet", mined)
+    rows = pool.iloc[[pick.row for pick in picks]]
+    write_rows(folder / "mining_pool.csv", rows.drop(columns="origin"))
+    write_rows(folder / "sdg_rows.csv", rows[rows["origin"] == "synthetic"].drop(columns="origin"))
+    totals = {
+        "candidate_count": candidates,
+        "kept_count": len(mined),
+        "rejected_count": candidates - len(mined),
+        "similarity_threshold": similarity_floor(run),
+    }
+    write_rows(folder / "knn_summary.csv", pd.DataFrame([totals]))
+    lines = [f"Policy: {run.plan.policy}", f"Total candidates: {candidates}", f"Unique items saved: {len(mined)}"]
+    lines += [f"Results saved to: {folder / 'mined.parquet'}"]
+    atomic_write_text(folder / "mining_summary.txt", "\n".join(lines) + "\n")
+    for name in _LINKED:
+        made, wanted = folder / f"embed_{name}/{name}_embeddings.parquet", folder / f"{name}_embeddings.parquet"
+        if made.is_file() and not wanted.exists():
+            os.link(made, wanted)
+    return tuple(folder / name for name in ("mined.parquet", "mining_pool.csv", "knn_summary.csv"))
+
+
+def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float]) -> Path:
+    """`label_review.csv`: picks that were kept out for their label, the most doubtful first, and their picture."""
+    listed = review.assign(doubt=doubt).sort_values("doubt", ascending=False, kind="stable", ignore_index=True)
+    path = run.paths.mining(label) / f"{REVIEW}.csv"
+    write_rows(path, listed)
+    if len(listed):
+        causes = [f"wrong label? doubt {value:.2f}" for value in listed["doubt"]]
+        sheet(run, listed, causes, path.with_suffix(".png"))
+    return path
+
+
+def sheet(run: Run, rows: pd.DataFrame, causes: list[str], path: Path) -> None:
+    """Contact sheet of the first rows: what is asked of each, then test, golden and difference of each light."""
+    samples = []
+    for row, cause in list(zip(rows.to_dict("records"), causes, strict=True))[:SHEET_ROWS]:
+        parts = {
+            name: [
+                str(image_path(run.workspace.root, row[column], row["object_name"], light, run.optics.ext))
+                for light in run.optics.lights
+            ]
+            for name, column in (("filepath", "input_path"), ("golden_filepath", "golden_path"))
+        }
+        said = {"label": row["label"] or "label?", "object_name": row["object_name"], "cause": cause}
+        samples.append(pd.DataFrame(parts | {"light": run.optics.lights}).assign(**said, evidence=row["reason"]))
+    contact_sheet(samples, path)
+
+
+def asked_labels(run: Run, label: str, queue: pd.DataFrame) -> pd.DataFrame:
+    """The queue with a person's labels, rows without one left out.
+
+    Where nobody has labelled it yet the queue is written, and the loop stops for that person. Raises HardStop.
+    """
+    folder = run.paths.mining(label)
+    path = folder / f"{QUEUE}.csv"
+    if path.is_file():
+        given = read_rows(path)
+        names = ["input_path", "golden_path", "object_name"]
+        merged = queue.drop(columns="label").merge(given[[*names, "label"]], on=names, how="left")
+        merged["label"] = merged["label"].fillna(UNLABELLED).map(normalise_label)
+        filled = merged[merged["label"] != UNLABELLED]
+        if len(filled):
+            odd = filled[(filled["label"] != PASS) & (filled["label"].str.upper() == PASS)]
+            if len(odd):
+                raise _labels_needed(path, f"{len(odd)} labels spell PASS in another way, as {odd['label'].iloc[0]!r}")
+            return filled.reset_index(drop=True)
+    else:
+        write_rows(path, queue)
+        sheet(run, queue, ["what is it?"] * len(queue), path.with_suffix(".png"))
+    raise _labels_needed(path, f"{len(queue)} rows of the pool wait for a person's label")
+
+
+def _labels_needed(path: Path, message: str) -> HardStop:
+    return HardStop(
+        "labels_needed",
+        message,
+        evidence=str(path),
+        remedy=f"look at {path.with_suffix('.png').name} and at each row's image, write PASS or the defect's name into "
+        "column label (leave what cannot be told), then: deft resolve --reason TEXT",
+    )

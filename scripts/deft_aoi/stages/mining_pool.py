@@ -1,0 +1,101 @@
+"""The source pool as mining sees it: rows, weak samples, what was taken before, what can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deft_aoi.contracts import IDENTITY, image_paths, read_parquet, read_pool, read_rows
+from deft_aoi.data.fingerprints import READABLE, Prints, by_light, content_keys
+from deft_aoi.data.pregen import MODE as PREGEN
+from deft_aoi.errors import HardStop
+from deft_aoi.mining.index import unit
+from deft_aoi.mining.select import UNLABELLED
+from deft_aoi.paths import iter_label, iter_number
+from deft_aoi.run import Run
+from deft_aoi.stages.merge import earlier_rows
+
+
+def source_pool(run: Run) -> pd.DataFrame:
+    """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which.
+
+    A row that an append-only pool names twice stands once.
+    """
+    real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
+    frames = [real.assign(origin="real")]
+    synthetic = run.paths.synth_pool / "sdg_rows.csv"
+    if run.plan.synthetic == PREGEN and synthetic.is_file():
+        frames.append(read_rows(synthetic).assign(origin="synthetic"))
+    rows = pd.concat(frames, ignore_index=True).fillna("")
+    return rows.drop_duplicates(list(IDENTITY), ignore_index=True)
+
+
+def target_rows(run: Run, label: str) -> pd.DataFrame:
+    """Weak samples routed to mining, one row each, the weakest first within a label."""
+    gaps = read_parquet(Path(run.facts(label, "routing")["routing_mining_parquet"]), {"label": "text"})
+    if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
+        raise HardStop(
+            "old_routing",
+            f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x, left within an iteration",
+            evidence=run.facts(label, "routing")["routing_mining_parquet"],
+            remedy="deft resolve --stop --reason TEXT hands the best model over; a new run does the rest",
+        )
+    first_light = gaps.drop_duplicates(["input_path", "object_name"])
+    return first_light.sort_values("weakness", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def mined_before(run: Run, label: str) -> pd.DataFrame:
+    """Rows that earlier iterations took: input_path, object_name."""
+    found = [pd.DataFrame(columns=["input_path", "object_name"])]
+    for number in range(1, iter_number(label)):
+        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
+        if "input_path" not in earlier.columns:  # 7.0.x: the rows stand in the CSV beside it
+            earlier = read_rows(run.paths.mining(iter_label(number)) / "mining_pool.csv")
+        found.append(earlier[["input_path", "object_name"]])
+    return pd.concat(found, ignore_index=True)
+
+
+def used_rows(run: Run, label: str, pool: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,): pool rows that an earlier iteration took, by name. Copies under another name are told by their content."""
+    before = mined_before(run, label)
+    keys = set(zip(before["input_path"], before["object_name"], strict=True))
+    pairs = zip(pool["input_path"], pool["object_name"], strict=True)
+    return np.fromiter((pair in keys for pair in pairs), bool, len(pool))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the pool's images say of its rows: `content` hash of the test images (empty where one cannot be read),
+    `readable` test and golden, `coarse` picture of the test images as unit vectors."""
+
+    content: list[str]
+    readable: NDArray[np.bool_]
+    coarse: NDArray[np.float32]
+
+
+def look_at(run: Run, pool: pd.DataFrame) -> Look:
+    """Every image is opened once in its life; afterwards a look costs one stat a file."""
+    tests, goldens = (_prints(run, pool, column) for column in ("input_path", "golden_path"))
+    readable = np.logical_and.reduce([prints.state == READABLE for prints in (*tests, *goldens)])
+    coarse = np.hstack([prints.records["coarse"] for prints in tests]).astype(np.float32)
+    return Look([key.hex() for key in content_keys(tests)], np.asarray(readable), unit(coarse))
+
+
+def taken_contents(run: Run, label: str) -> frozenset[str]:
+    """Contents of everything that the next training already has: seed rows and what earlier iterations took."""
+    return frozenset(key.hex() for key in content_keys(_prints(run, earlier_rows(run, label)[0], "input_path"))) - {""}
+
+
+def _prints(run: Run, rows: pd.DataFrame, column: str) -> list[Prints]:
+    return by_light(
+        [image_paths(rows, column, run.workspace.root, light, run.optics.ext) for light in run.optics.lights]
+    )
+
+
+def has_labels(pool: pd.DataFrame) -> bool:
+    """Whether any pool row has a label."""
+    return bool((pool["label"] != UNLABELLED).any())
