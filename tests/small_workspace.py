@@ -75,7 +75,7 @@ def spec() -> dict[str, object]:
     return {
         "task": "classify",
         "model": {
-            "backbone": {"type": "c_radio_v2_vit_base_patch16_224"},
+            "backbone": {"type": "fan_tiny_8_p4_hybrid"},  # takes these sizes; C-RADIO only 224 x 224
             "classify": {"difference_module": "learnable"},
         },
         "dataset": {
@@ -84,6 +84,7 @@ def spec() -> dict[str, object]:
                 "image_width": SIZE,
                 "image_height": SIZE,
                 "num_input": len(LIGHTS),
+                "concat_type": "linear",
                 "input_map": {name: number for number, name in enumerate(LIGHTS)},
                 "batch_size": 8,
                 "num_classes": 2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as csv_module
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -222,22 +222,30 @@ def check_images(
 ) -> None:
     """Refuse a table that names an image which is not there or lies outside `root` (the workspace, resolved; default:
     the images folder): one look-up for each distinct file."""
-    lights = list(lights)
     home = (root or images_dir).resolve()
     check_cells(rows, path, images_dir, home)
+    for problem in image_problems(rows, path, images_dir, lights, ext, home):
+        raise InputError(problem)
+
+
+def image_problems(
+    rows: pd.DataFrame, path: Path, images_dir: Path, lights: Iterable[str], ext: str, home: Path
+) -> Iterator[str]:
+    """What :func:`check_images` refuses of the files, one line for each column and light."""
+    lights = list(lights)
     for column in ("input_path", "golden_path"):
         for light in lights:
             files = image_paths(rows, column, images_dir, light, ext)
             absent, outside = check_files(set(files), home)
             if outside:
                 row = next(i for i, name in enumerate(files) if name in outside)
-                raise InputError(
+                yield (
                     f"{path}, line {row + 2}: image {files[row]} is a link that leads out of {home} ({len(outside)} "
                     "such files); copy the image inside"
                 )
             if absent:
                 row = next(i for i, name in enumerate(files) if name in absent)
-                raise InputError(
+                yield (
                     f"{path}, line {row + 2}: image {files[row]} is missing ({len(absent)} files of {column} "
                     f"and light {light}); expected <images_dir>/<{column}>/<object_name>_{light}{ext}"
                 )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from deft_aoi import openings, pipeline
 from deft_aoi.confine import check_spec_paths
-from deft_aoi.contracts import check_images, check_labels, check_repeats, is_defect, read_pool, read_rows
+from deft_aoi.contracts import check_labels, check_repeats, is_defect, read_pool, read_rows
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
 from deft_aoi.data.pregen import MODE as PREGEN
@@ -21,8 +19,13 @@ from deft_aoi.executors.base import Probe
 from deft_aoi.experiment import Optics, get, load_spec, optics
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
 from deft_aoi.run import Plan, read_json
+from deft_aoi.stages.backbone_checks import backbone_findings
+from deft_aoi.stages.finding import Finding
+from deft_aoi.stages.fit_checks import fit_findings
 from deft_aoi.stages.generator_plan import generator_findings
 from deft_aoi.stages.routing import INLINE
+from deft_aoi.stages.row_checks import image_findings, row_findings
+from deft_aoi.stages.spec_checks import spec_findings
 from deft_aoi.stages.specs import staged_backbone
 
 REFERENCES = (
@@ -30,34 +33,25 @@ REFERENCES = (
     "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
     "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting",
 )  # fmt: skip
-_FREE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`level`: ok | note | block. `check` is the number of the contract's ordered check."""
-
-    check: int
-    level: str
-    text: str
 
 
 def all_checks(workspace: Workspace, plan: Plan, probes: Sequence[Probe]) -> list[Finding]:
-    """The ten checks in order; a check that cannot be made because an earlier one blocks is left out.
+    """The ten checks in order. One that cannot be made because of what another found says the same, once.
 
     `probes` is what the platform's executor found (checks 3 to 6, and 8 and 9 where it knows the GPUs).
     """
-    findings = _guard(1, lambda: inputs(workspace))
+    findings = _guard(1, lambda: inputs(workspace, plan))
     findings += _guard(2, references)
     findings += [Finding(probe.check, probe.level, probe.text) for probe in probes]
     findings += _guard(7, lambda: path_rule(workspace))
-    if any(finding.level == "block" for finding in findings):
-        return findings
-    seen = optics(load_spec(workspace.spec), workspace.spec)
-    findings += _guard(8, lambda: assets(workspace, plan, seen))
+    findings += _guard(8, lambda: assets(workspace, plan))
+    findings += _guard(9, lambda: fit_findings(load_spec(workspace.spec), plan, probes, workspace.root))
     findings += _guard(9, lambda: sizes(workspace, plan))
-    findings += _guard(10, lambda: data(workspace, plan, seen))
-    return findings
+    findings += _guard(10, lambda: data(workspace, plan))
+    once: dict[str, Finding] = {}
+    for finding in findings:
+        once.setdefault(finding.text, finding)
+    return sorted(once.values(), key=lambda finding: finding.check)
 
 
 def _guard(number: int, check: Callable[[], list[Finding]]) -> list[Finding]:
@@ -67,11 +61,20 @@ def _guard(number: int, check: Callable[[], list[Finding]]) -> list[Finding]:
         return [Finding(number, "block", str(error))]
 
 
-def inputs(workspace: Workspace) -> list[Finding]:
-    """(1) spec and CSVs are there and readable; an unfinished run is named."""
-    spec = load_spec(workspace.spec)
-    optics(spec, workspace.spec)
+def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
+    """What a check that only raises has against the run."""
+    try:
+        check()
+    except DeftError as error:
+        return [Finding(number, "block", str(error))]
+    return []
+
+
+def inputs(workspace: Workspace, plan: Plan) -> list[Finding]:
+    """(1) spec and CSVs are there, readable and what TAO takes; an unfinished run is named."""
     found = [Finding(1, "ok", f"workspace {workspace.root}")]
+    found += _guard(1, lambda: spec_findings(load_spec(workspace.spec), plan))
+    found += _guard(1, lambda: _lights(workspace))
     for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv, workspace.pool_csv):
         found += _guard(1, lambda path=path: _readable(path))  # type: ignore[misc]
     if (run := unfinished_run(workspace)) is not None:
@@ -80,13 +83,19 @@ def inputs(workspace: Workspace) -> list[Finding]:
     return found
 
 
+def _lights(workspace: Workspace) -> list[Finding]:
+    seen = optics(load_spec(workspace.spec), workspace.spec)
+    return [Finding(1, "ok", f"lights {', '.join(seen.lights)}, {seen.width} x {seen.height} pixels, {seen.ext}")]
+
+
 def _readable(path: Path) -> list[Finding]:
     required = ("input_path", "golden_path", "label") if path.name == "mining_pool.csv" else None
     rows = read_rows(path) if required is None else read_rows(path, required=required)
-    check_labels(rows, path, unlabelled=required is not None)
+    found = [Finding(1, "ok", f"{path.name}: {len(rows)} rows"), *row_findings(path, rows, 1, required is not None)]
+    found += _refused(1, lambda: check_labels(rows, path, unlabelled=required is not None))
     if required is None:
-        check_repeats(path, rows)
-    return [Finding(1, "ok", f"{path.name}: {len(rows)} rows")]
+        found += _refused(1, lambda: check_repeats(path, rows))
+    return found
 
 
 def unfinished_run(workspace: Workspace) -> Path | None:
@@ -122,33 +131,20 @@ def path_rule(workspace: Workspace) -> list[Finding]:
     return [Finding(7, "ok", f"all output goes to {workspace.results}")]
 
 
-def assets(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
-    """(8) what is staged: backbone, mining pool, pre-generated pairs; free disk."""
-    found = []
-    found.append(Finding(8, "ok", f"backbone: {backbone_words(workspace, plan)}"))
+def assets(workspace: Workspace, plan: Plan) -> list[Finding]:
+    """(8) what is staged: backbone, mining pool, pre-generated pairs."""
+    found = _guard(8, lambda: backbone_findings(load_spec(workspace.spec), plan, workspace))
+    seen = optics(load_spec(workspace.spec), workspace.spec)
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
-    check_images(pool, workspace.pool_csv, workspace.root, seen.lights, seen.ext, root=workspace.root)
+    found += _guard(8, lambda: image_findings(workspace.pool_csv, pool, workspace.root, seen, workspace.root, 8))
     if weights := staged_backbone(plan.engine, workspace.backbone_dir):
-        workspace.inside(weights, "backbone; copy it with stage_backbone.py")
+        found += _refused(8, lambda: workspace.inside(weights, "backbone; copy it with stage_backbone.py"))
     found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
     if plan.synthetic == INLINE:
         found += [Finding(8, level, text) for level, text in generator_findings(workspace, plan, seen)]
-    free = shutil.disk_usage(workspace.root).free
-    level = "ok" if free > _FREE_BYTES else "block"
-    found.append(Finding(8, level, f"disk: {free / (1 << 30):.1f} GiB free (1 GiB needed)"))
     return found
-
-
-def backbone_words(workspace: Workspace, plan: Plan) -> str:
-    """Which backbone the training starts from."""
-    spec = load_spec(workspace.spec)
-    weights = staged_backbone(plan.engine, workspace.backbone_dir)
-    if weights is None or not get(spec, "model.backbone.pretrained_backbone_path"):
-        return f"none is used; engine {plan.engine} needs none"
-    frozen = get(spec, "model.backbone.freeze_backbone", False)
-    return f"staged {weights.name}, {'frozen' if frozen else 'fine-tuned'} by engine {plan.engine}"
 
 
 def has_pregen(workspace: Workspace) -> bool:
@@ -170,40 +166,50 @@ def pregen_pairs(workspace: Workspace, seen: Optics) -> Finding:
 
 
 def sizes(workspace: Workspace, plan: Plan) -> list[Finding]:
-    """(9) row counts that the training accepts: no set smaller than a batch, defects and PASS in each."""
+    """(9) row counts that TAO accepts: no set smaller than what its GPUs take at once, defects and PASS in each."""
     found = []
     for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv):
-        rows = read_rows(path)
-        defects = int(is_defect(rows["label"]).sum())
-        text = f"{path.name}: {len(rows)} rows, {defects} defects"
-        if len(rows) < plan.batch_size:
-            text += f"; smaller than batch_size {plan.batch_size}, which TAO refuses: pass --batch-size {len(rows)}"
-            found.append(Finding(9, "block", text))
-        elif defects in (0, len(rows)):
-            text += "; expected PASS rows and defects: recall and FAR need both, and TAO fails without a defect"
-            found.append(Finding(9, "block", text))
-        else:
-            found.append(Finding(9, "ok", text))
+        found += _guard(9, lambda path=path: [_size(path, plan, workspace)])  # type: ignore[misc]
     if plan.batch_size < 2:
         found.append(Finding(9, "block", f"batch_size {plan.batch_size}: TAO refuses less than 2"))
     return found
 
 
-def data(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
+def _size(path: Path, plan: Plan, workspace: Workspace) -> Finding:
+    rows = read_rows(path)
+    defects = int(is_defect(rows["label"]).sum())
+    text = f"{path.name}: {len(rows)} rows, {defects} defects"
+    gpus = 1 if path == workspace.kpi_csv else plan.num_gpus  # inference takes one, so that rows keep their order
+    if len(rows) < plan.batch_size * gpus:
+        at_once = f"batch_size {plan.batch_size}" + (f" on {gpus} GPUs" if gpus > 1 else "")
+        text += f"; smaller than {at_once}, which TAO refuses: pass --batch-size {max(len(rows) // gpus, 2)}"
+        return Finding(9, "block", text)
+    if defects in (0, len(rows)):
+        text += "; expected PASS rows and defects: recall and FAR need both, and TAO fails without a defect"
+        return Finding(9, "block", text)
+    return Finding(9, "ok", text)
+
+
+def data(workspace: Workspace, plan: Plan) -> list[Finding]:
     """(10) every image of every light is there, and no row stands in two sets."""
+    seen = optics(load_spec(workspace.spec), workspace.spec)
     csvs = {"training": workspace.training_csv, "validation": workspace.validation_csv, "kpi": workspace.kpi_csv}
     sealed = plan.acceptance == pipeline.SEALED
     csvs |= {"acceptance": workspace.acceptance_csv} if sealed else {}
-    tables = {name: read_rows(path) for name, path in csvs.items()}
-    found = acceptance(workspace, tables["acceptance"]) if sealed else []
+    found: list[Finding] = []
+    tables: dict[str, pd.DataFrame] = {}
+    for name, path in csvs.items():
+        found += _refused(10, lambda name=name, path=path: tables.update({name: read_rows(path)}))  # type: ignore[misc]
     for name, rows in tables.items():
-        check_images(rows, csvs[name], workspace.images, seen.lights, seen.ext, root=workspace.root)
-    found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
+        found += _guard(10, lambda name=name, rows=rows: _images(csvs[name], rows, workspace, seen))  # type: ignore[misc]
+    if not found:
+        found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
+    if "acceptance" in tables:
+        found += _guard(10, lambda: acceptance(workspace, tables["acceptance"]))
     for one, other in itertools.combinations(tables, 2):
-        leaks = find_leaks(tables[one], tables[other])
-        found.append(_overlap(leaks, csvs[one], csvs[other]))
+        found.append(_overlap(find_leaks(tables[one], tables[other]), csvs[one], csvs[other]))
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
-    for name in list(tables)[1:]:
+    for name in (name for name in tables if name != "training"):
         leaks = find_leaks(pool, tables[name], images_first=workspace.root, images_second=workspace.images)
         found.append(_overlap(leaks, workspace.pool_csv, csvs[name]))
     return found
@@ -222,6 +228,10 @@ def acceptance(workspace: Workspace, rows: pd.DataFrame) -> list[Finding]:
     if before:
         text += f"; already opened {before} times, so the report will call the next opening number {before + 1}"
     return [Finding(10, "note" if before else "ok", text)]
+
+
+def _images(csv: Path, rows: pd.DataFrame, workspace: Workspace, seen: Optics) -> list[Finding]:
+    return image_findings(csv, rows, workspace.images, seen, workspace.root, 10)
 
 
 def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:
