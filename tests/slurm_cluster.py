@@ -43,7 +43,7 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp.log
 MinJobAge=3600
 KillWait=2
-SlurmdTimeout=10
+SlurmdTimeout=300
 GresTypes=gpu
 NodeName={node} NodeAddr=127.0.0.1 CPUs=2 RealMemory=500 Gres=gpu:1 State=UNKNOWN
 PartitionName=debug Nodes={node} Default=YES MaxTime=INFINITE State=UP
