@@ -178,7 +178,14 @@ class SlurmExecutor:
         words = " ".join((done.stderr or done.stdout).split())
         if done.returncode == 0:
             return done.stdout
-        away = ("Unable to contact", "Connection refused", "Socket timed out", "DOWN", "Protocol authentication")
+        away = (
+            "Unable to contact",
+            "configuration source",
+            "Connection refused",
+            "Socket timed out",
+            "DOWN",
+            "Protocol authentication",
+        )
         if any(word in words for word in away) or (called[0] == "ssh" and done.returncode == 255):
             raise Unreachable(f"SLURM does not answer ({words}); nothing is lost, type the same command again")
         raise InputError(f"{command[0]}: {words}")
