@@ -303,3 +303,32 @@ def test_values_that_cannot_be_used_are_refused(tmp_path: Path, asked: dict[str,
     make_workspace(tmp_path / "w", counts=(40, 24, 48, 60))
     with pytest.raises(InputError, match=says):
         preflight.make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})
+
+
+def test_the_report_counts_the_pairs_and_shows_them(finished: RunPaths) -> None:
+    import jsonschema
+
+    from deft_aoi.paths import SKILL_ROOT
+    from deft_aoi.report.collect import collect
+    from deft_aoi.report.render import page_text
+
+    record = collect(finished.root)
+    jsonschema.validate(record, json.loads((SKILL_ROOT / "specs/report.schema.json").read_text()))
+    first, second = record["synthetic"]["iterations"]
+    assert first["counts"] == {"requested": 12, "allocated": 12, "generated": 12}
+    assert (second["synthetic_rows"], second["rows"]) == (24, facts(finished, "iter2", "data_merge")["rows"])
+    assert second["share"] == pytest.approx(24 / second["rows"])
+    page = page_text(finished.root)
+    section = page[page.index('id="synthetic"') : page.index('id="record"')]
+    assert "12 of the 12 pairs of iter2" in section
+    assert section.count("data:image/jpeg") == 12 * 2 * 3, "NG, OK and difference under two lights"
+    assert section.count("no picture") == 0
+
+
+def test_the_sheet_takes_the_labels_in_turn() -> None:
+    from deft_aoi.report.synthetic import chosen
+
+    names = [f"A+bridge_{n:05d}" for n in range(40)] + [f"A+shift_{n:05d}" for n in range(3)]
+    rows = pd.DataFrame({"object_name": names, "label": ["bridge"] * 40 + ["shift"] * 3})
+    assert Counter(chosen(rows)["label"]) == {"bridge": 21, "shift": 3}
+    assert Counter(chosen(rows, 4)["label"]) == {"bridge": 2, "shift": 2}

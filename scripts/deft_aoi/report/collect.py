@@ -21,6 +21,7 @@ from deft_aoi.report.figures import named_figures
 from deft_aoi.report.proof import proof, sealed_words
 from deft_aoi.report.samples import source_words
 from deft_aoi.report.source import Record, Source, open_run
+from deft_aoi.report.synthetic import synthetic_facts
 from deft_aoi.report.words import listed
 
 SCHEMA_VERSION = 1
@@ -46,6 +47,7 @@ def collect(run_dir: Path) -> Record:
         "iterations": iterations,
         "classical": classical(source),
         "proof": proved,
+        "synthetic": synthetic_facts(source, iterations),
         "honesty": honesty(source, iterations, proved["acceptance"], best),
         "timeline": timeline(source),
         "environment": environment(source),

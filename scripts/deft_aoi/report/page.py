@@ -16,6 +16,7 @@ from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
 from deft_aoi.report.source import Record, Source
+from deft_aoi.report.synthetic import shown_synthetic
 
 PICTURE_BUDGET = 3_600_000
 WORST_EACH, MINED = 9, 6
@@ -38,6 +39,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
     return {
         "facts": facts,
         "proof": shown_proof(facts, focus),
+        "synthetic": shown_synthetic(source, facts, focus),
         "focus": focus,
         "back": "../" if focus else "",  # from the page to the run directory
         "iterations": shown,
