@@ -19,6 +19,7 @@ def demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(tmp_path: Path) -> None:
     done = demo("--boards", "10", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) <= 12
     lines = re.findall(r"^\[iter (\d)/2 · (\w+)\] .*", done.stdout, re.M)
     assert [stage for _, stage in lines] == ["evaluate"] * (len(lines) - 1) + ["loop_stop"]
     fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", done.stdout)]

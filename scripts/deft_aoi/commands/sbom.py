@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from deft_aoi.errors import OK
@@ -12,17 +13,22 @@ HELP = "List the packages of the environment with their licences, or write a Cyc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write CycloneDX 1.6 JSON here")
+    parser.add_argument("--json", action="store_true", help="for programs: the list")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import supply
     from deft_aoi.cli import VERSION
     from deft_aoi.fsio import atomic_write_json
+    from deft_aoi.output import print_json
 
     found = supply.packages()
     if args.output is not None:
         atomic_write_json(args.output, supply.bill_of_materials(VERSION, found))
         print(f"wrote {args.output}: {len(found)} packages")
+        return OK
+    if args.json:
+        print_json([asdict(package) for package in found])
         return OK
     for package in found:
         part = "base" if package.base else "extra"

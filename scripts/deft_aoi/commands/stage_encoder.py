@@ -19,13 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--repo-id", default="google/siglip-base-patch16-224", help="default: %(default)s")
     parser.add_argument("--force", action="store_true", help="stage again where it is there already")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.data.encoder import stage_encoder
+    from deft_aoi.output import print_json
     from deft_aoi.paths import Workspace
     from deft_aoi.stages.mining import ENCODER_FOLDER
 
     folder = Workspace.at(args.workspace).root / ENCODER_FOLDER
-    print(stage_encoder(folder, source=args.source, repo_id=args.repo_id, force=args.force))
+    staged = stage_encoder(folder, source=args.source, repo_id=args.repo_id, force=args.force)
+    print_json({"encoder": str(staged)}) if args.json else print(staged)
     return OK
