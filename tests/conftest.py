@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from hypothesis import settings
@@ -13,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["DEFT_PYTHON"] = sys.executable
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "scripts"), *filter(None, [os.environ.get("PYTHONPATH")])])
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Approvals that tests give stay out of this user's home.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="deft-state-")
 
 settings.register_profile("deft", deadline=None, database=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("deft")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deft_aoi import journal, pipeline, space, state
+from deft_aoi import approvals, journal, pipeline, space, state
 from deft_aoi.confine import printable
 from deft_aoi.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError, Unreachable
 from deft_aoi.executors import choice
@@ -61,6 +61,8 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
     with only_worker(run):
         run = load_run(results_dir)
         approved(run.paths, run.state)
+        if executor is None:
+            approvals.require(run)  # before the stage begins: a refusal is no hard stop of the run
         behind = state.load(run.paths.state) != run.state  # a crash between journal and snapshot
         if behind:
             state.save(run.paths.state, run.state)
@@ -96,6 +98,8 @@ def pending(run: Run) -> Step | None:
 
 
 def make_executor(run: Run) -> Executor:
+    """Raises InputError where the plan executes more than this skill and nobody approved that on this machine."""
+    approvals.require(run)
     return choice.make_executor(place(run))
 
 

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +30,8 @@ Entry = dict[str, Any]
 STATUSES = ("ok", "error")
 _TAIL_BYTES = 1 << 16
 _FAR = 1 << 22
+_LONGEST = 10**9  # seconds of a stage: thirty years
+_FIRST_YEAR = 1970
 # What JSON reads and no journal of ours writes: numbers that are none, or overflow, and half characters.
 _UNWRITABLE = re.compile(rb"NaN|Infinity|[eE]\+?\d{3}|\\u[dD][89a-fA-F]|\d{300}")
 _ALIGNED = ("tokens", "context_tokens", "prev")
@@ -254,6 +257,15 @@ def _parse(line: bytes, path: Path, number: int | None) -> Entry:
     return entry
 
 
+def _is_time(text: str) -> bool:
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        return datetime.fromisoformat(text[:19]).year >= _FIRST_YEAR
+    except ValueError:
+        return False
+
+
 def _check_after(after: Any, where: str) -> None:
     """The line that a prune or rollback stands behind, which says what follows."""
     while True:
@@ -292,5 +304,7 @@ def _check(entry: Entry, where: str) -> None:
         raise InputError(f"{where}: status {shown(entry['status'])}; expected ok or error")
     if entry["duration_sec"] < 0 or entry.get("context_tokens", 0) < 0:
         raise InputError(f"{where}: duration_sec and context_tokens must not be negative")
-    if not _TIME.fullmatch(entry["ts"]):
+    if entry["duration_sec"] > _LONGEST:
+        raise InputError(f"{where}: duration_sec {shown(entry['duration_sec'])}; expected at most {_LONGEST:,}")
+    if not _is_time(entry["ts"]):
         raise InputError(f"{where}: ts {shown(entry['ts'])}; expected UTC as 2026-01-31T09:00:00Z")

@@ -52,7 +52,7 @@ class Workspace:
     @property
     def places(self) -> tuple[Path, ...]:
         """Every file and folder with a fixed name: none may be a link that leads out."""
-        csvs = (self.training_csv, self.validation_csv, self.kpi_csv, self.pool_csv)
+        csvs = (self.training_csv, self.validation_csv, self.kpi_csv, self.acceptance_csv, self.pool_csv)
         folders = (self.images, self.backbone_dir, self.pool_dir, self.pregen_ng, self.pregen_ok, self.results)
         return (self.spec, *csvs, *folders, self.cache)
 

@@ -103,10 +103,15 @@ def _rows(found: Iterable[Message], entries: Sequence[Mapping[str, Any]]) -> Ite
     start = ends[0] - timedelta(seconds=int(entries[0]["duration_sec"]) + 1)
     for number, one in enumerate(found):
         slot = bisect.bisect_left(ends, one.time) if start < one.time else -1
-        key = hashlib.blake2b((one.key or f"#{number}").encode(), digest_size=16).digest()
+        key = hashlib.blake2b((one.key or f"#{number}").encode("utf-8", "surrogatepass"), digest_size=16).digest()
         u = one.usage
         counts = (u.input, u.output, u.cache_read, u.cache_create, u.cache_create_5m, u.cache_create_1h)
-        yield (key, round(one.time.timestamp() * 1e6), slot, int(one.sidechain), one.model, *counts)
+        yield (key, round(one.time.timestamp() * 1e6), slot, int(one.sidechain), _whole(one.model), *counts)
+
+
+def _whole(text: str) -> str:
+    """`text` without half characters, which no database takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _by_slot(store: sqlite3.Connection) -> dict[int, TokenUse]:

@@ -20,6 +20,7 @@ from deft_aoi.errors import InputError
 
 Record = Mapping[str, Any]
 MAX_LINE = 64 << 20  # bytes; a longer line is counted as unreadable and never held
+MAX_COUNT = 1 << 40  # tokens of one message; more is damage, and a sum must fit into 64 bits
 _NOT_NAME = re.compile(r"[^A-Za-z0-9]")
 
 
@@ -197,7 +198,7 @@ ADAPTERS: tuple[Callable[[Record, Session], Message | None], ...] = (claude_code
 
 def _count(source: Mapping[str, Any], name: str) -> int:
     value = source.get(name)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value <= MAX_COUNT else 0
 
 
 def _time(record: Record) -> datetime:

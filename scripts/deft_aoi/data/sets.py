@@ -84,8 +84,8 @@ def pregen_set(workspace: Workspace, optics: Optics) -> RowSet | None:
     """Pre-generated NG/OK pairs as they lie in the workspace; None without a usable one."""
     if not (workspace.pregen_ng.is_dir() and workspace.pregen_ok.is_dir()):
         return None
-    tests = list_images(workspace.pregen_ng, "pre-generated NG")
-    goldens = list_images(workspace.pregen_ok, "pre-generated OK")
+    tests = list_images(workspace.pregen_ng, "pre-generated NG", workspace.root)
+    goldens = list_images(workspace.pregen_ok, "pre-generated OK", workspace.root)
     pairs = [p for p in match_pairs(tests, goldens, optics.lights, label_from_name)[0] if p.label != PASS]
     if not pairs:
         return None

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.confine import inside, shown
 from deft_aoi.credentials import credential
 from deft_aoi.errors import InputError
 from deft_aoi.executors.base import Mount, Place, Task
+from deft_aoi.executors.local import SECRETS
 from deft_aoi.paths import Workspace
 
 # Where specs of NVIDIA's ChangeNet examples expect their data (CONTRACT: container paths).
@@ -93,6 +95,23 @@ def all_mounts(task: Task, place: Place) -> tuple[Mount, ...]:
         *accounts,
         *task.container.mounts,
     )
+
+
+def check_wanted(asked: Wanted, place: Place) -> Wanted:
+    """`asked` as it was read back from a job's handle, which lies in the workspace: it may not have grown.
+
+    Raises InputError for an image of another plan, a mount from outside the workspace, or an unknown secret.
+    """
+    where = f"container {asked.name}"
+    if asked.image not in place.images.values():
+        raise InputError(f"{where}: image {shown(asked.image)} is none of the approved ones")
+    for mount in asked.mounts:
+        if mount.source in ACCOUNTS and mount.read_only:
+            continue
+        inside(place.workspace, mount.source, f"{where}: mount")
+    if unknown := sorted(set(asked.secrets) - set(SECRETS)):
+        raise InputError(f"{where}: secret {shown(unknown[0])}; expected none but {', '.join(SECRETS)}")
+    return asked
 
 
 def contract_mounts(workspace: Workspace) -> tuple[Mount, ...]:

@@ -19,7 +19,7 @@ from requests.exceptions import RequestException
 from deft_aoi.credentials import credential
 from deft_aoi.errors import DeftError, InputError, Unreachable
 from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
-from deft_aoi.executors.containers import Wanted, ending, secret_values, wanted
+from deft_aoi.executors.containers import Wanted, check_wanted, ending, secret_values, wanted
 from deft_aoi.executors.docker_probe import image_here, probes, registry_login, run_once
 from deft_aoi.executors.local import LocalExecutor
 from deft_aoi.executors.records import add_to_handle, read_handle, record_end, recorded_end, write_handle
@@ -138,7 +138,7 @@ class DockerExecutor:
     def _begin(self, client: docker.DockerClient, job: Path) -> JobState | None:
         """Make and start the job's container, or the pull of its image; the state of a job that cannot start."""
         handle = read_handle(job) or {}
-        asked = Wanted.from_json(handle["container"])
+        asked = check_wanted(Wanted.from_json(handle["container"]), self.place)
         if image_here(client, asked.image) is None:
             if self.place.air_gapped:
                 return record_end(job, _NOT_STARTED, 0, f"image {asked.image} is not here, and nothing may be pulled")

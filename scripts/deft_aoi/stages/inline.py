@@ -310,7 +310,7 @@ def kind_of(pair: Pair) -> str:
 def _generated(run: Run, sdg: Path) -> list[Pair]:
     if not (sdg / NG).is_dir() or not (sdg / OK).is_dir():
         return []
-    tests, goldens = list_images(sdg / NG, "generated NG"), list_images(sdg / OK, "generated OK")
+    tests, goldens = (list_images(sdg / part, f"generated {part}", run.workspace.root) for part in (NG, OK))
     return match_pairs(tests, goldens, run.optics.lights, label_from_name)[0]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import journal, pinned, state
+from deft_aoi import approvals, journal, pinned, state
 from deft_aoi.cli import VERSION
 from deft_aoi.confine import printable
 from deft_aoi.contracts import is_defect, read_rows
@@ -25,10 +25,11 @@ from deft_aoi.experiment import get, load_spec, optics
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
 from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import evaluator_file
+from deft_aoi.names import check_project
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.pinned import image, image_keys
 from deft_aoi.pipeline import SEALED
-from deft_aoi.run import AIR_GAP, OPEN, RCA_SOURCES, Plan, approval_digest, read_json
+from deft_aoi.run import AIR_GAP, OPEN, RCA_SOURCES, Plan, approval_digest, approval_problem, read_json
 from deft_aoi.stages import data_checks
 from deft_aoi.stages.checks import Finding, all_checks, has_pregen
 from deft_aoi.stages.generator_plan import generator_config, generator_values
@@ -162,6 +163,7 @@ def _check_plan(plan: Plan) -> None:
         if getattr(plan, name) < 0:
             raise InputError(f"{name} is {getattr(plan, name)!r}: expected 0 or more")
     check_encoder(Workspace.at(plan.workspace), plan.encoder, plan.platform)
+    check_project(plan.project)
     if not -1 <= plan.min_similarity <= 1:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
     engines = ENGINES if plan.platform == LOCAL else (TAO,)
@@ -326,6 +328,10 @@ def start(paths: RunPaths) -> state.State:
     """Begin the approved run: everything is checked again, and a plan or input that changed since is refused."""
     record = read_json(paths.preflight)
     if _is_started(paths):
+        begun = state.load(paths.state)
+        if not approvals.known(record["digest"]) and approval_problem(paths, begun) is None:
+            approvals.remember(record["digest"])  # started elsewhere, approved here now
+            return begun
         raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
     now = preflight(record["plan"])
     if now.digest != record["digest"]:
@@ -342,6 +348,7 @@ def start(paths: RunPaths) -> state.State:
         begun["started_at"] = before["started_at"]
     begun = state.fold(begun, journal.read(paths.log))  # a run of 7.0.x goes on where it was
     state.save(paths.state, begun)
+    approvals.remember(record["digest"])
     return begun
 
 
