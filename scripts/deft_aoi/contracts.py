@@ -138,15 +138,21 @@ def scores_of(csv: Path, column: pd.Series) -> pd.Series:
 
 
 def write_sheet(path: Path, rows: pd.DataFrame) -> None:
-    """Write a CSV that people open in a spreadsheet and no program reads back: text that a spreadsheet would take for a
-    formula (=, +, -, @ or a tab first) gets an apostrophe in front. The contract's CSVs keep every value as it is."""
-    write_rows(path, rows.map(_harmless))
+    """Write a CSV that people open in a spreadsheet: text that it would take for a formula (=, +, -, @ or a tab first)
+    gets an apostrophe in front, which :func:`read_sheet` takes away. The contract's CSVs keep every value as it is."""
+    write_rows(path, rows.map(lambda cell: f"'{cell}" if _is_formula(cell) else cell))
 
 
-def _harmless(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")):
-        return value if _NUMBER.fullmatch(value) else f"'{value}"
-    return value
+def read_sheet(path: Path) -> pd.DataFrame:
+    """The rows that :func:`write_sheet` wrote, every cell as text, after a person may have changed some."""
+    rows = parse_csv(path)
+    _check_cell_sizes(rows, path)
+    return rows.map(lambda cell: cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell)
+
+
+def _is_formula(cell: Any) -> bool:
+    bare = cell.lstrip("' ") if isinstance(cell, str) else ""
+    return bare.startswith(("=", "+", "-", "@", "\t", "\r")) and _NUMBER.fullmatch(bare) is None
 
 
 def pad_columns(rows: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from attacks import TRAINING, Attacker
 from deft_aoi import pictures
 from deft_aoi.confine import printable
-from deft_aoi.contracts import read_parquet, read_rows, write_rows, write_sheet
+from deft_aoi.contracts import read_parquet, read_rows, read_sheet, write_rows, write_sheet
 from deft_aoi.documents import parse_json, parse_yaml, read_yaml
 from deft_aoi.engine.checkpoint import load_checkpoint, made_for
 from deft_aoi.engine.net_checkpoint import NetFacts, load_resume, save_checkpoint, scoring_model
@@ -167,6 +167,9 @@ def test_a_formula_is_neutral_where_people_look_and_exact_where_programs_read(
     assert exact["object_name"].tolist() == rows["object_name"].tolist()
     attacker.found("leaked", [c for c in sheet["object_name"][: len(cells)] if not c.startswith("'")], len(cells))
     assert sheet["object_name"].tolist()[len(cells) :] == kept
+    twice = pd.DataFrame({"object_name": [*cells, *kept, "'=1", "''=1", "'x", "'-0.5"]})
+    write_sheet(tmp_path / "people.csv", twice)
+    assert read_sheet(tmp_path / "people.csv")["object_name"].tolist() == twice["object_name"].tolist()
 
 
 def test_the_escapes_sheet_is_neutral(attacker: Attacker, tmp_path: Path) -> None:

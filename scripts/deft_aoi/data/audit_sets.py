@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import write_rows
+from deft_aoi.contracts import write_sheet
 from deft_aoi.data.duplicates import near_pairs
 from deft_aoi.data.fingerprints import MISSING, UNREAD, UNREADABLE, Prints, all_flat, content_keys, fingerprints
 from deft_aoi.data.leakage import leaks_between
@@ -95,7 +95,7 @@ def write_audit(found: SetAudit, folder: Path) -> tuple[Path, ...]:
         "shared_images.csv": found.shared, "broken_images.csv": found.broken, "shared_boards.csv": found.boards,
     }  # fmt: skip
     for name, table in tables.items():
-        write_rows(folder / name, table)
+        write_sheet(folder / name, table)
     return tuple(folder / name for name in tables)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, write_rows
+from deft_aoi.contracts import PASS, read_sheet, write_sheet
 from deft_aoi.data.doubt import MIN_PER_CLASS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
 from deft_aoi.engine.cache import cache_root
@@ -155,17 +155,14 @@ def read_review(path: Path) -> pd.DataFrame:
     """The table of :func:`write_review`, without rows where there is none. Raises InputError for a damaged file."""
     if not path.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:  # pandas' own errors and a wrong encoding are ValueErrors
-        raise InputError(f"{path}: not a readable CSV ({' '.join(str(error).split())[:200]})") from error
+    table = read_sheet(path)
     if missing := [name for name in COLUMNS if name not in table.columns]:
         raise InputError(f"{path}: column {', '.join(missing)} missing; remove the file, the next stage writes it anew")
     return table
 
 
 def write_review(path: Path, table: pd.DataFrame) -> None:
-    write_rows(path, table[list(COLUMNS)])
+    write_sheet(path, table[list(COLUMNS)])
 
 
 def _defect(one: RowSet) -> NDArray[np.bool_]:

@@ -12,17 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deft_aoi.confine import check_cells
-from deft_aoi.contracts import (
-    PASS,
-    SCORE,
-    is_defect,
-    pad_columns,
-    read_rows,
-    scores_of,
-    write_parquet,
-    write_rows,
-    write_sheet,
-)
+from deft_aoi.contracts import PASS, SCORE, is_defect, pad_columns, read_rows, scores_of, write_parquet, write_sheet
 from deft_aoi.errors import HardStop, InputError
 from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write_json, atomic_write_text
@@ -109,7 +99,7 @@ def write(found: Analysis, measured: Measured, subject: Subject, folder: Path) -
     for name, table in {**by_group, "light": by_light}.items():
         if isinstance(table, pd.DataFrame):
             write_sheet(folder / f"by_{name}.csv", table)
-    write_rows(folder / "weak_samples.csv", listing(found, measured, subject.optics))
+    write_sheet(folder / "weak_samples.csv", listing(found, measured, subject.optics))
     lines = [breakdown(found.scored, found.weak, found.threshold, subject.top_k_per_label)]
     for name, table in {**by_group, "light": by_light}.items():
         lines += [f"By {name}:", *text(table), ""]

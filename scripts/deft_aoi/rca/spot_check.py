@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jsonschema import Draft202012Validator
 
-from deft_aoi.contracts import PASS, read_rows
+from deft_aoi.contracts import PASS, read_sheet
 from deft_aoi.data.label_review import COLUMNS, read_review, write_review
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json, locked
@@ -52,8 +52,10 @@ def checked(record: Mapping[str, Any], rca_dir: Path, where: str) -> pd.DataFram
     if problem is not None:
         place = "/".join(map(str, problem.path)) or "the record"
         raise InputError(f"{where}: {place}: {problem.message}; expected as in {SCHEMA.relative_to(SKILL_ROOT)}")
-    listed = read_rows(rca_dir / "weak_samples.csv", required=("sheet_row", "input_path", "object_name", "label"))
-    shown = {int(row["sheet_row"]): row for row in listed.to_dict("records") if row["sheet_row"]}
+    listed = read_sheet(rca_dir / "weak_samples.csv")
+    if missing := {"sheet_row", "input_path", "object_name", "label"} - set(listed.columns):
+        raise InputError(f"{rca_dir / 'weak_samples.csv'}: column {sorted(missing)[0]} missing; type: deft rca again")
+    shown = {int(row["sheet_row"]): row for row in listed.to_dict("records") if row["sheet_row"].isdecimal()}
     found: dict[int, dict[Any, Any]] = {}
     for one in record["verdicts"]:
         if one["row"] not in shown:

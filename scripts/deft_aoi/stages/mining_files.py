@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, image_path, normalise_label, read_rows, write_parquet, write_rows
+from deft_aoi.contracts import (
+    IDENTITY,
+    PASS,
+    image_path,
+    normalise_label,
+    read_sheet,
+    write_parquet,
+    write_rows,
+    write_sheet,
+)
 from deft_aoi.errors import HardStop
 from deft_aoi.fsio import atomic_write_text
 from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick
@@ -78,7 +87,7 @@ def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float])
     """`label_review.csv`: picks that were kept out for their label, the most doubtful first, and their picture."""
     listed = review.assign(doubt=doubt).sort_values("doubt", ascending=False, kind="stable", ignore_index=True)
     path = run.paths.mining(label) / f"{REVIEW}.csv"
-    write_rows(path, listed)
+    write_sheet(path, listed)
     if len(listed):
         causes = [f"wrong label? doubt {value:.2f}" for value in listed["doubt"]]
         sheet(run, listed, causes, path.with_suffix(".png"))
@@ -109,8 +118,9 @@ def asked_labels(run: Run, label: str, queue: pd.DataFrame) -> pd.DataFrame:
     folder = run.paths.mining(label)
     path = folder / f"{QUEUE}.csv"
     if path.is_file():
-        given = read_rows(path)
-        names = ["input_path", "golden_path", "object_name"]
+        given, names = read_sheet(path), list(IDENTITY)
+        if missing := {*names, "label"} - set(given.columns):
+            raise _labels_needed(path, f"column {sorted(missing)[0]} is gone")
         merged = queue.drop(columns="label").merge(given[[*names, "label"]], on=names, how="left")
         merged["label"] = merged["label"].fillna(UNLABELLED).map(normalise_label)
         filled = merged[merged["label"] != UNLABELLED]
@@ -120,7 +130,7 @@ def asked_labels(run: Run, label: str, queue: pd.DataFrame) -> pd.DataFrame:
                 raise _labels_needed(path, f"{len(odd)} labels spell PASS in another way, as {odd['label'].iloc[0]!r}")
             return filled.reset_index(drop=True)
     else:
-        write_rows(path, queue)
+        write_sheet(path, queue)
         sheet(run, queue, ["what is it?"] * len(queue), path.with_suffix(".png"))
     raise _labels_needed(path, f"{len(queue)} rows of the pool wait for a person's label")
 

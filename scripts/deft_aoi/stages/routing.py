@@ -101,7 +101,7 @@ def _coverage(
     if run.plan.synthetic == PREGEN and (staged := pregen_set(run.workspace, run.optics)):
         stock["synthetic"] = Counter(staged.labels)
     for number in range(1, iter_number(label)):
-        earlier = pd.read_parquet(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"])
+        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
         if {"label", "origin"} <= set(earlier.columns):  # 7.0.x: not told apart
             for kind, part in earlier.groupby("origin"):
                 stock[str(kind)] -= Counter(part["label"])
