@@ -80,6 +80,14 @@ def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
     return rows
 
 
+def read_as_tao(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Columns with the types that pandas guesses, as TAO's loader asks it; for a file that :func:`read_rows` took."""
+    try:
+        return pd.read_csv(path, dtype={"object_name": str}, usecols=columns, encoding="utf-8-sig", low_memory=False)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path}: pandas cannot read it ({printable(str(error))[:200]})") from error
+
+
 def _check_cell_sizes(rows: pd.DataFrame, path: Path) -> None:
     for name in rows.columns:
         lengths = [len(cell) for cell in rows[name].tolist()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.ablation import latest as ablations
-from deft_aoi.contracts import image_path, read_rows
+from deft_aoi.contracts import image_path, parse_csv, read_rows
 from deft_aoi.data.pregen import ROWS as STAGED_ROWS
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics
@@ -98,7 +98,9 @@ def flags_of(csv: Path | None) -> dict[str, str]:
     """Flags of the realism screen by `<input_path>/<object_name>`."""
     if csv is None:
         return {}
-    table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    table = parse_csv(csv)
+    if not {"name", "flags"} <= set(table.columns):
+        return {}
     return dict(zip(table["name"], table["flags"]))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.confine import check_cells
-from deft_aoi.contracts import image_problems
+from deft_aoi.contracts import image_problems, read_as_tao
 from deft_aoi.experiment import Optics
 from deft_aoi.stages.finding import BLOCK, NOTE, Finding
 
@@ -58,7 +58,7 @@ def label_problems(rows: pd.DataFrame) -> Iterator[str]:
 def reading_problems(csv: Path, rows: pd.DataFrame, columns: Sequence[str], *, empty_too: bool) -> Iterator[str]:
     """Cells that pandas, asked as TAO asks it, takes for numbers or for missing."""
     columns = [name for name in columns if name in rows.columns]
-    seen = pd.read_csv(csv, dtype={"object_name": str}, usecols=columns, encoding="utf-8-sig", low_memory=False)
+    seen = read_as_tao(csv, columns)
     for column in columns:
         pairs = zip(seen[column], rows[column], strict=True)
         other = pd.Series([value != text and (empty_too or text != "") for value, text in pairs])
