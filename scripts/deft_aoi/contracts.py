@@ -83,7 +83,9 @@ def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
 def read_as_tao(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Columns with the types that pandas guesses, as TAO's loader asks it; for a file that :func:`read_rows` took."""
     try:
-        return pd.read_csv(path, dtype={"object_name": str}, usecols=columns, encoding="utf-8-sig", low_memory=False)
+        return pd.read_csv(
+            path, dtype={"object_name": str}, usecols=list(columns), encoding="utf-8-sig", low_memory=False
+        )
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: pandas cannot read it ({printable(str(error))[:200]})") from error
 
