@@ -20,20 +20,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repo-id", default="nvidia/C-RADIOv2-B", help="default: %(default)s")
     parser.add_argument("--filename", default="model.safetensors", help="file in the repository (default: %(default)s)")
     parser.add_argument("--stage-name", default="c_radio_v2_b.safetensors", help="default: %(default)s")
+    parser.add_argument(
+        "--network", choices=("open", "airgap"), default="open", help="airgap: nothing is downloaded, as AIR_GAPPED=1"
+    )
     parser.add_argument("--force", action="store_true", help="stage again where it is there already")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    from deft_aoi.credentials import credential
     from deft_aoi.data.backbone import stage_backbone
+    from deft_aoi.fsio import sha256_file
     from deft_aoi.paths import Workspace
 
-    folder = Workspace.at(args.workspace).backbone_dir if args.workspace else args.dest.expanduser().absolute()
+    home = Workspace.at(args.workspace).root if args.workspace else args.dest.expanduser().absolute()
+    folder = Workspace(home).backbone_dir if args.workspace else home
     staged = stage_backbone(
         folder, repo_id=args.repo_id, filename=args.filename, stage_name=args.stage_name, source=args.source,
-        force=args.force,
+        force=args.force, token=credential("HF_TOKEN", home), offline=args.network == "airgap",
     )  # fmt: skip
+    print(f"sha256 {sha256_file(staged)}", file=sys.stderr)
     print(staged)
     return 0
 
