@@ -23,12 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from deft_aoi.credentials import credential
     from deft_aoi.data.encoder import stage_encoder
     from deft_aoi.output import print_json
     from deft_aoi.paths import Workspace
     from deft_aoi.stages.mining import ENCODER_FOLDER
 
-    folder = Workspace.at(args.workspace).root / ENCODER_FOLDER
-    staged = stage_encoder(folder, source=args.source, repo_id=args.repo_id, force=args.force)
+    home = Workspace.at(args.workspace).root
+    token = credential("HF_TOKEN", home)
+    staged = stage_encoder(
+        home / ENCODER_FOLDER, source=args.source, repo_id=args.repo_id, force=args.force, token=token
+    )
     print_json({"encoder": str(staged)}) if args.json else print(staged)
     return OK

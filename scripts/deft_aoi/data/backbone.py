@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from deft_aoi.data.hub import cached, fetch, is_offline
+from deft_aoi.data.hub import cached, fetch
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write, sha256_file
 
@@ -28,12 +28,7 @@ def stage_backbone(
         return target
     found = source or cached(repo_id, filename)
     if found is None:
-        if offline or is_offline():
-            raise InputError(
-                f"{filename} of {repo_id} is not on this machine, and nothing is downloaded here (air gap or offline); "
-                f"bring the file and pass --source FILE, or put it at {target}"
-            )
-        fetch(repo_id, filename, target, token)
+        fetch(repo_id, filename, target, token, offline=offline)
         return target
     if not found.is_file() or not found.stat().st_size:
         raise InputError(f"{found}: no such weights file, or empty; expected the backbone's weights")

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deft_aoi.data.backbone import cached, download
+from deft_aoi.data.hub import cached, fetch
 from deft_aoi.engine.encoders import PREPROCESSOR, onnx_encoder
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write, atomic_write_text
@@ -15,7 +15,9 @@ SIGLIP = "google/siglip-base-patch16-224"
 _FILES = ("config.json", "model.safetensors", PREPROCESSOR)
 
 
-def stage_encoder(folder: Path, *, source: Path | None = None, repo_id: str = SIGLIP, force: bool = False) -> Path:
+def stage_encoder(
+    folder: Path, *, source: Path | None = None, repo_id: str = SIGLIP, force: bool = False, token: str | None = None
+) -> Path:
     """Put the encoder at `folder/siglip.onnx` with its preprocessing beside it and return that path.
 
     `source` is an ONNX file or a folder of the transformers library; without it the hub's cache on this machine, then
@@ -25,7 +27,7 @@ def stage_encoder(folder: Path, *, source: Path | None = None, repo_id: str = SI
     if target.is_file() and not force:
         return target
     with tempfile.TemporaryDirectory() as scratch:
-        found = source or _from_hub(repo_id, Path(scratch))
+        found = source or _from_hub(repo_id, Path(scratch), token)
         if found.is_file():
             data, beside = found.read_bytes(), found.with_name(PREPROCESSOR)
         elif (found / "config.json").is_file():
@@ -45,7 +47,10 @@ def stage_encoder(folder: Path, *, source: Path | None = None, repo_id: str = SI
     return target
 
 
-def _from_hub(repo_id: str, folder: Path) -> Path:
+def _from_hub(repo_id: str, folder: Path, token: str | None) -> Path:
     for name in _FILES:
-        shutil.copyfile(cached(repo_id, name) or download(repo_id, name), folder / name)
+        if found := cached(repo_id, name):
+            shutil.copyfile(found, folder / name)
+        else:
+            fetch(repo_id, name, folder / name, token)
     return folder

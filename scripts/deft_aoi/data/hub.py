@@ -41,11 +41,17 @@ def is_offline() -> bool:
     return any(os.environ.get(name, "") not in ("", "0") for name in ("AIR_GAPPED", "HF_HUB_OFFLINE"))
 
 
-def fetch(repo_id: str, filename: str, target: Path, token: str | None) -> None:
+def fetch(repo_id: str, filename: str, target: Path, token: str | None, *, offline: bool = False) -> None:
     """Download to `target`; a partial file beside it is gone on with. `token` is sent to the hub only.
 
-    Raises InputError with one line: not installed, refused, not there, cut off (type again), other bytes than promised.
+    Raises InputError with one line: offline, not installed, refused, not there, cut off (type again), other bytes than
+    promised.
     """
+    if offline or is_offline():
+        raise InputError(
+            f"{filename} of {repo_id} is not on this machine, and nothing is downloaded here (air gap or offline); "
+            f"bring the file and pass --source FILE, or put it at {target}"
+        )
     try:
         hub = importlib.import_module("huggingface_hub")
         download = importlib.import_module("huggingface_hub.file_download")
