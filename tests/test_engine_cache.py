@@ -101,7 +101,8 @@ def test_embeddings_skip_what_cannot_be_read(tmp_path: Path, own_cache: Path) ->
     assert list(table["label"]) == ["a", "c", "d"]
     assert {len(vector) for vector in table["embedding"]} == {192}
     first = np.stack(table["embedding"])
-    embedding(tmp_path, own_cache)
+    assert "3 embeddings, 3 computed" in done.stderr
+    assert "3 embeddings, 0 computed" in embedding(tmp_path, own_cache).stderr
     np.testing.assert_array_equal(np.stack(pd.read_parquet(tmp_path / "out.parquet")["embedding"]), first)
 
 

@@ -165,12 +165,16 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     pool = workspace / "augmentation/mining_pool/mining_pool.csv"
     target = ("--kpi-target", "FAR <= 0% at recall = 100%", "--num-epochs", "1", "--mine-rows", "8")
     done = call("preflight", "--workspace", workspace, "--max-iterations", "1", *target, cwd=tmp_path)
-    seen, typed_words = [], typed(done.stdout)
+    seen, looked, typed_words = [], [], typed(done.stdout)
     for _ in range(30):
         seen.append(typed_words[1])
         done = subprocess.run(typed_words, cwd=tmp_path, capture_output=True, text=True, check=False)
         if done.returncode == COMPLETE:
             break
+        if look := re.search(r"^look at: (.+), then: (.+) ROW=VERDICT$", done.stdout, re.M):
+            looked.append(look[1])
+            spot = [*shlex.split(look[2]), "1=edge case"]
+            assert "1 verdicts in" in subprocess.run(spot, capture_output=True, text=True, check=True).stdout
         if done.returncode == HARD_STOP:
             assert not pool.exists()
             pool.with_name("elsewhere").rename(pool)
@@ -181,6 +185,8 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
         parser_of(typed_words[1]).parse_args(typed_words[2:])
     assert done.returncode == COMPLETE, done.stdout + done.stderr
     assert "resolve" in seen
+    assert len(looked) == 1  # iteration 1 analyses the baseline again
+    assert Path(looked[0]).name == "contact_sheet.png"
     assert typed(done.stdout)[1] == "align_token_usage"
     assert "; " in done.stdout.splitlines()[-1]
 

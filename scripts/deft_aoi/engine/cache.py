@@ -73,6 +73,7 @@ class Store:
     def __init__(self, kind: str, parameters: Mapping[str, object], length: int) -> None:
         self.folder = cache_root() / "vectors" / f"{kind}-{sha256_json(dict(parameters))[:16]}"
         self.length = length
+        self.added = 0  # vectors that were put in
         self._new: dict[bytes, Vector] = {}
         self._unwritten: dict[bytes, Vector] = {}
         self._groups: dict[tuple[Path, int], npt.NDArray[np.float32]] = {}
@@ -92,6 +93,7 @@ class Store:
     def put(self, key: bytes, vector: Vector) -> None:
         with self._lock:
             self._new[key] = self._unwritten[key] = vector
+            self.added += 1
 
     def flush(self) -> None:
         """Write what `put` added since the last flush as one shard. A full or read-only disk only costs speed."""

@@ -94,7 +94,7 @@ def image_embeddings(spec: dict[str, Any]) -> None:
         raise TaskError(f"{spec['input_parquet']}: none of its {len(rows)} images can be read")
     kept = [index for index, key in enumerate(keys) if isinstance(key, bytes)]
     write_embeddings(output, rows.iloc[kept], [key for key in keys if isinstance(key, bytes)], store)
-    print(f"wrote {output}: {len(kept)} embeddings", file=sys.stderr)
+    print(f"wrote {output}: {len(kept)} embeddings, {store.added} computed, the others from cache", file=sys.stderr)
 
 
 def list_unreadable(output: Path, names: Sequence[str], keys: Sequence[bytes | str]) -> int:

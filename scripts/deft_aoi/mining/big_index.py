@@ -17,9 +17,9 @@ from deft_aoi.mining.select import Neighbours
 _TRAINED_ON = 40  # rows for each list
 _MOST_LISTS = 8192
 _BITS = 8
-_PER_CODE = 8  # numbers that one code stands for
-_AGAIN = 4  # candidates that are compared exactly, for each neighbour
-_PROBED = 32  # lists that a search looks into, of about a thousand or more
+_PER_CODE = 4  # numbers that one code stands for
+_AGAIN = 8  # candidates that are compared exactly, for each neighbour
+_PROBED = 64  # lists that a search looks into, of about a thousand or more
 _SAMPLED = 50  # targets that recall is measured on
 
 

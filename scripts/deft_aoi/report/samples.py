@@ -21,6 +21,8 @@ def source_words(policy: str, asked: str) -> str:
         )
     if policy.startswith("random"):
         return f"Mined rows were drawn at random; gap analysis looked at the {asked} rows only to name labels."
+    if policy == "uncertain":
+        return "A person labelled the mined rows; they are those nearest to the threshold, which the KPI set chose."
     if asked == "kpi":
         return "Mined rows are neighbours of weak KPI rows, so the KPI set also steered the training data."
     return f"Mined rows are neighbours of weak {asked} rows; no KPI row took part."
