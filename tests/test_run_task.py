@@ -135,6 +135,8 @@ def test_planted_faults_stop_pre_flight_and_their_mending_is_seen(tmp_path: Path
     said = refused(workspace)
     assert "/results/run" in said
     assert "label 'pass'" in said
+    spec.write_text(f"{''.join(kept)}results_dir: {workspace}/results\n")
+    assert "the spec holds no key that TAO refuses" not in failed(into), "inside the workspace it may stay"
     spec.write_text("".join(kept))
     training = workspace / "train/base/training_set.csv"
     rows = training.read_text().replace(",pass,", ",PASS,").splitlines(keepends=True)
