@@ -206,3 +206,56 @@ def test_no_step_without_approval(workspace: Path, tmp_path: Path) -> None:
     done = deft("step", "--results-dir", str(run), cwd=tmp_path)
     assert done.returncode == 2
     assert "its Summary waits for a person's approval" in done.stderr
+
+
+def test_one_call_names_a_spec_key_a_results_folder_a_label_and_a_copied_image(workspace: Path, tmp_path: Path) -> None:
+    """No finding hides another one: the rest is judged as if the refused keys were not there."""
+    own_spec_key(workspace)
+    output_outside(workspace)
+    lower_case_pass(workspace)
+    copy_an_image(workspace)
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path)
+    assert done.returncode == 2
+    said = done.stderr
+    assert "Key 'train.automl_policy' not in 'ExperimentConfig'" in said
+    assert f"results_dir: /results/run lies outside the workspace {workspace}; remove the key, or set it to" in said
+    assert f"{workspace / 'results'}" in said
+    assert re.search(r"training_set\.csv, line \d+: label 'pass'", said)
+    assert "leakage: 1 images stand in training and in kpi" in said
+    assert said.count("\n") == 4, said
+    assert not (workspace / "results/run").exists()
+
+
+def copy_an_image(ws: Path) -> None:
+    """The first KPI part gets the bytes of the last training part's pictures, under its own name."""
+    first, last = (pd.read_csv(ws / name, dtype=str) for name in ("kpi/testing_set.csv", "train/base/training_set.csv"))
+    for light in ("WhiteLight", "SolderLight"):
+        source, target = (
+            ws / "kpi/images" / row["input_path"] / f"{row['object_name']}_{light}.png"
+            for row in (last.iloc[-1], first.iloc[0])
+        )
+        shutil.copy2(source, target)
+
+
+def test_without_a_spec_the_rows_are_judged_all_the_same(workspace: Path, tmp_path: Path) -> None:
+    (workspace / "specs/baseline_spec.yaml").unlink()
+    lower_case_pass(workspace)
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path)
+    assert re.findall(r"no such experiment spec|label 'pass'", done.stderr) == [
+        "no such experiment spec",
+        "label 'pass'",
+    ]
+    assert done.stderr.count("\n") == 2
+
+
+def test_an_image_outside_the_workspace_is_not_opened_to_name_more(workspace: Path, tmp_path: Path) -> None:
+    """A refused set is no reason to read what it points to."""
+    own_spec_key(workspace)
+    link = next((workspace / "kpi/images").rglob("K0/test/*_SolderLight.png"))
+    link.unlink()
+    (tmp_path / "secret.txt").write_text("no image: whoever opens it calls it unreadable")
+    link.symlink_to(tmp_path / "secret.txt")
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path)
+    assert "copy the image inside" in done.stderr
+    assert "Key 'train.automl_policy'" in done.stderr
+    assert done.stderr.count("\n") == 2, done.stderr

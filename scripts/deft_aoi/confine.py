@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_PATH, MAX_NAME = 4096, 255  # bytes, Linux
 WORKSPACE_VARIABLE = "DEFT_WORKSPACE"  # tells an engine's process which folder its images may not leave
+OUTPUT = "results_dir"  # ends every key that names a place to write to
 # Where TAO's containers mount data: a spec written for them names these, and no file of this host.
 CONTAINER_ROOTS = ("/data/", "/model/", "/workspace/")
 # Slashes that are none, and a full stop's twin, which compatibility normalisation leaves as they are.
@@ -178,21 +179,33 @@ def leaves(name: str, root: str) -> bool:
     return last in ("", ".", "..") or not _below(_real_folder(folder), root)
 
 
-def check_spec_paths(spec: Any, root: Path, where: str, key: str = "") -> None:
-    """Refuse a spec that names a file or folder outside the workspace, by the key that names it.
+def check_spec_paths(spec: Any, root: Path, where: str) -> None:
+    """Refuse a spec that names a file or folder outside the workspace, by the key that names it."""
+    for problem in spec_path_problems(spec, root, where):
+        raise InputError(problem)
+
+
+def spec_path_problems(spec: Any, root: Path, where: str, key: str = "") -> Iterator[str]:
+    """Every path of a spec that leads out of the workspace, by the key that names it and with what to do.
 
     Paths of TAO's containers and `${key}` references are left alone; the loop replaces what it uses of them.
     """
     if isinstance(spec, dict):
         for name, value in spec.items():
-            check_spec_paths(value, root, where, f"{key}.{name}" if key else str(name))
+            yield from spec_path_problems(value, root, where, f"{key}.{name}" if key else str(name))
     elif isinstance(spec, list):
         for value in spec:
-            check_spec_paths(value, root, where, key)
+            yield from spec_path_problems(value, root, where, key)
     elif isinstance(spec, str) and key.rpartition(".")[2].endswith(("_path", "_dir", "_file", "dirpath", "checkpoint")):
-        container = spec.startswith(CONTAINER_ROOTS) and not key.endswith("results_dir")
+        container = spec.startswith(CONTAINER_ROOTS) and not key.endswith(OUTPUT)
         if "${" not in spec and not (container and ".." not in spec):
-            inside(root, spec, f"{where}: {key}")
+            try:
+                inside(root, spec, f"{where}: {key}")
+            except InputError as error:
+                advice = (
+                    f"remove the key, or set it to {root / 'results'}" if key.endswith(OUTPUT) else "move it inside"
+                )
+                yield str(error).replace("move it inside", advice)
 
 
 def check_facts(facts: dict[str, Any], root: Path, where: str) -> dict[str, Any]:

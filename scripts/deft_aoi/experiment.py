@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,17 @@ def load_spec(path: Path) -> Spec:
 
     Raises InputError naming file and key.
     """
+    spec, problems = read_spec(path)
+    if problems:
+        raise InputError(problems[0])
+    return spec
+
+
+def read_spec(path: Path) -> tuple[Spec, list[str]]:
+    """(the spec without what :func:`load_spec` refuses of it, each refusal in one line), so that a check can go on.
+
+    Raises InputError where the file is no spec at all.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such experiment spec; see specs/baseline_spec.yaml of the skill for a template")
     try:
@@ -44,8 +55,11 @@ def load_spec(path: Path) -> Spec:
         raise InputError(f"{path}: {error.strerror}") from error
     if not isinstance(spec, dict):
         raise InputError(f"{path}: expected a mapping of TAO experiment keys (task, model, dataset, train)")
-    _check_tree(spec, str(path), " (TAO refuses unknown keys at start); remove it")
-    return spec
+    problems = []
+    for key, problem in _tree_problems(spec, " (TAO refuses unknown keys at start); remove it"):
+        problems.append(f"{path}: {problem}")
+        drop(spec, key)
+    return spec, problems
 
 
 @functools.cache
@@ -57,20 +71,26 @@ def known_keys() -> dict[str, Any]:
 
 def _check_tree(spec: Spec, where: str, advice: str = "") -> None:
     """Refuse unknown keys, a plain value where TAO has a group of keys, and numbers that are none."""
-    for key in unknown_keys(spec, known_keys()):
-        raise InputError(f"{where}: Key {shown(key)} not in 'ExperimentConfig'{advice}")
-    for key in _misshapen(spec, known_keys()):
-        raise InputError(f"{where}: {key} is {shown(get(spec, key))}; expected a mapping, as in TAO's schema")
+    for _, problem in _tree_problems(spec, advice):
+        raise InputError(f"{where}: {problem}")
+
+
+def _tree_problems(spec: Spec, advice: str) -> Iterable[tuple[Sequence[Any], str]]:
+    """(key by its parts, what TAO's schema has against it); the caller may drop the key before it asks for the next."""
+    for parts in list(_unknown(spec, known_keys())):
+        yield parts, f"Key {shown('.'.join(map(str, parts)))} not in 'ExperimentConfig'{advice}"
+    for key in list(_misshapen(spec, known_keys())):
+        yield key.split("."), f"{key} is {shown(get(spec, key))}; expected a mapping, as in TAO's schema"
     for key, least in WHOLE_NUMBERS.items():
         value = get(spec, key)
         if value is not None and (type(value) is not int or not least <= value <= _LARGEST):
-            raise InputError(f"{where}: {key} is {shown(value)}; expected a whole number from {least}")
+            yield key.split("."), f"{key} is {shown(value)}; expected a whole number from {least}"
 
 
 def _misshapen(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
     """Dotted keys whose value is plain where the key tree has a group."""
     for key, value in spec.items():
-        if not isinstance(known[key], Mapping) or not known[key] or value is None:
+        if not isinstance(known.get(key), Mapping) or not known[key] or value is None:
             continue
         if isinstance(value, Mapping):
             yield from _misshapen(value, known[key], f"{prefix}{key}.")
@@ -80,12 +100,16 @@ def _misshapen(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = 
 
 def unknown_keys(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
     """Dotted keys of `spec` that the key tree lacks. A leaf of the tree names a type; `{}` takes any keys."""
+    for parts in _unknown(spec, known):
+        yield prefix + ".".join(map(str, parts))
+
+
+def _unknown(spec: Mapping[str, Any], known: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
     for key, value in spec.items():
-        name = f"{prefix}{key}"
         if key not in known:
-            yield name
+            yield (key,)
         elif isinstance(value, Mapping) and isinstance(known[key], Mapping) and known[key]:
-            yield from unknown_keys(value, known[key], f"{name}.")
+            yield from ((key, *rest) for rest in _unknown(value, known[key]))
 
 
 def wrong_values(spec: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -155,6 +179,16 @@ def put(spec: Spec, dotted: str, value: Any) -> None:
             child = node[part] = {}
         node = child
     node[last] = value
+
+
+def drop(spec: Spec, parts: Sequence[Any]) -> None:
+    """Remove the key at these parts of a path, where it is there."""
+    *parents, last = parts
+    node: Any = spec
+    for part in parents:
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node.pop(last, None)
 
 
 def override(spec: Spec, assignments: Iterable[str], where: str = "command line") -> Spec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from deft_aoi.contracts import PASS, image_paths, normalise_label, pad_columns, read_pool, read_rows
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
+from deft_aoi.errors import DeftError
 from deft_aoi.experiment import Optics
 from deft_aoi.paths import Workspace
 
@@ -54,22 +55,33 @@ class RowSet:
 
 def row_sets(workspace: Workspace, optics: Optics) -> list[RowSet]:
     """The sets that are there, in the order of SETS. Raises InputError for one that cannot be read."""
-    return list(_sets(workspace, optics))
+    return [one for name in SETS if (one := _set(name, workspace, optics)) is not None]
 
 
-def _sets(workspace: Workspace, optics: Optics) -> Iterator[RowSet]:
-    listed = {
+def readable_sets(workspace: Workspace, optics: Optics) -> list[RowSet]:
+    """:func:`row_sets` without those that cannot be read."""
+    found = []
+    for name in SETS:
+        with contextlib.suppress(DeftError):
+            found += [one] if (one := _set(name, workspace, optics)) else []
+    return found
+
+
+def _set(name: str, workspace: Workspace, optics: Optics) -> RowSet | None:
+    if name == SYNTHETIC:
+        return pregen_set(workspace, optics)
+    if name == POOL:
+        if not workspace.pool_csv.is_file():
+            return None
+        rows = read_pool(workspace.pool_csv, workspace.root, optics.lights, optics.ext)
+        return _of_rows(POOL, workspace.pool_csv, rows, workspace.root, optics)
+    csv = {
         TRAINING: workspace.training_csv, VALIDATION: workspace.validation_csv, KPI: workspace.kpi_csv,
         ACCEPTANCE: workspace.acceptance_csv,
-    }  # fmt: skip
-    for name, csv in listed.items():
-        if name != ACCEPTANCE or csv.is_file():
-            yield _of_rows(name, csv, pad_columns(read_rows(csv)), workspace.images, optics)
-    if workspace.pool_csv.is_file():
-        rows = read_pool(workspace.pool_csv, workspace.root, optics.lights, optics.ext)
-        yield _of_rows(POOL, workspace.pool_csv, rows, workspace.root, optics)
-    if staged := pregen_set(workspace, optics):
-        yield staged
+    }[name]  # fmt: skip
+    if name == ACCEPTANCE and not csv.is_file():
+        return None
+    return _of_rows(name, csv, pad_columns(read_rows(csv)), workspace.images, optics)
 
 
 def _of_rows(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optics) -> RowSet:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi import openings, pipeline
-from deft_aoi.confine import check_spec_paths
+from deft_aoi.confine import spec_path_problems
 from deft_aoi.contracts import check_labels, check_repeats, is_defect, read_pool, read_rows
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
 from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.errors import DeftError
 from deft_aoi.executors.base import Probe
-from deft_aoi.experiment import Optics, get, load_spec, optics
+from deft_aoi.experiment import Optics, Spec, optics, read_spec
 from deft_aoi.paths import SKILL_ROOT, RunPaths, Workspace
 from deft_aoi.run import Plan, read_json
 from deft_aoi.stages.backbone_checks import backbone_findings
@@ -45,7 +45,7 @@ def all_checks(workspace: Workspace, plan: Plan, probes: Sequence[Probe]) -> lis
     findings += [Finding(probe.check, probe.level, probe.text) for probe in probes]
     findings += _guard(7, lambda: path_rule(workspace))
     findings += _guard(8, lambda: assets(workspace, plan))
-    findings += _guard(9, lambda: fit_findings(load_spec(workspace.spec), plan, probes, workspace.root))
+    findings += _guard(9, lambda: fit_findings(spec_of(workspace), plan, probes, workspace.root))
     findings += _guard(9, lambda: sizes(workspace, plan))
     findings += _guard(10, lambda: data(workspace, plan))
     once: dict[str, Finding] = {}
@@ -73,7 +73,8 @@ def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
 def inputs(workspace: Workspace, plan: Plan) -> list[Finding]:
     """(1) spec and CSVs are there, readable and what TAO takes; an unfinished run is named."""
     found = [Finding(1, "ok", f"workspace {workspace.root}")]
-    found += _guard(1, lambda: spec_findings(load_spec(workspace.spec), plan))
+    found += _guard(1, lambda: [Finding(1, "block", problem) for problem in read_spec(workspace.spec)[1]])
+    found += _guard(1, lambda: spec_findings(spec_of(workspace), plan))
     found += _guard(1, lambda: _lights(workspace))
     for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv, workspace.pool_csv):
         found += _guard(1, lambda path=path: _readable(path))  # type: ignore[misc]
@@ -83,8 +84,13 @@ def inputs(workspace: Workspace, plan: Plan) -> list[Finding]:
     return found
 
 
+def spec_of(workspace: Workspace) -> Spec:
+    """The spec without keys and values that a finding of check 1 refuses, so that every other check can be made."""
+    return read_spec(workspace.spec)[0]
+
+
 def _lights(workspace: Workspace) -> list[Finding]:
-    seen = optics(load_spec(workspace.spec), workspace.spec)
+    seen = optics(spec_of(workspace), workspace.spec)
     return [Finding(1, "ok", f"lights {', '.join(seen.lights)}, {seen.width} x {seen.height} pixels, {seen.ext}")]
 
 
@@ -122,19 +128,16 @@ def references() -> list[Finding]:
 
 def path_rule(workspace: Workspace) -> list[Finding]:
     """(7) every output lies below <workspace>/results; none goes to a container's /results."""
-    spec = load_spec(workspace.spec)
-    for key in ("results_dir", "train.results_dir", "inference.results_dir", "evaluate.results_dir"):
-        value = get(spec, key)
-        if value and "$" not in str(value):
-            workspace.inside(str(value), f"{workspace.spec}: {key}")
-    check_spec_paths(spec, workspace.root, str(workspace.spec))
+    problems = list(spec_path_problems(spec_of(workspace), workspace.root, str(workspace.spec)))
+    if problems:
+        return [Finding(7, "block", problem) for problem in problems]
     return [Finding(7, "ok", f"all output goes to {workspace.results}")]
 
 
 def assets(workspace: Workspace, plan: Plan) -> list[Finding]:
     """(8) what is staged: backbone, mining pool, pre-generated pairs."""
-    found = _guard(8, lambda: backbone_findings(load_spec(workspace.spec), plan, workspace))
-    seen = optics(load_spec(workspace.spec), workspace.spec)
+    found = _guard(8, lambda: backbone_findings(spec_of(workspace), plan, workspace))
+    seen = optics(spec_of(workspace), workspace.spec)
     pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
     found += _guard(8, lambda: image_findings(workspace.pool_csv, pool, workspace.root, seen, workspace.root, 8))
     if weights := staged_backbone(plan.engine, workspace.backbone_dir):
@@ -192,7 +195,7 @@ def _size(path: Path, plan: Plan, workspace: Workspace) -> Finding:
 
 def data(workspace: Workspace, plan: Plan) -> list[Finding]:
     """(10) every image of every light is there, and no row stands in two sets."""
-    seen = optics(load_spec(workspace.spec), workspace.spec)
+    seen = optics(spec_of(workspace), workspace.spec)
     csvs = {"training": workspace.training_csv, "validation": workspace.validation_csv, "kpi": workspace.kpi_csv}
     sealed = plan.acceptance == pipeline.SEALED
     csvs |= {"acceptance": workspace.acceptance_csv} if sealed else {}

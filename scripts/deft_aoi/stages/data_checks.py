@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from deft_aoi.confine import check_cells, check_files
 from deft_aoi.contracts import PASS
 from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
 from deft_aoi.data.pregen import MODE as PREGEN
-from deft_aoi.data.sets import JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, row_sets
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, readable_sets, row_sets
+from deft_aoi.errors import DeftError
 from deft_aoi.experiment import Optics, load_spec, optics
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.run import Plan
-from deft_aoi.stages.checks import Finding
+from deft_aoi.stages.checks import Finding, spec_of
 from deft_aoi.stages.summary_data import sample_lines
 
 CHECK = 10
@@ -36,6 +38,33 @@ class Examined:
 def examine(workspace: Workspace, optics: Optics, *, limit: int | None = NEW_FILES) -> Examined:
     sets = row_sets(workspace, optics)
     return Examined(sets, audit_sets(sets, limit=limit))
+
+
+def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
+    """What the images of the usable sets have against the run, where another finding blocks it already.
+
+    A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
+    """
+    try:
+        sets = readable_sets(workspace, optics(spec_of(workspace), workspace.spec))
+    except DeftError:
+        return []
+    safe = [one for one in sets if _stays_inside(one, workspace)]
+    audit = audit_sets(safe, limit=NEW_FILES)
+    shared = audit.shared
+    unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
+    named = shared["kind"].isin(["path", "row"])
+    named &= ~(shared["first_set"].isin(unnamed) | shared["second_set"].isin(unnamed))
+    return [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken)]
+
+
+def _stays_inside(one: RowSet, workspace: Workspace) -> bool:
+    try:
+        check_cells(one.rows, one.csv, one.root, workspace.root)
+    except DeftError:
+        return False
+    files = dict.fromkeys(name for light in (*one.files, *one.goldens) for name in light)
+    return not check_files(files, workspace.root)[1]
 
 
 @dataclass(frozen=True)

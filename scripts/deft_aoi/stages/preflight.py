@@ -21,7 +21,7 @@ from deft_aoi.engine.choice import CHOICES, ENGINES, FEATURES, TAO, choose
 from deft_aoi.errors import InputError, Refusals
 from deft_aoi.executors.base import TAO_PYT, Place, Probe
 from deft_aoi.executors.choice import LOCAL, make_executor
-from deft_aoi.experiment import get, load_spec, optics
+from deft_aoi.experiment import get, optics
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
 from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import evaluator_file
@@ -31,7 +31,7 @@ from deft_aoi.pinned import image, image_keys
 from deft_aoi.pipeline import SEALED
 from deft_aoi.run import AIR_GAP, OPEN, RCA_SOURCES, Plan, approval_digest, approval_problem, read_json
 from deft_aoi.stages import data_checks
-from deft_aoi.stages.checks import Finding, all_checks, has_pregen
+from deft_aoi.stages.checks import Finding, all_checks, has_pregen, spec_of
 from deft_aoi.stages.generator_plan import generator_config, generator_values
 from deft_aoi.stages.mining import AUTO_POLICY, POLICIES, check_encoder, default_encoder, default_policy
 from deft_aoi.stages.routing import INLINE
@@ -80,7 +80,10 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
             "max_iterations is required and has no default: pass --max-iterations N with N from 1 "
             f"(a time limit converts by about {MINUTES_PER_ITERATION} minutes an iteration with TAO on one GPU)"
         )
-    spec = load_spec(workspace.spec)
+    try:
+        spec = spec_of(workspace)
+    except InputError:  # no spec at all: a finding of check 1, beside whatever can be said without it
+        spec = {}
     from_spec = {
         "num_epochs": get(spec, "train.num_epochs"),
         "batch_size": get(spec, "dataset.classify.batch_size"),
@@ -210,8 +213,10 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     findings = all_checks(workspace, plan, probes)
     seen = None
     if all(finding.level != "block" for finding in findings):
-        seen = data_checks.examine(workspace, optics(load_spec(workspace.spec), workspace.spec))
+        seen = data_checks.examine(workspace, optics(spec_of(workspace), workspace.spec))
         findings += data_checks.findings(seen)
+    else:  # the Summary does not come, but what the images say is known with the rest
+        findings += data_checks.findings_beside(workspace, sealed=plan.acceptance == SEALED)
     blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
     if blocking or seen is None:
         raise Refusals(blocking)
