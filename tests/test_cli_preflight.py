@@ -135,7 +135,7 @@ def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Pat
     for line in (
         "| max_iterations | 2 | user |",
         "| num_epochs | 4 | spec |",
-        ", min_similarity 0.9, ",
+        "| encoder, knn_metric, min_similarity, top_k_per_target | not used by policy weakness | default |",
         "| policy | weakness | default (the pool has labels) |",
         "- Not in the training rows, to be mined: bridge.",
         "switch your agent to auto-accept",
@@ -146,6 +146,22 @@ def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Pat
     code = re.search(r"Approval code: \*\*([0-9A-F]{10})\*\*", done.stdout)
     assert code
     assert f"--approve {code[1]}" in done.stdout
+
+
+def test_a_value_that_the_policy_does_not_read_is_called_that(workspace: Path, tmp_path: Path) -> None:
+    flags = ("--max-iterations", "2", "--min-similarity", "0.8")
+    shown = deft("preflight", "--workspace", str(workspace), *flags, cwd=tmp_path)
+    assert "| min_similarity | 0.8 | user, not used by policy weakness |" in shown.stdout
+    near = deft("preflight", "--workspace", str(workspace), *flags, "--policy", "knn", cwd=tmp_path)
+    assert "| min_similarity | 0.8 | user |" in near.stdout
+    assert "not used" not in near.stdout
+
+
+def test_the_summary_says_what_becomes_of_doubtful_labels(workspace: Path, tmp_path: Path) -> None:
+    shown = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path).stdout
+    rows = len(pd.read_csv(next(workspace.glob("results/run_*/label_review.csv"))))
+    assert f"{rows} labels are in doubt (label_review.csv has all)." in shown
+    assert "a training row is trained on as it is, a pool row stays out where mining" in shown
 
 
 def test_the_summary_says_how_many_false_calls_would_prove_the_target(workspace: Path) -> None:

@@ -167,7 +167,7 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     done = call("preflight", "--workspace", workspace, "--max-iterations", "1", *target, cwd=tmp_path)
     seen, looked, typed_words = [], [], typed(done.stdout)
     for _ in range(30):
-        seen.append(typed_words[1])
+        seen.append(typed_words[2])
         done = subprocess.run(typed_words, cwd=tmp_path, capture_output=True, text=True, check=False)
         if done.returncode == COMPLETE:
             break
@@ -181,14 +181,15 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
         elif "start" in seen and "resolve" not in seen and pool.exists() and len(seen) == 3:
             pool.rename(pool.with_name("elsewhere"))
         typed_words = typed(done.stdout)
-        assert Path(typed_words[0]) == LAUNCHER
-        parser_of(typed_words[1]).parse_args(typed_words[2:])
+        assert typed_words[0] == "sh"  # as SKILL.md writes every command
+        assert Path(typed_words[1]) == LAUNCHER
+        parser_of(typed_words[2]).parse_args(typed_words[3:])
     assert done.returncode == COMPLETE, done.stdout + done.stderr
     assert "resolve" in seen
     assert len(looked) == 1  # iteration 1 analyses the baseline again
     assert Path(looked[0]).name == "contact_sheet.png"
-    assert typed(done.stdout)[1] == "align_token_usage"
-    assert "; " in done.stdout.splitlines()[-1]
+    assert typed(done.stdout)[2] == "align_token_usage"
+    assert re.search(r"^then: the reporter .* · then: sh .* verify --results-dir", done.stdout.splitlines()[-1])
 
 
 def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path) -> None:

@@ -197,7 +197,12 @@ def test_figures_command_lists_what_a_narrative_may_quote(finished: Path) -> Non
     import sys
 
     command = [sys.executable, "-m", "deft_aoi.cli", "report", "--results-dir", str(finished), "--figures"]
-    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts"), "DEFT_LINES": "all"}
+    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}  # a pipe: all of it all the same
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    figures, pictures = done.stdout.split("\n\npictures: ")
+    lines = [line.split("\t") for line in figures.splitlines()]
     assert {name for name, _, _ in lines} == set(collect(finished)["figures"])
+    keys = [line.split("\t")[0] for line in pictures.splitlines()[1:]]
+    assert {"pass1", "defect1"} <= set(keys)
+    page = (finished / "DEFT_Loop_Report.html").read_text() if (finished / "DEFT_Loop_Report.html").is_file() else ""
+    assert not page or all(key in page for key in keys)

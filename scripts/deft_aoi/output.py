@@ -18,9 +18,12 @@ _HEAD = LIMIT - 2  # the last two are the note and the last line said
 
 
 def command_line(*words: str | Path) -> str:
-    """A `deft` command that can be typed as it stands: by the launcher's path where the launcher called us."""
+    """A `deft` command that can be typed as it stands: by the launcher's path where the launcher called us.
+
+    `sh` before it, as SKILL.md writes it: an installer may have lost the file's mode.
+    """
     launcher = os.environ.get("DEFT_LAUNCHER") or "deft"
-    shell = [] if launcher == "deft" or os.access(launcher, os.X_OK) else ["sh"]  # an installer lost the mode
+    shell = [] if launcher == "deft" else ["sh"]
     return shlex.join([*shell, launcher, *map(str, words)])
 
 

@@ -40,13 +40,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run done by one process."""
     run = begin(tmp_path_factory.mktemp("unbroken") / "ws")
     done = deft("run", "--results-dir", str(run))
-    assert [line.split("]")[0] for line in done.stdout.splitlines()[:-1]] == [
+    assert [line.split("]")[0] for line in done.stdout.splitlines() if line.startswith("[")] == [
         "[iter 0/2 · evaluate",
         "[iter 1/2 · evaluate",
         "[iter 2/2 · evaluate",
         "[iter 2/2 · loop_stop",
     ]
-    assert done.stdout.splitlines()[-1].startswith("next: ")
+    assert done.stdout.splitlines()[-2].startswith("next: ")
     return run
 
 
@@ -58,7 +58,28 @@ def test_the_loop_is_complete_verified_and_handed_over(unbroken: Path) -> None:
     best = next(e for e in reversed(log) if e["stage"] == "evaluate" and e["facts"]["champion"])
     assert model["threshold"] == best["facts"]["threshold"]
     assert Path(model["checkpoint"]).is_file()
-    assert "complete" in deft("step", "--results-dir", str(unbroken), check=10).stdout
+    said = deft("step", "--results-dir", str(unbroken), check=10).stdout
+    assert "complete" in said
+    assert model["backbone"].startswith("EfficientNet-Lite0")  # what looked at the pictures, not what the spec names
+    assert model["spec_backbone"] == "fan_tiny_8_p4_hybrid"
+    report = json.loads((unbroken / "report.json").read_text())
+    assert f"caveats: {' '.join(report['honesty'])}" in said
+    assert report["result"]["margin"]["gap"] > 0
+    assert "align_token_usage" not in said  # verified after the end: only the words of the report are left
+    assert said.splitlines()[-1].startswith("next: the reporter")
+    (unbroken / "narrative.json").write_text("{}")
+    assert said.splitlines()[:-1] == deft("step", "--results-dir", str(unbroken), check=10).stdout.splitlines()[:-1]
+    assert deft("status", "--results-dir", str(unbroken)).stdout.endswith("\nnothing is left to do\n")
+    (unbroken / "narrative.json").unlink()
+
+
+def test_the_model_that_is_handed_over_has_a_contact_sheet(unbroken: Path) -> None:
+    facts = entries(unbroken)[-1]["facts"]
+    assert facts["analysed"] == facts["best_label"]
+    assert (Path(facts["rca_dir"]) / "rca_images/contact_sheet.png").is_file()
+    sheet = json.loads((unbroken / "report.json").read_text())["result"]["contact_sheet"]
+    assert (unbroken / sheet).is_file()
+    assert sheet in (unbroken / "DEFT_Loop_Report.html").read_text()
     assert (unbroken / "DEFT_Loop_Report.html").stat().st_size > 10_000
 
 

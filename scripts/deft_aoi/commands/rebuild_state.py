@@ -28,5 +28,6 @@ def run(args: argparse.Namespace) -> int:
         print_json({"state": str(paths.state), "iteration": folded["current_iteration"], "command": command})
         return OK
     print(f"{paths.state}: iteration {folded['current_iteration']} of {folded['max_iterations']}")
-    print(f"next: {command}")
+    if command:
+        print(f"next: {command}")
     return OK

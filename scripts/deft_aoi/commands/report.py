@@ -17,22 +17,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pdf", action="store_true", help="print the page to PDF too, where a browser is at hand")
     parser.add_argument(
-        "--figures", action="store_true", help="print every figure a narrative may quote, one a line; write nothing"
+        "--figures",
+        action="store_true",
+        help="print what a narrative may quote: every figure, and the key of every picture; write nothing",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi.output import print_json
+    from deft_aoi.confine import printable
+    from deft_aoi.output import print_json, whole
     from deft_aoi.report.collect import collect
+    from deft_aoi.report.page import picture_keys
     from deft_aoi.report.render import render, render_iteration
 
     if args.figures:
-        figures = collect(args.results_dir)["figures"]
+        facts = collect(args.results_dir)
         if args.json:
-            print_json(figures)
-        for name, figure in [] if args.json else figures.items():
-            print(f"{name}\t{figure['text']}\t{figure['source']}")
+            print_json(facts["figures"])
+            return 0
+        lines = [f"{name}\t{figure['text']}\t{figure['source']}" for name, figure in facts["figures"].items()]
+        lines += ["", "pictures: the key of each pair, for narrative.json"]
+        lines += [f"{key}\t{words}" for key, words in picture_keys(args.results_dir, facts)]
+        whole(printable("\n".join(lines)))
         return 0
     path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
     made = {"report": str(path)}

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import driver
-    from deft_aoi.commands.status import standing
+    from deft_aoi.commands.status import end_lines, standing
     from deft_aoi.output import print_json
     from deft_aoi.paths import RunPaths
 
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     facts = standing(RunPaths.at(args.results_dir))
     if args.json:
         print_json(facts)
+    elif facts["next"] is None:
+        print("\n".join(end_lines(facts)))
     else:
         print(f"{'after a person decided' if facts['stopped'] else 'next'}: {facts['command']}")
     return OK if code == COMPLETE else code

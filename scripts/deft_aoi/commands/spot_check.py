@@ -11,8 +11,12 @@ from deft_aoi.errors import OK
 if TYPE_CHECKING:
     from deft_aoi.paths import RunPaths
 
-HELP = """Record what an agent or a person saw on a contact sheet (rca_images/contact_sheet.png): for each row looked at
-one verdict: mislabeled, edge case, data quality or systematic. Checks it against the schema and the sheet, writes
+MEANINGS = (
+    "mislabeled (the label is wrong), edge case (rightly labelled, at the border of what the label means), "
+    "data quality (image, golden or registration is bad), systematic (one cause that many rows share)"
+)
+HELP = f"""Record what an agent or a person saw on a contact sheet (rca_images/contact_sheet.png): for each row looked
+at one verdict: {MEANINGS}. Checks it against the schema and the sheet, writes
 spot_check.json beside the sheet and brings the verdicts into the run's label_review.csv. No label is changed."""
 
 
@@ -55,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         print_json({"verdicts": count, "files": [str(path) for path in written]})
         return OK
     print(f"{count} verdicts in {' and '.join(map(str, written))}")
-    if paths:
-        print(f"next: {standing(paths)['command']}")
+    if paths and (command := standing(paths)["command"]):
+        print(f"next: {command}")
     return OK
 
 
@@ -66,6 +70,7 @@ def newest(paths: RunPaths) -> Path:
     from deft_aoi.errors import InputError
 
     for entry in reversed(list(journal.read(paths.log))):
-        if entry["stage"] == "rca" and entry["status"] == "ok" and entry.get("facts", {}).get("rca_dir"):
+        analysed = entry["stage"] in ("rca", "loop_stop") and entry["status"] == "ok"
+        if analysed and entry.get("facts", {}).get("rca_dir"):
             return Path(entry["facts"]["rca_dir"])
     raise InputError(f"{paths.root}: no gap analysis yet; go on with: deft step --results-dir {paths.root}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import time
 from pathlib import Path
 from typing import Any
 
 from deft_aoi import journal, pipeline, state
 from deft_aoi.confine import printable
+from deft_aoi.documents import parse_json
 from deft_aoi.errors import OK
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
@@ -17,6 +19,7 @@ from deft_aoi.paths import RunPaths
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
 _LAST = 5
+REPORTER = "the reporter (agents/reporter.md) with this run directory and nothing else (no subagents: do it yourself)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +52,61 @@ def standing(paths: RunPaths) -> dict[str, Any]:
         "stopped": _stopped(last) if following is not None and following.stage == pipeline.RESOLVE else None,
         "next": None if following is None else str(following),
         "approved": bool(now["config"].get("approval")),
-        "command": _command(paths, now, following),
+        "closing": closing_lines(paths) if following is None else [],
+        "left": (todo := _left(paths, now, last) if following is None else []),
+        "command": _command(paths, now, following) if following else next((t for t in todo if t != REPORTER), ""),
     }
 
 
-def _command(paths: RunPaths, now: state.State, following: pipeline.Step | None) -> str:
+def _left(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> list[str]:
+    """What is to be done after the end, in its order. Verifying comes last: who did it has aligned, or tried to."""
+    report = [] if paths.narrative.is_file() else [REPORTER]
+    if (_json(paths.verified) or {}).get("digest") == now["journal"]["digest"]:
+        return report
+    aligned = any("tokens" in entry for entry in last)
+    todo = [] if aligned else [command_line("align_token_usage", "--log-path", paths.log)]
+    return [*todo, *report, command_line("verify", "--results-dir", paths.root)]
+
+
+def closing_lines(paths: RunPaths) -> list[str]:
+    """What a finished run is worth, with the caveats of its report, and what it asks of a person."""
+    facts = _json(paths.report_facts) or {}
+    result, lines = facts.get("result"), []
+    if result:
+        lines.append(f"best model: {result['label']} · {result['verdict']} · {result['sentence']}")
+        lines.append(f"caveats: {' '.join(facts['honesty'])}")
+    rows = _review_rows(paths.label_review)
+    judged = sum(bool(row.get("verdict")) for row in rows)
+    made = [str(path) for path in (paths.report, paths.best_model, paths.inference_spec) if path.is_file()]
+    made.append(f"{paths.label_review} ({len(rows)} rows for a person to check, {judged} of them with a verdict)")
+    return [*lines, f"files: {', '.join(made)}"]
+
+
+def _review_rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """A JSON object that may not be there, or be damaged: nothing hangs on it."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def end_lines(facts: dict[str, Any]) -> list[str]:
+    """After completion: the closing lines, then what is left to do."""
+    first, *others = facts["left"] or ["nothing is left to do"]
+    after = [f"then: {' · then: '.join(others)}"] if others else []
+    return [*facts["closing"], f"next: {first}" if facts["left"] else first, *after]
+
+
+def _command(paths: RunPaths, now: state.State, following: pipeline.Step) -> str:
     """What to type next: after a hard stop, or before the approval, only once a person has decided."""
-    if following is None:
-        aligned = command_line("align_token_usage", "--log-path", paths.log)
-        return f"{aligned}; {command_line('verify', '--results-dir', paths.root)}"
     if following.stage == pipeline.RESOLVE:
         return command_line("resolve", "--results-dir", paths.root, "--reason", "TEXT")
     if not now["config"].get("approval"):
@@ -101,7 +150,8 @@ def as_text(facts: dict[str, Any]) -> str:
     lines += [f"  {e['seq']:>3} {e['iter']}/{e['stage']} {e['status']}: {e['summary']}" for e in facts["last"]]
     lines += [f"running: {job['job']} for {job['seconds']}s · log: {job['log']}" for job in facts["running"]]
     if facts["next"] is None:
-        lines += ["the loop is complete", f"next: {facts['command']}"]
+        first, *others = end_lines(facts)
+        lines += [f"the loop is complete · {first}", *others]
     elif facts["stopped"]:
         stop = facts["stopped"]
         lines += [f"HARD STOP {stop['code'] or 'error'}: {stop['message']}"]

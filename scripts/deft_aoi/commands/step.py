@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deft_aoi.errors import HARD_STOP, OK
+from deft_aoi.errors import COMPLETE, HARD_STOP, OK
 from deft_aoi.output import command_line, print_json
+from deft_aoi.paths import BASELINE
 
 if TYPE_CHECKING:
     from deft_aoi.driver import Outcome
     from deft_aoi.paths import RunPaths
 
+REPORTER = (
+    "the reporter (agents/reporter.md) with this run directory and nothing else (no subagents: only after the end)"
+)
 HELP = (
     "Do the next stage of a run. Exit 0: stage done, 75: still running (call again), 3: hard stop, "
     "10: loop complete, 2: refused."
@@ -33,32 +37,46 @@ def run(args: argparse.Namespace) -> int:
 
 def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
     """Say what one call did and what to type next; returns the exit code."""
-    from deft_aoi.commands.status import standing
+    from deft_aoi.commands.spot_check import MEANINGS
+    from deft_aoi.commands.status import end_lines, standing
+    from deft_aoi.confine import printable
     from deft_aoi.paths import RunPaths
 
     paths = RunPaths.at(results_dir)
-    command = standing(paths)["command"]
+    facts = standing(paths)
+    command = facts["command"]
     if as_json:
-        print_json({"code": outcome.code, "line": outcome.line, "command": command})
-    else:
-        mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
-        sheet = to_look_at(paths) if outcome.code == OK else None
-        words = ("spot-check", "--results-dir", paths.root, "--verdict", "ROW=VERDICT")
-        look = [f"look at: {sheet}, then: {command_line(*words)}"] if sheet else []
-        print("\n".join([outcome.line, *look, f"{mark}: {command}"]), flush=True)
+        print_json({"code": outcome.code, "line": outcome.line, "command": command, "left": facts["left"]})
+        return outcome.code
+    mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
+    sheet = to_look_at(paths) if outcome.code in (OK, COMPLETE) else None
+    words = ("spot-check", "--results-dir", paths.root, "--verdict", "ROW=VERDICT")
+    look = [f"look at: {sheet}, then: {command_line(*words)}", f"verdicts: {MEANINGS}"] if sheet else []
+    report = [f"first: {REPORTER}"] if outcome.code == OK and asks_for_reporter(facts) else []
+    end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
+    print(printable("\n".join([outcome.line, *look, *report, *end])), flush=True)
     return outcome.code
+
+
+def asks_for_reporter(facts: dict[str, Any]) -> bool:
+    """After the `evaluate` of an iteration that is not the last one; the baseline is none."""
+    last = facts["last"][-1] if facts["last"] else {"iter": BASELINE}
+    goes_on = facts["next"] is not None and facts["next"].endswith("/rca")
+    return last["iter"] != BASELINE and last["stage"] == "evaluate" and goes_on
 
 
 def to_look_at(paths: RunPaths) -> Path | None:
     """The contact sheet of the gap analysis that was just done, where it is of a model not looked at before."""
     from deft_aoi import journal
+    from deft_aoi.pipeline import LOOP_STOP
 
     done = [entry for entry in journal.read(paths.log) if entry["status"] == "ok"]
     *earlier, last = done or [{"stage": ""}]
     known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == "rca"]
-    if last["stage"] != "rca" or last["facts"].get("analysed") in known:
+    facts = last.get("facts") or {}
+    if last["stage"] not in ("rca", LOOP_STOP) or not facts.get("rca_dir") or facts.get("analysed") in known:
         return None
     from deft_aoi.rca.analysis import SHEET
 
-    sheet = Path(last["facts"]["rca_dir"]) / SHEET
+    sheet = Path(facts["rca_dir"]) / SHEET
     return sheet if sheet.is_file() else None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deft_aoi.errors import OK, REFUSED
+
+if TYPE_CHECKING:
+    from deft_aoi.paths import RunPaths
 
 HELP = "Check journal, artifacts and state against each other; exit 2 and one line for each thing that is off."
 
@@ -26,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     entries = journal.read(paths.log)
     chained = all("prev" in entry for entry in entries)
     files = sum(len(entry.get("artifacts", [])) for entry in entries)
+    if not problems:
+        remember(paths)
     verdict = f"{len(problems)} problems" if problems else "verified" if chained else "consistent, unchained"
     said = f"{verdict}: {len(entries)} journal lines, {files} artifacts"
     if args.json:
@@ -33,3 +40,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*problems, said]))
     return REFUSED if problems else OK
+
+
+def remember(paths: RunPaths) -> None:
+    """Note which journal was found sound, so that `deft status` does not ask for it again; a read-only run has none."""
+    from deft_aoi import state
+    from deft_aoi.fsio import atomic_write_json, utc_now
+
+    with contextlib.suppress(OSError):
+        known = state.load(paths.state).get("journal") or {}
+        atomic_write_json(paths.verified, {"digest": known.get("digest"), "ts": utc_now()})

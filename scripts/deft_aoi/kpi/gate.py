@@ -46,7 +46,8 @@ class Verdict:
     """What `false_calls` of `n_pass` and `misses` of `n_defect` say about a contract; rates are fractions.
 
     The one record that the stop rule (`met`), the champion rule (`loss`) and the report read. `met` is the point
-    estimate; `status` is PASS only where every clause is proven. `loss` sorts models: lower is better.
+    estimate; `status` is PASS only where every clause is proven (a recall of
+    exactly 100 %, which nothing proves, holds). `loss` sorts models: lower is better.
     """
 
     status: Status
@@ -282,9 +283,19 @@ def _sentence(contract: Contract, status: Status, counts: _Counts, clauses: tupl
         reason = "recall below the target, " if any(not c.met and c.name == "recall" for c in clauses) else ""
         return f"{'; '.join(parts)}; {reason}{gap} ({contract.text})"
     if status == "PASS":
-        return f"{'; '.join(parts)}; {contract.text} is proven"
+        return f"{'; '.join(parts)}; {_proven(contract, clauses)}"
     needs = [_need(clause) for clause in clauses if clause.proven is not True and not _is_full_recall(clause)]
     return f"{'; '.join(parts)}; {contract.text} is reached but not proven: {', '.join(dict.fromkeys(needs))}"
+
+
+def _proven(contract: Contract, clauses: tuple[Clause, ...]) -> str:
+    """What a PASS proves: a recall of exactly 100 % is only seen."""
+    seen = [clause.text for clause in clauses if clause.proven is not True]
+    if not seen:
+        return f"{contract.text} is proven"
+    proven = " and ".join(clause.text for clause in clauses if clause.proven is True)
+    rest = f"{' and '.join(seen)} holds on these rows, which no number of rows can prove"
+    return f"{proven} is proven; {rest}" if proven else rest
 
 
 def _seen(clause: Clause, counts: _Counts) -> str:

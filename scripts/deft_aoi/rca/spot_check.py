@@ -20,7 +20,6 @@ from deft_aoi.run import read_json
 NAME = "spot_check.json"
 SCHEMA = SKILL_ROOT / "specs/spot_check.schema.json"
 MISLABELED = "mislabeled"
-VERDICTS = (MISLABELED, "edge case", "data quality", "systematic")
 SOURCE = "spot check"
 _KEYS = ["set", "input_path", "object_name"]
 

@@ -7,14 +7,16 @@ says so. `figures` lists them by the name under which a narrative may quote them
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.contracts import parse_csv
+from deft_aoi.contracts import PASS, parse_csv
 from deft_aoi.errors import InputError
 from deft_aoi.kpi.gate import Verdict, judge
+from deft_aoi.kpi.margin import margin
 from deft_aoi.paths import iter_number
-from deft_aoi.pipeline import champion_label
+from deft_aoi.pipeline import LOOP_STOP, champion_label
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.figures import named_figures
@@ -156,13 +158,17 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
     csv = source.locate(named)
     known = ("far_pct", "far_upper_pct", "far_995_pct", "auroc", "threshold", "false_calls", "n_pass", "n_defect")
     record: Record = {"far_lower_pct": None, "escapes": None, **{name: facts.get(name) for name in known}}
+    room = None
     if csv is not None:
-        record.update(measure.figures(measure.load_scores(csv), source.recall, facts.get("threshold")))
+        scored = measure.load_scores(csv)
+        record.update(measure.figures(scored, source.recall, facts.get("threshold")))
+        room = margin(scored.score, scored.label != PASS, record["threshold"])
     verdict = verdict_of(source, record, facts.get("measured"), facts.get("uppers"))
     if verdict is not None:
         record["far_upper_pct"] = 100 * verdict.far_upper
     return {
         **record,
+        "margin": {**asdict(room), "narrow": room.narrow, "sentence": room.sentence()} if room else None,
         "inference_csv": source.shown(named),
         "recomputed": csv is not None,
         "recorded": {name: facts.get(name) for name in known},
@@ -234,12 +240,20 @@ def result(source: Source, iterations: list[Record], best: str | None) -> Record
     return {
         "label": best,
         **best_eval,
+        "contact_sheet": final_sheet(source, best),
         "gap_text": "target met" if gap == "met" else gap,
         "gap_pp": max(best_eval["far_pct"] - limit, 0.0) if limit is not None else None,
         "first_label": next(iter(found)),
         "first_far_pct": first["far_pct"],
         "change_pp": best_eval["far_pct"] - first["far_pct"],
     }
+
+
+def final_sheet(source: Source, best: str) -> str | None:
+    """The contact sheet of the model that was handed over; None before the end."""
+    last = next((e for e in reversed(source.entries) if e["stage"] == LOOP_STOP and e["status"] == "ok"), None)
+    facts = (last or {}).get("facts") or {}
+    return contact_sheet(source, facts.get("rca_dir")) if facts.get("analysed") == best else None
 
 
 def classical(source: Source) -> Record | None:
@@ -267,11 +281,13 @@ def honesty(source: Source, iterations: list[Record], openings: list[Record], be
         asked = str(source.config.get("rca_source") or "kpi")
         lines.append(source_words(policy, asked))
     lines.append(sealed_words(openings, best))
-    n_defect = next((it["evaluate"]["n_defect"] for it in reversed(iterations) if it["evaluate"]), None)
-    if n_defect and source.recall == 1:
+    found = next((it["evaluate"] for it in iterations if it["evaluate"] and it["label"] == best), None)
+    lines += [found["margin"]["sentence"]] if found and found["margin"] else []
+    if found and found["n_defect"] and source.recall == 1:
         lines.append(
-            "The threshold lies just below the lowest defect score, so recall is 100% here by construction: "
-            f"after {n_defect:,} defects, the next one escapes with a probability of about 1 in {n_defect + 1:,}."
+            "The threshold was set below every defect of these rows, so recall is 100% by construction, which no "
+            f"number of defects proves: after {found['n_defect']:,} of them, the next one escapes with a probability "
+            f"of about 1 in {found['n_defect'] + 1:,}."
         )
     return lines
 

@@ -15,7 +15,7 @@ from deft_aoi.paths import BASELINE
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
-from deft_aoi.report.source import Record, Source
+from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import shown_synthetic
 
 PICTURE_BUDGET = 3_600_000
@@ -75,7 +75,9 @@ def verdict_pill(facts: Record, found: Record | None) -> Record:
     if found["verdict"] is None or not found["gap"]:
         return {"words": "no target", "tone": "quiet"}
     if found["verdict"] == "PASS":
-        return {"words": "target met and proven", "tone": "good"}
+        shown = any(one["met"] and one["proven"] is None for one in found["clauses"])  # recall of exactly 100 %
+        text = "target met, proven but for recall 100%, which no rows prove" if shown else "target met and proven"
+        return {"words": text, "tone": "good"}
     if found["met"]:
         return {"words": "target met, not yet provable", "tone": "soft"}
     return {"words": found["gap"], "tone": "far" if found["verdict"] == "FAIL" else "quiet"}
@@ -167,15 +169,11 @@ def curve_chart(source: Source, facts: Record, one: Record) -> Record:
 
 def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, facts: Record) -> Record:
     """The worst pairs of a model and the latest mined rows, with their pictures."""
-    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics()
-    if csv is None or optics is None:
+    pairs = pairs_to_show(source, one, shown)
+    if pairs is None:
         return {"groups": [], "missing": "the inference CSV or the experiment spec is not on disk"}
-    images = Path(str(source.config.get("images_dir") or source.workspace / "kpi/images"))
-    images = images if images.is_dir() and images.is_relative_to(source.workspace) else source.workspace / "kpi/images"
-    worst = gallery.worst_pairs(csv, one["evaluate"]["threshold"], images, optics, WORST_EACH)
-    mined = mined_rows(source, shown, optics)
-    views = gallery.embed([*worst, *mined], PICTURE_BUDGET, source.workspace)
-    cards = [card(pair, views[pair.key], told, facts) for pair in [*worst, *mined]]
+    views = gallery.embed(pairs, PICTURE_BUDGET, source.workspace)
+    cards = [card(pair, views[pair.key], told, facts) for pair in pairs]
     titles = (
         ("pass", "False calls first", "Good parts that score highest: what the line would stop for."),
         ("defect", "Hardest defects", "Defects that score lowest: they hold the threshold down."),
@@ -187,6 +185,24 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
     )
     groups = [(kind, title, lead, [c for c in cards if c["kind"] == kind]) for kind, title, lead in titles]
     return {"groups": [group for group in groups if group[3]], "missing": "", "heat": gallery.FULL_HEAT}
+
+
+def pairs_to_show(source: Source, one: Record, shown: list[Record]) -> list[gallery.Pair] | None:
+    """The worst pairs of a model, then the latest mined rows; None where its scores or the spec are gone."""
+    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics()
+    if csv is None or optics is None:
+        return None
+    images = Path(str(source.config.get("images_dir") or source.workspace / "kpi/images"))
+    images = images if images.is_dir() and images.is_relative_to(source.workspace) else source.workspace / "kpi/images"
+    worst = gallery.worst_pairs(csv, one["evaluate"]["threshold"], images, optics, WORST_EACH)
+    return [*worst, *mined_rows(source, shown, optics)]
+
+
+def picture_keys(run_dir: Path, facts: Record) -> list[tuple[str, str]]:
+    """(key, label and name) of each pair on the run's page, by which a narrative may speak of it."""
+    one = next((it for it in facts["iterations"] if it["label"] == facts["best"] and it["evaluate"]), None)
+    pairs = pairs_to_show(open_run(run_dir), one, facts["iterations"]) if one else None
+    return [(pair.key, " ".join(filter(None, (pair.label, pair.name, pair.where)))) for pair in pairs or ()]
 
 
 def mined_rows(source: Source, shown: list[Record], optics: Optics) -> list[gallery.Pair]:

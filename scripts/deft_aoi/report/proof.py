@@ -83,7 +83,12 @@ def challenger(source: Source, label: str) -> Record:
     facts = source.facts(label, "evaluate")
     found = facts["against_champion"]
     span = found["difference"]
-    certain = "better" if span["high_pp"] < 0 else "worse" if span["low_pp"] > 0 else "not told apart"
+    than = found["label"]
+    certain = (
+        f"better than {than}" if span["high_pp"] < 0
+        else f"worse than {than}" if span["low_pp"] > 0
+        else f"not told apart from {than}"
+    )  # fmt: skip
     return {
         "label": label,
         "champion": found["label"],

@@ -82,7 +82,7 @@ def settle(seen: Examined, plan: Plan, dataset: Mapping[str, Mapping[str, Any]],
     write_audit(seen.audit, paths.audit)
     write_review(paths.label_review, found.table)
     record = {"audit": seen.audit.counts(), "labels": found.record()}
-    return Samples(sample_lines(dataset, made_labels(seen, plan), found), record)
+    return Samples(sample_lines(dataset, made_labels(seen, plan), found, screen=plan.screen), record)
 
 
 def made_labels(seen: Examined, plan: Plan) -> list[str]:

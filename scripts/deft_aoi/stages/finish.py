@@ -9,6 +9,7 @@ from typing import Any
 
 from deft_aoi import pipeline
 from deft_aoi.confine import inside, workspace_of
+from deft_aoi.engine.choice import FEATURES, NET
 from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
@@ -20,6 +21,8 @@ from deft_aoi.paths import RunPaths
 from deft_aoi.run import Run, read_json
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.evaluate import score_facts
+from deft_aoi.stages.rca import last_look
+from deft_aoi.stages.specs import named_backbone
 
 REFERENCE = "best_model_reference.json"  # beside best_model.json; deft score reads it
 CONTAINER_CHECKPOINT = "/model/best.pth"
@@ -58,6 +61,7 @@ def collect(run: Run, label: str) -> StageResult:
         "best_far_pct": best["far_pct"],
         "verdict": best["verdict"],
         "acceptance": accepted(run, label_best),
+        **last_look(run, label_best),
     }
     summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {best['verdict']}"
     return StageResult(summary, facts, (run.paths.best_model, spec, reference))
@@ -104,11 +108,24 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
         "acceptance": accepted(run, label),
         "iteration": label,
         "engine": run.plan.engine,
-        "backbone": get(run.spec, "model.backbone.type"),
+        "backbone": used_backbone(run),
+        "spec_backbone": get(run.spec, "model.backbone.type"),
         "images_dir": str(run.workspace.images),
         "kpi_scores": best["inference_csv"],
         "training_spec": str(spec if spec.is_file() else run.workspace.spec),
     }
+
+
+def used_backbone(run: Run) -> str | None:
+    """What the engine looked through: TAO takes the spec's type, the embedded engines do not read it."""
+    if run.plan.engine == FEATURES:
+        return "EfficientNet-Lite0, the frozen trunk of engine features"
+    if run.plan.engine == NET:
+        named = get(run.spec, "model.backbone.pretrained_backbone_path")
+        weights = named_backbone(NET, run.workspace.backbone_dir, named) if named else None
+        return f"{weights.name}, staged" if weights else "none: the net engine's own network"
+    kind: str | None = get(run.spec, "model.backbone.type")
+    return kind
 
 
 def prepare_inference_spec(paths: RunPaths) -> Path:

@@ -100,7 +100,7 @@ def collect(run: Run, label: str) -> StageResult:
         "sdg_csv": str(home / "sdg" / RESULT), "dataset": str(folder), "realism": realism_facts(home),
     }  # fmt: skip
     numbers = f"{sum(counts.values())} requested, {sum(allocated.values())} allocated, {sum(made.values())} generated"
-    summary = f"SDG: {numbers} ({facts['realism']['flagged']} flagged as unlikely)"
+    summary = f"SDG: {numbers}{flagged_words(run, facts['realism'])}"
     summary += f" · no generator for {', '.join(unmade)}" if unmade else ""
     files = ("allocation.json", "testcase.jsonl", f"sdg/{RESULT}", ROWS, PAIRS, f"{REALISM}/realism.csv")
     return StageResult(summary, facts, tuple(home / name for name in files))
@@ -356,6 +356,16 @@ def realism_task(run: Run, home: Path, pairs: pd.DataFrame, real: pd.DataFrame) 
 def _by_goodness(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     good = (rows["label"] == PASS).to_numpy()
     return rows[good], rows[~good]
+
+
+def flagged_words(run: Run, realism: Mapping[str, Any]) -> str:
+    """What the realism screen said, and that a flag keeps no pair out of training."""
+    if not realism["flagged"]:
+        return ", none looks unlike real parts"
+    return (
+        f", {realism['flagged']} flagged (they look unlike real parts: {run.paths.relative(Path(realism['csv']))}); "
+        "they are used all the same, and go first where synthetic rows are too many"
+    )
 
 
 def realism_facts(home: Path) -> dict[str, Any]:

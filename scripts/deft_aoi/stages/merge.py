@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ def collect(run: Run, label: str) -> StageResult:
         "synthetic_over_share": over,
     }
     shares = ", ".join(f"{n} {name}" for name, n in counts.items())
+    synthetic = Counter(added.loc[added["origin"] == SYNTHETIC, "label"])
+    if synthetic:
+        named = ", ".join(f"{name} {n}" for name, n in sorted(synthetic.items()))
+        shares += f"; {sum(synthetic.values())} of the new rows are synthetic: {named}"
     shares += f"; {over} synthetic rows left out above {run.plan.max_synthetic_share:.0%}" if over else ""
     return StageResult(f"{len(combined)} training rows ({shares})", facts, (csv, provenance_csv, report))
 

@@ -56,6 +56,14 @@ def default_policy(pool: Path) -> tuple[str, str]:
     return "knn", "the pool has no PASS and defect labels"
 
 
+def unused_by(policy: str) -> tuple[str, ...]:
+    """Fields of the plan that this policy does not read."""
+    if policy in BY_NEIGHBOUR:
+        return ()
+    compared = () if policy == "weakness+diverse" else ("encoder",)
+    return (*compared, "knn_metric", "min_similarity", "top_k_per_target")
+
+
 def default_encoder(workspace: Workspace) -> str:
     """The staged ONNX file, else the trunk that the skill brings."""
     staged = sorted((workspace.root / ENCODER_FOLDER).glob("*.onnx"))
@@ -186,7 +194,8 @@ def collect(run: Run, label: str) -> StageResult:
     }
     summary = f"{len(mined)} rows mined of {len(pool.free)} unused ({facts['synthetic_kept']} synthetic)"
     if len(review):
-        summary += f" · {len(review)} kept out for a doubtful label: {files.REVIEW}.csv"
+        listed = run.paths.relative(run.paths.mining(label) / f"{files.REVIEW}.csv")
+        summary += f" · {len(review)} kept out for a doubtful label: {listed}"
     summary += "".join(f" · {text}" for text in facts["warnings"])
     return StageResult(summary, facts, artifacts)
 

@@ -75,6 +75,7 @@ def write_results(
     write_rows(folder / "knn_summary.csv", pd.DataFrame([totals]))
     lines = [f"Policy: {run.plan.policy}", f"Total candidates: {candidates}", f"Unique items saved: {len(mined)}"]
     lines += [f"Results saved to: {folder / 'mined.parquet'}"]
+    lines += [] if similarity_floor(run) is not None else ["Similarity floor: not used by this policy"]
     atomic_write_text(folder / "mining_summary.txt", "\n".join(lines) + "\n")
     for name in _LINKED:
         made, wanted = folder / f"embed_{name}/{name}_embeddings.parquet", folder / f"{name}_embeddings.parquet"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from deft_aoi.contracts import read_rows
 from deft_aoi.data.sets import KPI
+from deft_aoi.errors import DeftError
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.experiment import dump_spec, put
 from deft_aoi.kpi.contract import parse_target
 from deft_aoi.paths import BASELINE
-from deft_aoi.rca.analysis import Subject, analyse, false_calls, holder
+from deft_aoi.rca.analysis import Analysis, Subject, analyse, false_calls, holder
 from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
 from deft_aoi.rca.spot_check import merge, review_rows
@@ -50,10 +51,9 @@ def collect(run: Run, label: str) -> StageResult:
     if source != KPI:
         csv = run.paths.folder(label) / "rca_scores/inference.csv"
     folder = run.paths.rca(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
-    found = analyse(subject(run, analysed, csv), folder)
+    found = analyse(subject(run, analysed, csv, source), folder)
     facts = found.facts | {"analysed": analysed}
-    doubted = found.weak[found.weak["cause"] == LABEL].assign(line=lambda rows: rows["row"] + 2)
-    merge(run.paths, review_rows(doubted, source, f"gap analysis of {label}"))
+    ask_for_review(run, found, source, label)
     causes = ", ".join(f"{name} {count['weak']}" for name, count in facts["causes"].items())
     of = analysed if source == KPI else f"{analysed} on the {source} rows"
     summary = f"{len(found.weak)} weak samples of {of} ({false_calls(found.weak)} false calls; {causes}), "
@@ -61,14 +61,37 @@ def collect(run: Run, label: str) -> StageResult:
         f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts['rca_target_defects'][:3])}"
     )
     if any(e["stage"] == "rca" and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
-        summary += f" · {analysed} was analysed before, nothing new"
+        summary += f" · {analysed} was analysed before: the same contact sheet, nothing new to look at"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
 
-def subject(run: Run, analysed: str, csv: Path) -> Subject:
-    """The scored rows of a model with what it learned from."""
+def last_look(run: Run, best: str) -> dict[str, str]:
+    """The gap analysis of the model that is handed over: the one made before, else one of its KPI rows.
+
+    It chooses nothing; where it cannot be made, the hand-over goes on without.
+    """
+    for entry in reversed(run.entries):
+        facts = entry.get("facts") or {}
+        if entry["stage"] == "rca" and entry["status"] == "ok" and facts.get("analysed") == best:
+            return {"analysed": best, "rca_dir": facts["rca_dir"]}
+    folder = run.paths.rca(best) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+    try:
+        found = analyse(subject(run, best, Path(run.champion()[1]["inference_csv"]), KPI), folder)
+    except (DeftError, OSError):
+        return {}
+    ask_for_review(run, found, KPI, best)
+    return {"analysed": best, "rca_dir": str(folder)}
+
+
+def ask_for_review(run: Run, found: Analysis, source: str, label: str) -> None:
+    """Bring weak rows whose label is in doubt into label_review.csv."""
+    doubted = found.weak[found.weak["cause"] == LABEL].assign(line=lambda rows: rows["row"] + 2)
+    merge(run.paths, review_rows(doubted, source, f"gap analysis of {label}"))
+
+
+def subject(run: Run, analysed: str, csv: Path, source: str) -> Subject:
+    """The scored rows of a model with what it learned from; `source` is the set of these rows."""
     root = run.workspace.images if analysed == BASELINE else run.workspace.root
-    source = run.plan.rca_source
     return Subject(
         csv, run.workspace.images, run.optics, parse_target(run.plan.kpi_target).recall, run.plan.top_k_per_label,
         known=Known(read_rows(run.training_csv(analysed)), root),

@@ -54,8 +54,10 @@ def collect(run: Run, label: str) -> StageResult:
         "coverage": [entry.to_json() for entry in entries],
         "forecast_rows": sum(entry.forecast for entry in entries),
     }
-    summary = f"{len(mining)} labels to mining, {len(anomalygen)} to AnomalyGen, {len(dropped)} dropped"
-    summary += f", at most {facts['forecast_rows']} rows to come from mining"
+    summary = f"{len(mining)} labels to mining"
+    summary += " (pre-generated pairs are part of its pool)" if run.plan.synthetic == PREGEN else ""
+    summary += f", {len(anomalygen)} to AnomalyGen" if run.plan.synthetic == INLINE else ""
+    summary += f", {len(dropped)} dropped, at most {facts['forecast_rows']} rows to come from mining"
     if dropped:
         summary += f" ({', '.join(dropped)}: not in the pool)"
     return StageResult(summary, facts, tuple(sorted(folder.iterdir())))

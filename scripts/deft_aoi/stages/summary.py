@@ -11,6 +11,7 @@ from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.provable import provable
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.stages.generator_plan import hidden
+from deft_aoi.stages.mining import unused_by
 
 if TYPE_CHECKING:
     from deft_aoi.stages.preflight import Preflight
@@ -35,7 +36,14 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = ()) -> 
     unused = hidden(result.plan)
     shown = {name: _shown(value) for name, value in result.plan.to_json().items() if name not in unused}
     plain = {name: value for name, value in shown.items() if result.sources[name] == "default"}
-    lines += [f"| {name} | {value} | {result.sources[name]} |" for name, value in shown.items() if name not in plain]
+    idle = unused_by(result.plan.policy)
+    not_used = f"not used by policy {result.plan.policy}"
+    for name, value in shown.items():
+        if name not in plain:
+            source = result.sources[name] + (f", {not_used}" if name in idle else "")
+            lines.append(f"| {name} | {value} | {source} |")
+    if absent := [name for name in idle if plain.pop(name, None)]:
+        lines.append(f"| {', '.join(absent)} | {not_used} | default |")
     lines.append(f"| all others | {', '.join(f'{name} {value}' for name, value in plain.items() if value)} | default |")
     lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
     for name, counts in result.dataset.items():

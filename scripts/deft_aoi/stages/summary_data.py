@@ -11,10 +11,12 @@ _SHOWN = 8
 _TABLE = "label_review.csv"
 
 
-def sample_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str], found: Review | None) -> list[str]:
+def sample_lines(
+    dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str], found: Review | None, *, screen: bool = True
+) -> list[str]:
     """Markdown: a line for each defect type of the KPI set with where more of it can come from, then the labels in
-    doubt. `made` are the labels that AnomalyGen or pre-generated pairs bring."""
-    return [*source_lines(dataset, made), *([""] if found else []), *(review_lines(found) if found else [])]
+    doubt. `made` are the labels that AnomalyGen or pre-generated pairs bring; `screen`: mining judges its picks."""
+    return [*source_lines(dataset, made), *(["", *review_lines(found, screen=screen)] if found else [])]
 
 
 def source_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str]) -> list[str]:
@@ -30,8 +32,8 @@ def source_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str]) 
     return lines
 
 
-def review_lines(found: Review) -> list[str]:
-    """Counts of labels in doubt, and the most doubtful rows."""
+def review_lines(found: Review, *, screen: bool = True) -> list[str]:
+    """Counts of labels in doubt, what the loop does with them, and the most doubtful rows."""
     record = found.record()
     if found.why_not:
         return [f"- Labels were not examined: {found.why_not}."]
@@ -41,7 +43,12 @@ def review_lines(found: Review) -> list[str]:
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     if found.table.empty:
         return [*lines, "", "No label is in doubt."]
-    lead = f"Look at these before training is spent on them; nothing is dropped or changed ({_TABLE} has all):"
+    mined = "stays out where mining, judging it anew, doubts it still" if screen else "may be mined as it is"
+    lead = (
+        f"{len(found.table)} labels are in doubt ({_TABLE} has all). Unless a person mends or "
+        f"removes such a row and Pre-Flight runs again, a training row is trained on as it is, a pool row {mined}. "
+        "The most doubtful:"
+    )
     lines += ["", lead, ""]
     for row in found.table.head(_SHOWN).to_dict("records"):
         lines.append(
