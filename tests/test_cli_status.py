@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deft_aoi import journal, state
+from deft_aoi.commands.step import asks_for_reporter
 from deft_aoi.executors.base import Task
 from deft_aoi.executors.local import LocalExecutor
 
@@ -109,3 +110,52 @@ def test_what_runs_and_for_how_long(tmp_path: Path) -> None:
         while "pid" not in json.loads((job / "handle.json").read_text()) and time.monotonic() < deadline:
             time.sleep(0.02)
         executor.cancel(job)
+
+
+def ended(run: Path) -> Path:
+    """A run that a person ended before anything was evaluated."""
+    write(run, 1)
+    log = run / "loop_log.jsonl"
+    for stage, facts in (("resolve", {"decision": "stop", "stage": "train"}), ("loop_stop", {"reason": "hard_stop"})):
+        journal.append(
+            log, iter_label="baseline", stage=stage, status="ok", summary="given up", duration_sec=0, facts=facts
+        )
+    state.refresh(run / "deft_state.json", log)
+    return run
+
+
+def test_after_the_end_what_was_done_is_not_asked_for_again(tmp_path: Path) -> None:
+    run = ended(tmp_path / "run")
+    left = told(run)["left"]
+    assert ["align" in left[0], "reporter" in left[1], "verify" in left[2]] == [True, True, True]
+    (run / "narrative.json").write_text("{}")
+    left = told(run)["left"]
+    assert ["align" in left[0], "verify" in left[1]] == [True, True]
+    digest = state.load(run / "deft_state.json")["journal"]["digest"]
+    (run / "verified.json").write_text(json.dumps({"digest": digest}))
+    assert (told(run)["left"], told(run)["command"]) == ([], "")
+    assert status(run).endswith("\nnothing is left to do\n")
+    (run / "verified.json").write_text(json.dumps({"digest": "of another journal"}))
+    assert "verify" in told(run)["left"][-1]
+
+
+@pytest.mark.parametrize("report", ["no JSON", "[]", '{"result": 3}', '{"result": {}, "honesty": 7}'])
+def test_a_damaged_report_does_not_hide_the_end(tmp_path: Path, report: str) -> None:
+    run = ended(tmp_path / "run")
+    (run / "report.json").write_text(report)
+    (run / "label_review.csv").write_bytes(b"verdict\n\xff\n")
+    assert "the loop is complete" in status(run)
+
+
+@pytest.mark.parametrize(
+    ("label", "stage", "following", "asks"),
+    [
+        ("baseline", "evaluate", "baseline/rca", False),
+        ("iter1", "evaluate", "iter2/rca", True),
+        ("iter2", "evaluate", "iter2/loop_stop", False),
+        ("iter2", "evaluate", "iter2/acceptance", False),
+        ("iter1", "train", "iter1/evaluate", False),
+    ],
+)
+def test_the_reporter_is_asked_for_between_iterations(label: str, stage: str, following: str, asks: bool) -> None:
+    assert asks_for_reporter({"last": [{"iter": label, "stage": stage}], "next": following}) is asks

@@ -32,6 +32,15 @@ def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(tmp_path: Path
     assert page.count("<img") >= 6
     model = json.loads(Path(report[1]).with_name("best_model.json").read_text())
     assert f"{model['far_pct']:.2f}%" in page
+    run = Path(report[1]).parent
+    log = [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
+    first = {e["stage"]: e for e in log if e["iter"] == "iter1"}
+    assert "labels to mining (pre-generated pairs are part of its pool), 0 dropped" in first["routing"]["summary"]
+    flagged, said = first["anomalygen"]["facts"]["realism"]["flagged"], first["anomalygen"]["summary"]
+    assert "used all the same" in said if flagged else "none looks unlike real parts" in said
+    taken = first["data_mining"]["facts"]["synthetic_kept"] - first["data_merge"]["facts"]["synthetic_over_share"]
+    assert not taken or f"{taken} of the new rows are synthetic: " in first["data_merge"]["summary"]
+    assert "the same contact sheet, nothing new to look at" in first["rca"]["summary"]
 
 
 def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:

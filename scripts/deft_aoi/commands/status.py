@@ -19,6 +19,7 @@ from deft_aoi.paths import RunPaths
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
 _LAST = 5
+_BEST = (("best model: ", "label"), ("", "verdict"), ("", "sentence"))
 REPORTER = "the reporter (agents/reporter.md) with this run directory and nothing else (no subagents: do it yourself)"
 
 
@@ -72,9 +73,10 @@ def closing_lines(paths: RunPaths) -> list[str]:
     """What a finished run is worth, with the caveats of its report, and what it asks of a person."""
     facts = _json(paths.report_facts) or {}
     result, lines = facts.get("result"), []
-    if result:
-        lines.append(f"best model: {result['label']} · {result['verdict']} · {result['sentence']}")
-        lines.append(f"caveats: {' '.join(facts['honesty'])}")
+    if isinstance(result, dict):
+        lines.append(" · ".join(f"{word}{result.get(name)}" for word, name in _BEST))
+        if isinstance(caveats := facts.get("honesty"), list):
+            lines.append(f"caveats: {' '.join(map(str, caveats))}")
     rows = _review_rows(paths.label_review)
     judged = sum(bool(row.get("verdict")) for row in rows)
     made = [str(path) for path in (paths.report, paths.best_model, paths.inference_spec) if path.is_file()]
@@ -83,10 +85,12 @@ def closing_lines(paths: RunPaths) -> list[str]:
 
 
 def _review_rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
+    """Rows of label_review.csv; none where it is absent or unreadable: `deft verify` and the stages say so."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error):
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def _json(path: Path) -> dict[str, Any] | None:

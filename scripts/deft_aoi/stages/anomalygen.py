@@ -39,6 +39,6 @@ def collect(run: Run, label: str) -> StageResult:
     )  # fmt: skip
     pairs, realism = int(record["pairs"]), inline.realism_facts(run.paths.synth_pool)
     summary = f"{pairs} pre-generated pairs {'staged' if iter_number(label) == 1 else 'unchanged'}"
-    summary += inline.flagged_words(run, realism) if realism["checked"] else ""
+    summary += inline.flagged_words(run, realism)
     facts = {"mode": PREGEN, "pairs": pairs, "by_label": record["by_label"], "realism": realism}
     return StageResult(summary, facts, (manifest,))

@@ -360,6 +360,8 @@ def _by_goodness(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def flagged_words(run: Run, realism: Mapping[str, Any]) -> str:
     """What the realism screen said, and that a flag keeps no pair out of training."""
+    if not realism["checked"]:
+        return ""
     if not realism["flagged"]:
         return ", none looks unlike real parts"
     return (
