@@ -12,13 +12,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from anomaly_world import GROUND, board, make_set, write
-from deft_aoi.engine import anomaly_blend, anomalygen_prep, anomalygen_sdg
+from deft_aoi.engine import anomaly_blend, anomaly_draw, anomaly_parts, anomalygen_prep, anomalygen_sdg
 from deft_aoi.engine.anomaly_set import AnomalySet, problems, read_entries
 from deft_aoi.engine.images import decode, make_pair
-from deft_aoi.engine.realism import measure
+from deft_aoi.engine.realism import read_parts
+from deft_aoi.engine.realism_looks import edge
 from deft_aoi.errors import InputError
 from deft_aoi.stages.mask_places import diagnosis, too_large
 
@@ -163,12 +165,13 @@ def test_the_diagnosis_asks_its_three_questions_in_order(tmp_path: Path) -> None
 
 def test_a_transplant_lands_where_its_mask_is() -> None:
     rng = np.random.default_rng(3)
-    picture = cv2.GaussianBlur(rng.integers(0, 255, (60, 70, 3), dtype=np.uint8), (0, 0), 2)
+    picture = np.full((60, 70, 3), (60, 110, 50), np.uint8)
+    picture[12:48, 22:54] = cv2.GaussianBlur(rng.integers(0, 255, (36, 32, 3), dtype=np.uint8), (0, 0), 2) // 4 + 190
     for width, height in ((10, 10), (11, 14), (15, 9)):
         mask = np.zeros((60, 70), np.uint8)
         mask[20 : 20 + height, 31 : 31 + width] = 255
-        same = anomaly_blend.transplant(picture, picture, mask).astype(int)
-        assert np.abs(same - picture).max() <= 2, "a picture blended into itself stays itself, so nothing has moved"
+        same = anomaly_blend.transplant([picture], [picture], mask, rng)[0].astype(int)
+        assert np.abs(same - picture).max() <= 4, "a picture blended into itself stays itself, so nothing has moved"
 
 
 def test_pictures_of_two_levels_are_cut_and_feathered() -> None:
@@ -177,22 +180,89 @@ def test_pictures_of_two_levels_are_cut_and_feathered() -> None:
     cut = np.zeros_like(copper)
     mask = np.zeros((50, 50), np.uint8)
     mask[20:30, 15:35] = 255
-    opened = anomaly_blend.transplant(copper, cut, mask)
+    opened = anomaly_blend.transplant([copper], [cut], mask, np.random.default_rng(0))[0]
     assert opened[25, 25].max() < 10
     assert (opened[40] == copper[40]).all()
 
 
-@pytest.mark.parametrize("anomaly", sorted(anomaly_blend.MAKERS))
+@pytest.mark.parametrize("anomaly", sorted(anomaly_draw.MAKERS))
 def test_every_drawn_defect_changes_its_mask_and_the_same_places_under_each_light(anomaly: str) -> None:
     rng = np.random.default_rng(1)
     lights = [board(rng), board(np.random.default_rng(1))]
-    drawn = anomaly_blend.draw(anomaly, lights, np.random.default_rng(7))
-    again = anomaly_blend.draw(anomaly, lights, np.random.default_rng(7))
+    drawn = anomaly_draw.draw(anomaly, lights, np.random.default_rng(7))
+    again = anomaly_draw.draw(anomaly, lights, np.random.default_rng(7))
     for before, after, repeated in zip(lights, drawn.pictures, again.pictures):
         assert (after == repeated).all()
         changed = np.abs(after.astype(int) - before).max(axis=2) > 20
         assert changed.sum() > 15
         assert not (changed & (cv2.dilate(drawn.mask, np.ones((9, 9), np.uint8)) == 0)).any()
+
+
+def leaded(rng: np.random.Generator) -> list[np.ndarray]:
+    """A dark part with two leads on each side, print on it and a line beside it, under two lights."""
+    white, low = (rng.normal(level, 3, (96, 96, 3)) for level in ((60, 110, 50), (30, 40, 30)))
+    white[30:66, 28:68], low[30:66, 28:68] = (60, 62, 64), (18, 16, 20)
+    for top in (36, 54):
+        for left in (16, 68):
+            white[top : top + 8, left : left + 12] = (200, 205, 210)
+            low[top : top + 8, left : left + 12] = (70, 90, 230)
+    white[44:52, 40:42] = 210
+    white[24:26, 30:66] = 220
+    return [np.clip(cv2.GaussianBlur(p, (0, 0), 0.7), 0, 255).astype(np.uint8) for p in (white, low)]
+
+
+def test_a_part_is_its_body_with_its_leads_and_neither_print_nor_board(tmp_path: Path) -> None:
+    body = anomaly_parts.find_body(leaded(np.random.default_rng(0)))
+    assert body.has_leads
+    assert len(body.joints) == 4
+    left, top, width, height = body.box
+    assert abs(left - 16) <= 2
+    assert abs(left + width - 80) <= 2
+    assert abs(top - 30) <= 2
+    assert abs(top + height - 66) <= 2
+
+
+def test_a_missing_part_shows_its_pads_and_board_instead_of_a_ghost() -> None:
+    lights = leaded(np.random.default_rng(0))
+    drawn = anomaly_draw.draw("missing", lights, np.random.default_rng(1))
+    middle = [picture[44:52, 46:56].reshape(-1, 3).astype(float) for picture in drawn.pictures]
+    assert np.abs(middle[0].mean(axis=0) - (60, 110, 50)).max() < 4
+    assert np.abs(middle[1].mean(axis=0) - (30, 40, 30)).max() < 4
+    board_grain = lights[0][70:94, 2:90].reshape(-1, 3).astype(float).std(axis=0).mean()
+    assert 0.6 * board_grain < middle[0].std(axis=0).mean() < 1.4 * board_grain, "as fine as the camera makes it"
+    pad = drawn.pictures[1][38:42, 20:26].reshape(-1, 3).mean(axis=0)
+    assert pad[2] > 150 > pad[1], "the pads shine as the solder of this board does"
+
+
+def test_a_shifted_part_leaves_its_pads_and_casts_a_shadow() -> None:
+    lights = leaded(np.random.default_rng(0))
+    drawn = anomaly_draw.draw("tombstone", lights, np.random.default_rng(5))
+    ends = [picture[36:62, 16:80] for picture in drawn.pictures]
+    assert (ends[1][:, :, 2] > 150).sum() > 100, "open pads"
+    ground = (drawn.pictures[0][:, :, 1] < 95) & (drawn.pictures[0][:, :, 1] > 70)
+    assert ground.sum() > 40, "board darker than board is"
+
+
+def test_drawn_solder_has_the_colours_of_the_boards_own() -> None:
+    lights = leaded(np.random.default_rng(0))
+    drawn = anomaly_draw.draw("excess_solder", lights, np.random.default_rng(3))
+    inside = cv2.erode(drawn.mask, np.ones((5, 5), np.uint8)) > 0
+    for picture, colour in zip(drawn.pictures, ((200, 205, 210), (70, 90, 230))):
+        assert np.abs(np.median(picture[inside], axis=0) - colour).max() < 45, "metal, darker where it slopes"
+
+
+def test_a_transplant_takes_the_new_board_and_leaves_the_neighbours() -> None:
+    good, donor = leaded(np.random.default_rng(0)), leaded(np.random.default_rng(1))
+    for picture in donor:  # another board colour, the part gone
+        away = np.abs(picture.astype(int) - picture[2, 2]).max(axis=2) < 25
+        picture[away] = np.clip(picture[away].astype(int) + np.array([50, -30, 0]), 0, 255)
+        picture[30:66, 28:68] = picture[2, 2]
+    good[0][80:94, 40:56] = (60, 62, 200)
+    mask = np.zeros((96, 96), np.uint8)
+    mask[26:88, 24:72] = 255
+    made = anomaly_blend.transplant(good, donor, mask, np.random.default_rng(0))
+    assert np.abs(made[0][44:52, 46:56].reshape(-1, 3).mean(axis=0) - (60, 110, 50)).max() < 6, "its own board"
+    assert np.abs(made[0][83:91, 44:52].astype(int) - good[0][83:91, 44:52]).max() <= 1, "the neighbour as it was"
 
 
 def test_a_cut_has_a_harder_seam_than_a_lens_draws(tmp_path: Path) -> None:
@@ -204,9 +274,11 @@ def test_a_cut_has_a_harder_seam_than_a_lens_draws(tmp_path: Path) -> None:
     hard = np.clip(golden + patch, 0, 255).astype(np.uint8)
     paths = {name: str(write(tmp_path / f"{name}.png", image)) for name, image in
              (("golden", golden), ("soft", soft), ("hard", hard))}  # fmt: skip
-    seams = {name: measure([(paths[name], paths["golden"])]).seam for name in ("soft", "hard")}
+    rows = [{"name": name, "test": path, "golden": paths["golden"]} for name, path in paths.items()]
+    parts = {part.name: part for part in read_parts(pd.DataFrame(rows))}
+    assert parts["golden"].mask is None, "nothing visible changed"
+    seams = {name: edge(parts[name].pairs, parts[name].mask).seam for name in ("soft", "hard")}
     assert seams["hard"] > 1.5 * seams["soft"]
-    assert measure([(paths["golden"], paths["golden"])]).seam is None
 
 
 def test_the_pair_of_a_defect_marks_the_defect() -> None:

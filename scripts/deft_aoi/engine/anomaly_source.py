@@ -19,12 +19,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from deft_aoi import pictures
 from deft_aoi.cli import guarded
 from deft_aoi.contracts import PASS, image_path, is_defect, normalise_label, pad_columns, read_rows
-from deft_aoi.engine.anomaly_blend import MAKERS, Mask
+from deft_aoi.engine.anomaly_draw import MAKERS
+from deft_aoi.engine.anomaly_pixels import Mask
 from deft_aoi.engine.anomaly_set import FREE, LIGHTS, PROCEDURAL, SPEC, SUFFIXES
 from deft_aoi.engine.images import Pair, decode, make_pair
 from deft_aoi.errors import InputError
@@ -35,6 +37,7 @@ CLEANS_PER_KIND = 60
 EXAMPLES_PER_LABEL = 60  # of one kind of part
 _KINDS = ("part_type", "comp_type_1", "comp_type_2")
 _CORE, _FLANK = 0.6, 0.3  # of the largest difference: a defect has a pixel of the first, and reaches to the second
+_STROKE = 0.04  # of the picture's side: print is drawn in thinner lines
 _LARGEST = 0.5  # of the picture: more is no defect but another picture
 
 
@@ -135,7 +138,7 @@ def _write_examples(rows: pd.DataFrame, source: Source, rng: np.random.Generator
     for number, row in _some(rows, EXAMPLES_PER_LABEL, rng):
         files, goldens = source.files(row, "input_path"), source.files(row, "golden_path")
         pairs = [pair for pair in map(_pair, files, goldens) if pair is not None]
-        mask = defect_mask(pairs) if len(pairs) == len(files) else None
+        mask = defect_mask(pairs, thin=False) if len(pairs) == len(files) else None
         if mask is None:
             continue
         stem = _stem(number, row)
@@ -149,13 +152,14 @@ def _write_examples(rows: pd.DataFrame, source: Source, rng: np.random.Generator
     return count
 
 
-def defect_mask(pairs: Sequence[Pair]) -> Mask | None:
+def defect_mask(pairs: Sequence[Pair], *, thin: bool = True) -> Mask | None:
     """Where a defect differs from its registered golden under any light; None where nothing stands out.
 
     `pairs` are the same part under each light. The mask holds every patch that reaches `_CORE` of the largest
-    difference, out to `_FLANK` of it.
+    difference, out to `_FLANK` of it. Without `thin`, strokes as thin as print do not count beside broader patches:
+    two good parts of one kind may be marked differently.
     """
-    difference = np.zeros(pairs[0].test.shape[:2], np.float32)
+    difference: npt.NDArray[np.float32] = np.zeros(pairs[0].test.shape[:2], np.float32)
     for pair in pairs:
         far = np.abs(cv2.GaussianBlur(pair.test, (0, 0), 1.2) - cv2.GaussianBlur(pair.golden, (0, 0), 1.2))
         far = far.reshape(*far.shape[:2], -1).max(axis=2)
@@ -163,6 +167,11 @@ def defect_mask(pairs: Sequence[Pair]) -> Mask | None:
         inside[pair.rows, pair.columns] = far[pair.rows, pair.columns]
         difference = np.maximum(difference, inside)
     top = float(difference.max())
+    if not thin:
+        width = max(3, round(_STROKE * min(difference.shape)))
+        broad = np.asarray(cv2.morphologyEx(difference, cv2.MORPH_OPEN, np.ones((width, width), np.uint8)), np.float32)
+        if float(broad.max()) >= max(_FLANK * top, 12):
+            difference, top = broad, float(broad.max())
     if top < 12:  # grey levels: nothing that a camera could see
         return None
     flank = (difference > _FLANK * top).astype(np.uint8)

@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deft_aoi.engine.anomaly_blend import Mask, draw, grown, placed, read_picture
+from deft_aoi.engine.anomaly_draw import draw
+from deft_aoi.engine.anomaly_pixels import Mask, grown, placed, read_picture
 from deft_aoi.engine.anomaly_set import (
     CAD,
     LABELS,
@@ -183,11 +184,12 @@ def matches(found: AnomalySet, entry: Entry, mask: Path | None, cleans: Sequence
 
 
 def _thumbnail(path: Path) -> npt.NDArray[np.float32] | None:
-    picture = read_image(path, cv2.IMREAD_GRAYSCALE)
+    """Small, soft and in colour: a defect of a blue board belongs on a blue board, where there is one."""
+    picture = read_picture(path)
     if picture is None:
         return None
     small = cv2.resize(picture, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.asarray(cv2.GaussianBlur(small - small.mean(), (0, 0), 1.0), np.float32)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), 1.0), np.float32)
 
 
 def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None, seed: int) -> Case | None:

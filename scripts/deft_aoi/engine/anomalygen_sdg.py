@@ -23,7 +23,9 @@ import cv2
 import numpy as np
 
 from deft_aoi import pictures
-from deft_aoi.engine.anomaly_blend import Mask, Picture, draw, placed, read_picture, transplant
+from deft_aoi.engine.anomaly_blend import transplant
+from deft_aoi.engine.anomaly_draw import draw
+from deft_aoi.engine.anomaly_pixels import Mask, Picture, placed, read_picture
 from deft_aoi.engine.anomaly_set import AnomalySet
 from deft_aoi.engine.anomalygen_prep import grown_for_cut
 from deft_aoi.engine.refusal import TaskError
@@ -119,14 +121,19 @@ def _defective(row: dict[str, Any], found: AnomalySet, good: list[Picture], mask
         anomaly = row["anomaly_type"].partition("+")[2]
         return draw(anomaly, good, np.random.default_rng(row["seed"])).pictures
     sources = [read_picture(path) for path in found.per_light(Path(row["reference_image"]))]
-    pictures = []
-    for clean, source in zip(good, sources):
-        if source is None:
-            return None
-        fitted = np.asarray(cv2.resize(source, clean.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-        fitted = placed(fitted, tuple(row["shift_values"]), int(row["rotation_angle"]) // 90)
-        pictures.append(transplant(clean, fitted, grown_for_cut(mask)))
-    return pictures
+    if any(source is None for source in sources):
+        return None
+    size = good[0].shape[1::-1]
+    fitted = [
+        placed(
+            np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_LINEAR), np.uint8),
+            tuple(row["shift_values"]),
+            int(row["rotation_angle"]) // 90,
+        )
+        for source in sources
+        if source is not None
+    ]
+    return transplant(good, fitted, grown_for_cut(mask), np.random.default_rng(row["seed"]))
 
 
 def _leave_out(name: str, path: Path) -> None:

@@ -1,45 +1,78 @@
-"""`realism_screen`: which synthetic pairs look unlike anything that the camera has seen.
+"""`realism_screen`: which synthetic pairs look pasted rather than seen by the camera.
 
-Three measures of each pair, every one judged against what real parts show (their own 1st and 99th percentile):
-the distance to the nearest real picture in the trunk's space, how steep the changed patch begins (a cut has a harder
-seam than a lens draws), and how its grain compares with the picture around it. A flag is a question to a person, no
-verdict: an unseen defect is far from every real one by its nature.
+A forest learns, from real parts and from deliberately crude pastes onto them, how a change that a camera saw differs
+from a patch with a hard edge, a foreign grain or a foreign colour. A pair is flagged where it looks less real than 95
+of 100 real defects do (each judged by trees that never saw it), where nothing visible changed, or where it is half as
+far again from every real part, in the trunk's space, as any real part is from the others. A flag is a question to a
+person.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from deft_aoi.cli import guarded
 from deft_aoi.contracts import PASS, read_rows, write_rows
-from deft_aoi.engine.anomaly_source import defect_mask
 from deft_aoi.engine.embedding import embed
 from deft_aoi.engine.features import in_parallel
-from deft_aoi.engine.images import Pair, decode, luminance, make_pair
+from deft_aoi.engine.images import Pair, decode, make_pair
+from deft_aoi.engine.realism_crude import COLOUR, HARD, KINDS, NOISE, paste
+from deft_aoi.engine.realism_looks import Edge, Mask, Memory, changed, edge, looks
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
 
 RESULT, LIMITS = "realism.csv", "limits.json"
 FAR, SEAM, GRAIN, NOTHING = "far from every real part", "hard seam", "grain differs", "no visible change"
-FEWEST = 12  # real defects, below which their percentiles say nothing
-_EDGE = 1.0  # percentile at either end
+TINT = "colour differs"
+REASONS = {HARD: SEAM, NOISE: GRAIN, COLOUR: TINT}
+FEWEST = 12  # real defects, below which nothing can be said of how they look
+FALSE_FLAGS = 0.05  # of real defects that may be flagged
+_UNSEEN = 6.0  # raises the limit as if so many defects had been as strange as can be
+_FARTHER = 1.5  # times as far as any real part is from the others: another picture, no defect
+_PASTES = 120  # of each kind that the forest learns from
+_TREES, _LEAF = 400, 3
+_SEED = 7
+_LARGEST = 160  # pixels of a picture's longer side as it is looked at
+
+Files = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Measures:
-    """Of one pair; None where nothing changed. `grain`: log2 of the patch's grain over its surroundings'."""
+class Part:
+    """One part: its pictures and their goldens, and the patch that differs; `number` where real parts hold it."""
 
-    seam: float | None
-    grain: float | None
+    name: str
+    pairs: Sequence[Pair]
+    mask: Mask | None
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What was learned: the forest, the squares of real parts, and the score above which a pair is flagged."""
+
+    forest: object
+    memory: Memory
+    limit: float
+
+    def scores(self, parts: Sequence[Part]) -> list[tuple[float, str] | None]:
+        """(how little it looks real, the kind of paste that it looks most like) of each part; None without a change."""
+        told = [part for part in parts if part.mask is not None]
+        if not told:
+            return [None for _ in parts]
+        table = np.array([_looks(part, self.memory) for part in told])
+        shares = self.forest.predict_proba(table)  # type: ignore[attr-defined]
+        found = iter(_judged(shares, list(self.forest.classes_)))  # type: ignore[attr-defined]
+        return [None if part.mask is None else next(found) for part in parts]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,49 +94,110 @@ def _read(csv: Path) -> pd.DataFrame:
 
 
 def screen(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float | int | None]]:
-    """One row for each pair (name, label, distance, seam, grain, flags) and the limits that real parts gave."""
+    """One row for each pair (name, label, score, distance, seam, grain, flags) and the limits that real parts gave."""
     near, own = _distances(pairs, real)
-    made, known = _measure(pairs), _measure(real[real["label"] != PASS])
-    seams = [m.seam for m in known.values() if m.seam is not None]
-    grains = [m.grain for m in known.values() if m.grain is not None]
-    enough = len(seams) >= FEWEST
+    known = read_parts(real)
+    defects = set(real.loc[real["label"] != PASS, "name"].astype(str))
+    judge = learn(known, defects)
     limits: dict[str, float | int | None] = {
-        "real_parts": int(real["name"].nunique()),
-        "real_defects": len(seams),
-        "distance": float(np.percentile(list(own.values()), 100 - _EDGE)) if len(own) >= FEWEST else None,
-        "seam": float(np.percentile(seams, 100 - _EDGE)) if enough else None,
-        "grain_low": float(np.percentile(grains, _EDGE)) if enough else None,
-        "grain_high": float(np.percentile(grains, 100 - _EDGE)) if enough else None,
+        "real_parts": len(known),
+        "real_defects": len(defects),
+        "distance": _FARTHER * max(own.values()) if len(own) >= FEWEST else None,
+        "score": judge.limit if judge else None,
     }
-    rows = []
-    for name, group in pairs.groupby("name", sort=False):
-        found, distance = made[str(name)], near.get(str(name))
-        rows.append(
-            {
-                "name": str(name), "label": str(group["label"].iloc[0]), "distance": _text(distance),
-                "seam": _text(found.seam), "grain": _text(found.grain),
-                "flags": "; ".join(_flags(found, distance, limits)),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows, dtype=str), limits
+    labels = pairs.drop_duplicates("name").set_index("name")["label"]
+
+    def work(chunk: Sequence[tuple[str, Files]]) -> list[dict[str, str]]:
+        parts = [_part(name, files) for name, files in chunk]
+        scores = judge.scores(parts) if judge else [None for _ in parts]
+        return [_row(part, score, near.get(part.name), limits) for part, score in zip(parts, scores)]
+
+    rows = [row for part in in_parallel(work, _groups(pairs), "pairs") for row in part]
+    table = pd.DataFrame(rows, dtype=str)
+    table.insert(1, "label", [str(labels[name]) for name in table["name"]])
+    return table, limits
+
+
+def _row(
+    part: Part, score: tuple[float, str] | None, distance: float | None, limits: Mapping[str, float | int | None]
+) -> dict[str, str]:
+    found = edge(part.pairs, part.mask) if part.mask is not None else None
+    return {
+        "name": part.name, "score": _text(score[0] if score else None), "distance": _text(distance),
+        "seam": _text(found.seam if found else None), "grain": _text(found.grain if found else None),
+        "flags": "; ".join(_flags(found, score, distance, limits)),
+    }  # fmt: skip
 
 
 def _text(value: float | None) -> str:
     return "" if value is None else f"{value:.5g}"
 
 
-def _flags(found: Measures, distance: float | None, limits: dict[str, float | int | None]) -> list[str]:
-    if found.seam is None or found.grain is None:
+def _flags(
+    found: Edge | None, score: tuple[float, str] | None, distance: float | None, limits: Mapping[str, float | None]
+) -> list[str]:
+    if found is None:
         return [NOTHING]
-    flags = []
-    far, seam, low, high = (limits[name] for name in ("distance", "seam", "grain_low", "grain_high"))
-    if distance is not None and far is not None and distance > far:
-        flags.append(FAR)
-    if seam is not None and found.seam > seam:
-        flags.append(SEAM)
-    if low is not None and high is not None and not low <= found.grain <= high:
-        flags.append(GRAIN)
-    return flags
+    far, limit = limits["distance"], limits["score"]
+    flags = [FAR] if distance is not None and far is not None and distance > far else []
+    return flags + ([REASONS[score[1]]] if score is not None and limit is not None and score[0] > limit else [])
+
+
+def learn(known: Sequence[Part], defects: set[str]) -> Judge | None:
+    """The judge of these real parts, of which `defects` are the names of the defective ones; None for too few.
+
+    Its limit is the score that at most `FALSE_FLAGS` of real defects exceed, and higher the fewer they are: the kinds
+    and lots that they do not show look stranger than they do.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    real = [part for part in known if part.name in defects and part.mask is not None]
+    good = [part for part in known if part.name not in defects]
+    if len(real) < FEWEST or len(good) < 2:
+        return None
+    rng = np.random.default_rng(_SEED)
+    memory = Memory([(p.number or 0, p.pairs, p.mask if p.name in defects else None) for p in known], rng)
+    changed_good = [part for part in good if part.mask is not None]
+    seen = [*real, *changed_good]
+    table, kinds = [_looks(part, memory) for part in seen], ["real"] * len(seen)
+    for kind in KINDS:
+        for part in pastes(kind, good, _PASTES, rng):
+            if part.mask is not None:
+                table.append(_looks(part, memory))
+                kinds.append(kind)
+    forest = RandomForestClassifier(
+        _TREES, min_samples_leaf=_LEAF, class_weight="balanced", oob_score=True, random_state=_SEED, n_jobs=1
+    )
+    forest.fit(np.array(table), np.array(kinds))
+    unseen = forest.oob_decision_function_[: len(real)]
+    scores = np.sort([score for score, _ in _judged(unseen, list(forest.classes_))])
+    place = min(math.ceil((len(scores) + 1) * (1 - FALSE_FLAGS)), len(scores))
+    limit = float(scores[place - 1])
+    return Judge(forest, memory, limit + (1 - limit) * min(1.0, _UNSEEN / len(scores)))
+
+
+def pastes(kind: str, good: Sequence[Part], count: int, rng: np.random.Generator) -> list[Part]:
+    """Crude pastes onto good parts, each of another part."""
+    made: list[Part] = []
+    for _ in range(count):
+        base, other = (good[int(rng.integers(len(good)))] for _ in range(2))
+        tests = paste(kind, [pair.test for pair in base.pairs], [pair.test for pair in other.pairs], rng)
+        pairs = [Pair(t, p.golden, p.rows, p.columns, p.shift) for t, p in zip(tests, base.pairs)]
+        made.append(Part(f"{kind}_{len(made):05d}", pairs, changed(pairs)))
+    return made
+
+
+def _looks(part: Part, memory: Memory) -> list[float]:
+    assert part.mask is not None
+    return looks(part.pairs, part.mask, memory, part.number, np.random.default_rng(_SEED))
+
+
+def _judged(shares: npt.NDArray[np.float64], classes: Sequence[str]) -> list[tuple[float, str]]:
+    found = []
+    for row in shares:
+        by_kind = dict(zip(classes, np.nan_to_num(row)))
+        found.append((1.0 - by_kind["real"], max(KINDS, key=lambda kind: by_kind.get(kind, 0.0))))
+    return found
 
 
 def _distances(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
@@ -133,40 +227,35 @@ def _vectors(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
     return np.asarray(table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9), np.float32)
 
 
-def _measure(rows: pd.DataFrame) -> dict[str, Measures]:
-    groups = [(str(name), list(zip(part["test"], part["golden"]))) for name, part in rows.groupby("name", sort=False)]
-    work = lambda chunk: [(name, measure(files)) for name, files in chunk]  # noqa: E731
-    return {name: found for part in in_parallel(work, groups, "pairs") for name, found in part}
+def read_parts(rows: pd.DataFrame) -> list[Part]:
+    """One part for each name, in order and numbered. Raises InputError where a picture cannot be read."""
+    numbered = [(name, files, place) for place, (name, files) in enumerate(_groups(rows))]
+    work = lambda chunk: [_part(*one) for one in chunk]  # noqa: E731
+    return [part for found in in_parallel(work, numbered, "real parts") for part in found]
 
 
-def measure(files: Sequence[tuple[str, str]]) -> Measures:
-    """Seam and grain of one pair from its (test, golden) files, one for each light. Raises InputError."""
+def _groups(rows: pd.DataFrame) -> list[tuple[str, Files]]:
+    """(name, (test, golden) of each light) of every part."""
+    grouped = rows.groupby("name", sort=False)
+    return [(str(name), list(zip(part["test"], part["golden"]))) for name, part in grouped]
+
+
+def _part(name: str, files: Files, number: int | None = None) -> Part:
     pairs = [_pair(test, golden) for test, golden in files]
-    mask = defect_mask(pairs)
-    if mask is None:
-        return Measures(None, None)
-    inside = mask > 0
-    rim = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    seams, grains = [], []
-    for pair in pairs:
-        test = luminance(pair.test)
-        difference = np.abs(test - luminance(pair.golden))
-        slope = np.hypot(cv2.Sobel(difference, cv2.CV_32F, 1, 0), cv2.Sobel(difference, cv2.CV_32F, 0, 1)) / 8
-        steepest = cv2.dilate(slope, np.ones((5, 5), np.uint8))  # the rim is known to a pixel or two only
-        seams.append(float(steepest[rim].mean() / max(float(difference[inside].max()), 1.0)))
-        fine = np.abs(test - cv2.GaussianBlur(test, (0, 0), 1.0))
-        grains.append(float(np.log2((np.median(fine[inside]) + 0.1) / (np.median(fine[~inside]) + 0.1))))
-    return Measures(max(seams), max(grains, key=abs))
+    return Part(name, pairs, changed(pairs), number)
 
 
 def _pair(test: str, golden: str) -> Pair:
+    """In colour, and not larger than `_LARGEST`: hundreds of them are in memory at a time."""
     pictures = []
     for name in (test, golden):
         picture = decode(Path(name).read_bytes())
         if picture is None:
             raise InputError(f"{name}: no readable picture")
-        pictures.append(picture)
-    return make_pair(pictures[0], pictures[1], pictures[0].shape[1], pictures[0].shape[0])
+        pictures.append(picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2))
+    height, width = pictures[0].shape[:2]
+    share = min(1.0, _LARGEST / max(height, width))
+    return make_pair(pictures[0], pictures[1], max(1, round(share * width)), max(1, round(share * height)))
 
 
 if __name__ == "__main__":
