@@ -2,9 +2,9 @@
 
 A forest learns, from real parts and from deliberately crude pastes onto them, how a change that a camera saw differs
 from a patch with a hard edge, a foreign grain or a foreign colour. A pair is flagged where it looks less real than 95
-of 100 real defects do (each judged by trees that never saw it), where nothing visible changed, or where it is half as
-far again from every real part, in the trunk's space, as any real part is from the others. A flag is a question to a
-person.
+of 100 real defects do (each judged by trees that never saw its board), where nothing visible changed, or where it is
+three times as far from every real part, in the trunk's space, as any real part is from those of other boards. A flag
+is a question to a person.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -30,17 +31,20 @@ from deft_aoi.engine.realism_looks import Edge, Mask, Memory, changed, edge, loo
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
 
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
+
 RESULT, LIMITS = "realism.csv", "limits.json"
 FAR, SEAM, GRAIN, NOTHING = "far from every real part", "hard seam", "grain differs", "no visible change"
 TINT = "colour differs"
 REASONS = {HARD: SEAM, NOISE: GRAIN, COLOUR: TINT}
 FEWEST = 12  # real defects, below which nothing can be said of how they look
 FALSE_FLAGS = 0.05  # of real defects that may be flagged
-_UNSEEN = 6.0  # raises the limit as if so many defects had been as strange as can be
-_FARTHER = 1.5  # times as far as any real part is from the others: another picture, no defect
-_PASTES = 120  # of each kind that the forest learns from
-_TREES, _LEAF = 400, 3
-_SEED = 7
+_UNSEEN = 2.0  # raises the limit as if so many defects had been as strange as can be
+_FARTHER = 3.0  # times as far as any real part is from those of other boards: another picture, no defect
+_PASTES = 80  # of each kind that the forest learns from
+_TREES, _LEAF = 200, 3
+_SEED, _REAL, _FOLDS = 7, "real", 5
 _LARGEST = 160  # pixels of a picture's longer side as it is looked at
 
 Files = Sequence[tuple[str, str]]
@@ -48,19 +52,20 @@ Files = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Part:
-    """One part: its pictures and their goldens, and the patch that differs; `number` where real parts hold it."""
+    """One part: its pictures and their goldens, the patch that differs, and the number of its board (its folder), -1
+    for none of the real ones'."""
 
     name: str
     pairs: Sequence[Pair]
     mask: Mask | None
-    number: int | None = None
+    board: int = -1
 
 
 @dataclass(frozen=True)
 class Judge:
     """What was learned: the forest, the squares of real parts, and the score above which a pair is flagged."""
 
-    forest: object
+    forest: RandomForestClassifier
     memory: Memory
     limit: float
 
@@ -70,8 +75,8 @@ class Judge:
         if not told:
             return [None for _ in parts]
         table = np.array([_looks(part, self.memory) for part in told])
-        shares = self.forest.predict_proba(table)  # type: ignore[attr-defined]
-        found = iter(_judged(shares, list(self.forest.classes_)))  # type: ignore[attr-defined]
+        shares = self.forest.predict_proba(table)
+        found = iter(_judged(shares, list(self.forest.classes_)))
         return [None if part.mask is None else next(found) for part in parts]
 
 
@@ -149,31 +154,46 @@ def learn(known: Sequence[Part], defects: set[str]) -> Judge | None:
     Its limit is the score that at most `FALSE_FLAGS` of real defects exceed, and higher the fewer they are: the kinds
     and lots that they do not show look stranger than they do.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     real = [part for part in known if part.name in defects and part.mask is not None]
     good = [part for part in known if part.name not in defects]
     if len(real) < FEWEST or len(good) < 2:
         return None
     rng = np.random.default_rng(_SEED)
-    memory = Memory([(p.number or 0, p.pairs, p.mask if p.name in defects else None) for p in known], rng)
-    changed_good = [part for part in good if part.mask is not None]
-    seen = [*real, *changed_good]
-    table, kinds = [_looks(part, memory) for part in seen], ["real"] * len(seen)
+    memory = Memory([(p.board, p.pairs, p.mask if p.name in defects else None) for p in known], rng)
+    seen = [*real, *(part for part in good if part.mask is not None)]
+    kinds = [_REAL] * len(seen)
     for kind in KINDS:
-        for part in pastes(kind, good, _PASTES, rng):
-            if part.mask is not None:
-                table.append(_looks(part, memory))
-                kinds.append(kind)
-    forest = RandomForestClassifier(
-        _TREES, min_samples_leaf=_LEAF, class_weight="balanced", oob_score=True, random_state=_SEED, n_jobs=1
-    )
-    forest.fit(np.array(table), np.array(kinds))
-    unseen = forest.oob_decision_function_[: len(real)]
-    scores = np.sort([score for score, _ in _judged(unseen, list(forest.classes_))])
+        made = [part for part in pastes(kind, good, _PASTES, rng) if part.mask is not None]
+        seen += made
+        kinds += [kind] * len(made)
+    table, answers = np.array([_looks(part, memory) for part in seen]), np.array(kinds)
+    scores = _unseen_scores(table, answers, np.array([part.board for part in seen]))[: len(real)]
     place = min(math.ceil((len(scores) + 1) * (1 - FALSE_FLAGS)), len(scores))
-    limit = float(scores[place - 1])
+    limit = float(np.sort(scores)[place - 1])
+    forest = _forest().fit(table, answers)
     return Judge(forest, memory, limit + (1 - limit) * min(1.0, _UNSEEN / len(scores)))
+
+
+def _forest() -> RandomForestClassifier:
+    from sklearn.ensemble import RandomForestClassifier  # takes seconds to import
+
+    return RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, class_weight="balanced", random_state=_SEED, n_jobs=1)
+
+
+def _unseen_scores(
+    table: npt.NDArray[np.float64], answers: npt.NDArray[np.str_], boards: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Score of every part by a forest that saw none of its board: what a new board will get."""
+    order = {board: place for place, board in enumerate(np.unique(boards))}
+    folds = np.array([order[board] for board in boards]) % min(_FOLDS, len(order))
+    if len(order) < 2:
+        folds = np.arange(len(boards)) % _FOLDS
+    scores = np.zeros(len(table))
+    for fold in np.unique(folds):
+        held = folds == fold
+        forest = _forest().fit(table[~held], answers[~held])
+        scores[held] = [score for score, _ in _judged(forest.predict_proba(table[held]), list(forest.classes_))]
+    return scores
 
 
 def pastes(kind: str, good: Sequence[Part], count: int, rng: np.random.Generator) -> list[Part]:
@@ -183,25 +203,27 @@ def pastes(kind: str, good: Sequence[Part], count: int, rng: np.random.Generator
         base, other = (good[int(rng.integers(len(good)))] for _ in range(2))
         tests = paste(kind, [pair.test for pair in base.pairs], [pair.test for pair in other.pairs], rng)
         pairs = [Pair(t, p.golden, p.rows, p.columns, p.shift) for t, p in zip(tests, base.pairs)]
-        made.append(Part(f"{kind}_{len(made):05d}", pairs, changed(pairs)))
+        made.append(Part(f"{kind}_{len(made):05d}", pairs, changed(pairs), base.board))
     return made
 
 
 def _looks(part: Part, memory: Memory) -> list[float]:
     assert part.mask is not None
-    return looks(part.pairs, part.mask, memory, part.number, np.random.default_rng(_SEED))
+    return looks(part.pairs, part.mask, memory, part.board, np.random.default_rng(_SEED))
 
 
 def _judged(shares: npt.NDArray[np.float64], classes: Sequence[str]) -> list[tuple[float, str]]:
     found = []
     for row in shares:
         by_kind = dict(zip(classes, np.nan_to_num(row)))
-        found.append((1.0 - by_kind["real"], max(KINDS, key=lambda kind: by_kind.get(kind, 0.0))))
+        found.append((1.0 - by_kind[_REAL], max(KINDS, key=lambda kind: by_kind.get(kind, 0.0))))
     return found
 
 
 def _distances(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
-    """Cosine distance to the nearest other real part under the light where it is largest: of pairs, of real parts."""
+    """Cosine distance to the nearest real part under the light where it is largest: of pairs; of real parts, to the
+    nearest of another board, where there is one."""
+    boards = _boards(real)
     near: dict[str, float] = {}
     own: dict[str, float] = {}
     for light, group in pairs.groupby("light", sort=True):
@@ -212,7 +234,9 @@ def _distances(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[dict[str, float
         for names, table, skip, into in ((group["name"], vectors, False, near), (beside["name"], known, True, own)):
             similarity = table @ known.T
             if skip:
-                np.fill_diagonal(similarity, -1.0)
+                number = np.array([boards[str(name)] for name in names])
+                same = number[:, None] == number if len(set(number)) > 1 else np.eye(len(number), dtype=bool)
+                similarity[same] = -1.0
             for name, value in zip(names, 1.0 - similarity.max(axis=1)):
                 into[str(name)] = max(into.get(str(name), 0.0), float(value))
     return near, own
@@ -229,9 +253,17 @@ def _vectors(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
 
 def read_parts(rows: pd.DataFrame) -> list[Part]:
     """One part for each name, in order and numbered. Raises InputError where a picture cannot be read."""
-    numbered = [(name, files, place) for place, (name, files) in enumerate(_groups(rows))]
+    boards = _boards(rows)
+    numbered = [(name, files, boards[name]) for name, files in _groups(rows)]
     work = lambda chunk: [_part(*one) for one in chunk]  # noqa: E731
     return [part for found in in_parallel(work, numbered, "real parts") for part in found]
+
+
+def _boards(rows: pd.DataFrame) -> dict[str, int]:
+    """Number of the folder of every part's picture: parts of one board lie together."""
+    first = rows.drop_duplicates("name")
+    numbers, _ = pd.factorize(first["test"].map(lambda path: str(Path(path).parent)))
+    return {str(name): int(number) for name, number in zip(first["name"], numbers)}
 
 
 def _groups(rows: pd.DataFrame) -> list[tuple[str, Files]]:
@@ -240,9 +272,9 @@ def _groups(rows: pd.DataFrame) -> list[tuple[str, Files]]:
     return [(str(name), list(zip(part["test"], part["golden"]))) for name, part in grouped]
 
 
-def _part(name: str, files: Files, number: int | None = None) -> Part:
+def _part(name: str, files: Files, board: int = -1) -> Part:
     pairs = [_pair(test, golden) for test, golden in files]
-    return Part(name, pairs, changed(pairs), number)
+    return Part(name, pairs, changed(pairs), board)
 
 
 def _pair(test: str, golden: str) -> Pair:

@@ -22,9 +22,9 @@ Rng = np.random.Generator
 _SIDE = 5  # pixels of the little squares that are looked up in real parts
 _KEPT = 32  # numbers that a square is told by
 _SQUARES, _RIM = 100, 60  # looked up inside the patch and along its rim
-_OWN = 300  # squares of the part's own surroundings, and of its golden, that they are looked up in too
+_OWN = 150  # squares of the part's own surroundings, and of its golden, that they are looked up in too
 _REMEMBERED, _IN_DEFECT = 60, 120  # squares kept of a good part, and of a defect's patch
-_MOST = 16_000  # squares kept in all
+_MOST = 8_000  # squares kept in all
 _VISIBLE = 12.0  # grey levels
 _PERCENTILES = 50, 80, 95
 
@@ -122,16 +122,16 @@ class Memory:
     """Little squares of real parts, and how far anything is from the nearest of them."""
 
     def __init__(self, parts: Sequence[tuple[int, Sequence[Pair], Mask | None]], rng: Rng) -> None:
-        """`parts`: number, pictures, and the defect's patch where there is one."""
+        """`parts`: board, pictures, and the defect's patch where there is one."""
         owners: list[npt.NDArray[np.int64]] = []
         tables = []
-        for number, pairs, mask in parts:
+        for board, pairs, mask in parts:
             everywhere = np.argwhere(np.ones(pairs[0].test.shape[:2], bool))
             points = _drawn(everywhere, _REMEMBERED, rng)
             if mask is not None:
                 points = np.concatenate([points, _drawn(_wide(mask), _IN_DEFECT, rng)])
             tables.append(_squares(_evened(pairs, mask), points))
-            owners.append(np.full(len(points), number))
+            owners.append(np.full(len(points), board))
         table, owner = np.concatenate(tables), np.concatenate(owners)
         some = np.sort(rng.permutation(len(table))[:_MOST])
         table, self.owner = table[some], owner[some]
@@ -141,13 +141,13 @@ class Memory:
         self.known = np.asarray((table - self.mean) @ self.axes, np.float32)
         self.norms = (self.known**2).sum(axis=1)
 
-    def away(self, squares: Values, own: int | None, beside: Values) -> tuple[Values, Values]:
-        """(distance to the nearest square of `beside` or of another part than `own`, what no square is made of)."""
+    def away(self, squares: Values, board: int, beside: Values) -> tuple[Values, Values]:
+        """(distance to the nearest square of `beside` or of another board than `board`, what no square is made of)."""
         inner, lengths, rest = self._told(squares)
         near, norms, _ = self._told(beside)
         far = lengths[:, None] + self.norms - 2 * inner @ self.known.T
-        if own is not None:
-            far[:, self.owner == own] = np.inf
+        if not (self.owner == board).all():
+            far[:, self.owner == board] = np.inf
         closest = np.minimum(far.min(axis=1), (lengths[:, None] + norms - 2 * inner @ near.T).min(axis=1))
         return np.sqrt(np.maximum(closest, 0)), rest
 
@@ -163,8 +163,8 @@ def _wide(mask: Mask) -> npt.NDArray[np.int64]:
     return np.argwhere(cv2.dilate(mask, np.ones((_SIDE, _SIDE), np.uint8)) > 0)
 
 
-def looks(pairs: Sequence[Pair], mask: Mask, memory: Memory, own: int | None, rng: Rng) -> list[float]:
-    """Numbers that tell a real change from a paste. `own`: the part's number where the memory holds it."""
+def looks(pairs: Sequence[Pair], mask: Mask, memory: Memory, board: int, rng: Rng) -> list[float]:
+    """Numbers that tell a real change from a paste. `board`: the part's own, whose squares do not count."""
     rim = np.argwhere(cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0)
     numbers = [value for pair in pairs for value in _of_light(pair, mask)] + _shape(mask)
     tests = _evened(pairs, mask)
@@ -177,6 +177,6 @@ def looks(pairs: Sequence[Pair], mask: Mask, memory: Memory, own: int | None, rn
         ]
     )
     for points in (_drawn(_wide(mask), _SQUARES, rng), _drawn(rim, _RIM, rng)):
-        for far in memory.away(_squares(tests, points), own, beside):
+        for far in memory.away(_squares(tests, points), board, beside):
             numbers += [float(value) for value in np.percentile(far, _PERCENTILES)]
     return numbers
