@@ -243,22 +243,22 @@ def test_a_flat_checkpoint_gets_a_view_in_the_layout_that_the_container_reads(tm
     home = tmp_path / "augmentation/anomalygen/checkpoints/pcb/nvidia/Cosmos"
     home.mkdir(parents=True)
     with pytest.raises(InputError, match=r"no ag_config.yaml"):
-        checkpoint_view(slots(tmp_path), None, tmp_path / "view")
+        checkpoint_view(slots(tmp_path).checkpoints, None, tmp_path / "view")
     (home / "ag_config.yaml").write_text("{}")
     with pytest.raises(InputError, match="steps there: none"):
-        checkpoint_view(slots(tmp_path), None, tmp_path / "view")
+        checkpoint_view(slots(tmp_path).checkpoints, None, tmp_path / "view")
     (home / "iter_000014000.pt").write_bytes(b"w")
-    found = checkpoint_view(slots(tmp_path), None, tmp_path / "view")
+    found = checkpoint_view(slots(tmp_path).checkpoints, None, tmp_path / "view")
     assert found == (tmp_path / "view", 14000)
     assert (tmp_path / "view/checkpoints/model/iter_000014000.pt").read_bytes() == b"w"
     assert (tmp_path / "view/checkpoints/latest_checkpoint.txt").read_text() == "iter_000014000.pt\n"
     with pytest.raises(InputError, match="steps there: 14000"):
-        checkpoint_view(slots(tmp_path), 9000, tmp_path / "view")
+        checkpoint_view(slots(tmp_path).checkpoints, 9000, tmp_path / "view")
     (home / "checkpoints/model").mkdir(parents=True)
     for step in (9000, 14000):
         (home / f"checkpoints/model/iter_{step:09d}.pt").write_bytes(b"w")
     (home / "checkpoints/latest_checkpoint.txt").write_text("iter_000009000.pt\n")
-    assert checkpoint_view(slots(tmp_path), None, tmp_path / "view") == (home, 9000)
+    assert checkpoint_view(slots(tmp_path).checkpoints, None, tmp_path / "view") == (home, 9000)
 
 
 def test_empty_slots_are_named_with_source_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,8 @@ ENGINES = {
     "classical_baseline": "deft_aoi.engine.classical",
     "prep_testcase.sh": "deft_aoi.engine.anomalygen_prep",
     "run_sdg.sh": "deft_aoi.engine.anomalygen_sdg",
+    "generate_config.py": "deft_aoi.engine.anomalygen_config",
+    "launch_training.sh": "deft_aoi.engine.anomalygen_train",
     "anomalygen_dataset": "deft_aoi.engine.anomaly_source",
     "realism_screen": "deft_aoi.engine.realism",
     "pair_features": "deft_aoi.engine.pair_features",

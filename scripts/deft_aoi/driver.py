@@ -19,8 +19,8 @@ from deft_aoi.executors.local import began
 from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import atomic_write_text, locked, move_aside
 from deft_aoi.paths import iter_number
-from deft_aoi.pipeline import ACCEPTANCE, LOOP_STOP, RESOLVE, SEALED, Step
-from deft_aoi.run import AIR_GAP, Run, approved, load_run, read_json
+from deft_aoi.pipeline import ACCEPTANCE, FINETUNE, LOOP_STOP, RESOLVE, SEALED, Step
+from deft_aoi.run import AIR_GAP, ON, Run, approved, load_run, read_json
 from deft_aoi.stages.base import Stage, StageResult
 
 STAGE_MODULES = {
@@ -28,6 +28,7 @@ STAGE_MODULES = {
     "evaluate": "evaluate",
     "rca": "rca",
     "routing": "routing",
+    FINETUNE: "finetune",
     "anomalygen": "anomalygen",
     "data_mining": "mining",
     "data_merge": "merge",
@@ -93,7 +94,11 @@ def pending(run: Run) -> Step | None:
     """The step that comes next in this run."""
     seeded = state.is_preseeded(run.state, run.entries)
     return pipeline.next_step(
-        run.entries, run.plan.max_iterations, preseeded=seeded, sealed=run.plan.acceptance == SEALED
+        run.entries,
+        run.plan.max_iterations,
+        preseeded=seeded,
+        sealed=run.plan.acceptance == SEALED,
+        finetune=run.plan.anomalygen_finetune == ON,
     )
 
 

@@ -11,6 +11,7 @@ from deft_aoi.paths import BASELINE, iter_label, iter_number
 
 BASELINE_ORDER = ("train", "evaluate", "rca")
 ITERATION_ORDER = ("rca", "routing", "anomalygen", "data_mining", "data_merge", "train", "evaluate")
+FINETUNE = "anomalygen_finetune"  # once, in the first iteration, where the plan asks for it
 LOOP_STOP = "loop_stop"
 RESOLVE = "resolve"
 PRUNE = "prune"
@@ -19,15 +20,15 @@ ROLLBACK = "rollback"
 STOP = "stop"
 SEALED = "sealed"  # a plan whose acceptance set is opened once, before the loop stops
 STAGES = (
-    "evaluate", "rca", "routing", "anomalygen_finetune", "anomalygen", "data_mining", "data_merge", "train",
+    "evaluate", "rca", "routing", FINETUNE, "anomalygen", "data_mining", "data_merge", "train",
     ACCEPTANCE, LOOP_STOP, RESOLVE, PRUNE, ROLLBACK,
 )  # fmt: skip
-# Within one iteration. `anomalygen` may be absent from journals of the EA variant, `anomalygen_finetune` is optional.
+# Within one iteration. `anomalygen` may be absent from journals of the EA variant, fine-tuning is optional.
 FOLLOWERS: dict[str, tuple[str, ...]] = {
     "train": ("evaluate",),
     "rca": ("routing",),
-    "routing": ("anomalygen", "anomalygen_finetune", "data_mining"),
-    "anomalygen_finetune": ("anomalygen",),
+    "routing": ("anomalygen", FINETUNE, "data_mining"),
+    FINETUNE: ("anomalygen",),
     "anomalygen": ("data_mining",),
     "data_mining": ("data_merge",),
     "data_merge": ("train",),
@@ -166,20 +167,28 @@ def champion_label(entries: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def next_step(
-    entries: Sequence[Mapping[str, Any]], max_iterations: int, *, preseeded: bool = False, sealed: bool = False
+    entries: Sequence[Mapping[str, Any]],
+    max_iterations: int,
+    *,
+    preseeded: bool = False,
+    sealed: bool = False,
+    finetune: bool = False,
 ) -> Step | None:
     """The one step that the loop takes next; None when it is complete.
 
     After a hard stop (status error) it is `resolve`: a person's decision, never a retry. `sealed`: the plan has an
-    acceptance set, to be opened once before the loop stops.
+    acceptance set, to be opened once before the loop stops. `finetune`: it has AnomalyGen fine-tuned before it first
+    generates.
     """
     last = last_deciding(entries)
     if last is None:
         return Step(BASELINE, "evaluate" if preseeded else "train")
-    return step_after(last, judged(entries), max_iterations, sealed=sealed)
+    return step_after(last, judged(entries), max_iterations, sealed=sealed, finetune=finetune)
 
 
-def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int, *, sealed: bool = False) -> Step | None:
+def step_after(
+    last: Mapping[str, Any], known: Judged, max_iterations: int, *, sealed: bool = False, finetune: bool = False
+) -> Step | None:
     """:func:`next_step` from the journal's last line and the last judgement alone."""
     last = deciding(last)
     label, stage = last["iter"], last["stage"]
@@ -193,7 +202,7 @@ def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int, *, s
         before = last["facts"]["after"]
         if before["stage"] == LOOP_STOP:
             return Step(label, ACCEPTANCE if last["facts"].get("open_acceptance") else LOOP_STOP)
-        return step_after(before, known, max_iterations, sealed=sealed)
+        return step_after(before, known, max_iterations, sealed=sealed, finetune=finetune)
     if stage == RESOLVE:
         facts = last.get("facts", {})
         ends = facts.get("decision") == STOP or not facts.get("stage")
@@ -202,10 +211,13 @@ def step_after(last: Mapping[str, Any], known: Judged, max_iterations: int, *, s
         return Step(label, LOOP_STOP if ends else facts["stage"])
     order = BASELINE_ORDER if label == BASELINE else ITERATION_ORDER
     if stage != order[-1] and not (stage == "rca" and known.label == label):  # 7.0.x: rca ends an iteration
-        named = "anomalygen" if stage == "anomalygen_finetune" else stage
-        if named not in order:
+        if stage == FINETUNE:
+            return Step(label, "anomalygen")
+        if finetune and stage == "routing" and iter_number(label) == 1:
+            return Step(label, FINETUNE)
+        if stage not in order:
             raise InputError(f"the journal ends with {label}/{stage}, which no {label} has; see: deft verify")
-        return Step(label, order[order.index(named) + 1])
+        return Step(label, order[order.index(stage) + 1])
     if _reason(last, known, max_iterations) is not None:
         return Step(label, ACCEPTANCE if sealed else LOOP_STOP)
     return Step(iter_label(iter_number(label) + 1), ITERATION_ORDER[0])

@@ -17,6 +17,7 @@ from deft_aoi.paths import BASELINE, RunPaths, Workspace, iter_label, iter_numbe
 from deft_aoi.pipeline import champion_label
 
 OPEN, AIR_GAP = "open", "airgap"
+ON, OFF = "on", "off"
 
 
 RCA_SOURCES = ("kpi", "validation")
@@ -52,6 +53,8 @@ class Plan:
     synthetic: str = "off"
     anomalygen_labels: tuple[str, ...] = ("PASS", "EXCESS_SOLDER", "MISSING", "BRIDGE")  # "*": whatever is weak
     anomalygen_fetch: tuple[str, ...] = ()  # slots that the first iteration lets AnomalyGen's container fill
+    anomalygen_finetune: str = OFF  # on: fine-tuned on the workspace's data set before it first generates
+    anomalygen_max_iter: int = 75_000  # steps of that training, AnomalyGen's own default
     anomalygen_step: int | None = None  # of the fine-tuned checkpoint; None: the one that it names as its latest
     project: str = "pcb"  # folder below augmentation/anomalygen/{checkpoints,datasets}
     num_sdg: int = 20  # synthetic pairs asked for in one iteration

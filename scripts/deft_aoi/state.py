@@ -13,12 +13,22 @@ from deft_aoi.documents import parse_json
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
 from deft_aoi.paths import BASELINE, iter_number
-from deft_aoi.pipeline import ACCEPTANCE, BASELINE_ORDER, ITERATION_ORDER, LOOP_STOP, PRUNE, RESOLVE, ROLLBACK, Judged
+from deft_aoi.pipeline import (
+    ACCEPTANCE,
+    BASELINE_ORDER,
+    FINETUNE,
+    ITERATION_ORDER,
+    LOOP_STOP,
+    PRUNE,
+    RESOLVE,
+    ROLLBACK,
+    Judged,
+)
 
 State = dict[str, Any]
 VERSION = 2
 _KINDS = {"started_at": str, "kpi_target": str, "max_iterations": int, "config": dict, "iterations": dict}
-STEP_VALUES = [*dict.fromkeys((*BASELINE_ORDER, *ITERATION_ORDER, "anomalygen_finetune", LOOP_STOP))]
+STEP_VALUES = [*dict.fromkeys((*BASELINE_ORDER, *ITERATION_ORDER, FINETUNE, LOOP_STOP))]
 STATUS_VALUES = ["pending", "in_progress", "complete", "failed"]
 # Facts of the journal that the contract names in the state of an iteration.
 ITERATION_FIELDS = (

@@ -7,7 +7,9 @@ with a message that says what to do, and after a person's word the same run goes
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,13 +41,19 @@ def script(name: str) -> str:
 def daemon() -> Iterator[Daemon]:
     with own_daemon() as started:
         texts = {f"/usr/bin/{name}": program(name) for name in ("visual_changenet", "embedding")}
-        texts |= {f"{SCRIPTS}/{name}": script(name) for name in ("prep_testcase.sh", "run_sdg.sh")}
+        names = ("prep_testcase.sh", "run_sdg.sh", "launch_training.sh")
+        texts |= {f"{SCRIPTS}/{name}": script(name) for name in names}
+        # A Python program in NVIDIA's image; here it hands on to the reference generator's.
+        texts[f"{SCRIPTS}/generate_config"] = program("generate_config.py")
+        handed_on = f"['{SCRIPTS}/generate_config', *sys.argv[1:]]"
+        texts[f"{SCRIPTS}/generate_config.py"] = f"import os, sys\nos.execv('{SCRIPTS}/generate_config', {handed_on})\n"
+        texts["/usr/bin/python3"] = f'#!/usr/bin/env bash\nexec {os.path.realpath(sys.executable)} "$@"\n'
         texts["/etc/profile"] = f"export ANOMALYGEN_SCRIPTS={SCRIPTS}\n"  # NVIDIA's image sets it too
         host_image(started, IMAGE, files(), texts)
         yield started
 
 
-def begin(root: Path) -> Path:
+def begin(root: Path, *more: str, checkpoint: bool = True) -> Path:
     """A started run of one iteration; the data set places its masks by `cad`."""
     make_workspace(root, counts=(24, 24, 48, 60))
     spec = yaml.safe_load((root / "specs/baseline_spec.yaml").read_text())
@@ -53,13 +61,17 @@ def begin(root: Path) -> Path:
     (root / "specs/baseline_spec.yaml").write_text(yaml.safe_dump(spec))
     home = root / "augmentation/anomalygen"
     make_set(home / "datasets/pcb", dependency="cad")
-    checkpoint = home / "checkpoints/pcb/nvidia/Cosmos-AnomalyGen-PCB-2B"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "ag_config.yaml").write_text("{}\n")
-    (checkpoint / "iter_000014000.pt").write_bytes(b"weights")
+    if checkpoint:
+        slot = home / "checkpoints/pcb/nvidia/Cosmos-AnomalyGen-PCB-2B"
+        slot.mkdir(parents=True)
+        (slot / "ag_config.yaml").write_text("{}\n")
+        (slot / "iter_000014000.pt").write_bytes(b"weights")
+    else:
+        for path in (home / "datasets/pcb/IC/mask").rglob("*.png"):  # as AnomalyGen's training wants them called
+            path.rename(path.with_name(f"{path.stem}_mask.png"))
     (home / "base_checkpoints/nvidia/Cosmos-Predict2-2B-Text2Image").mkdir(parents=True)
     plan = ("--max-iterations", "1", "--mine-rows", "12", "--num-epochs", "2", "--platform", "local-docker")
-    more = ("--set", "gpus=0", "--synthetic", "inference_only", "--num-sdg", "8")
+    more += ("--set", "gpus=0", "--synthetic", "inference_only", "--num-sdg", "8")
     labels = ("--anomalygen-label", "bridge", "--anomalygen-label", "missing")
     target = ("--kpi-target", "FAR <= 0% at recall = 100%")
     shown = deft("preflight", "--workspace", str(root), *plan, *more, *labels, *target)
@@ -149,5 +161,55 @@ def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(
         assert (pictures[0] != pictures[1]).any()
     deft("run", "--results-dir", str(run))
     assert entries(run)[-1]["stage"] == "loop_stop"
+    assert deft("verify", "--results-dir", str(run)).startswith("verified: ")
+    assert client.containers.list(all=True) == []
+
+
+def test_a_data_set_without_a_checkpoint_is_fine_tuned_once_and_generated_from(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE", "AG_IMAGE"):
+        monkeypatch.setenv(name, IMAGE)
+    root = tmp_path / "ws"
+    run = begin(root, "--anomalygen-max-iter", "6", checkpoint=False)
+    summary = (run / "preflight_summary.md").read_text()
+    assert "anomalygen_finetune | on | no checkpoint, but base models and a data set" in summary
+    assert "6 steps on 1 GPU" in summary
+    client = daemon.client()
+    while "routing]" not in step(run):
+        pass
+
+    # Killed while it learns: the loop stops, and goes on after a person's word.
+    out, job = run / "iter1/anomalygen_finetune", run / "jobs/iter1-anomalygen_finetune-launch_training"
+    (root / HOLD).touch()
+    assert "prep_validation running for" in step(run, check=75, wait="1")
+    (root / HOLD).unlink()
+    while not (out / "cases/validation.jsonl").is_file():
+        pass
+    (root / HOLD).touch()
+    waited = step(run, check=75, wait="15")
+    assert "launch_training running for" in waited, waited
+    client.containers.list()[0].kill()
+    said = step(run, check=3)
+    assert "HARD STOP task_failed at iter1/anomalygen_finetune" in said
+    assert "launch_training failed (exit 137)" in said
+    (root / HOLD).unlink()
+    resolve(run)
+
+    assert "generator fine-tuned on 6 real defects of 2 types" in step(run)
+    line = entries(run)[-1]
+    assert line["stage"] == "anomalygen_finetune"
+    asked = json.loads((job / "handle.json").read_text())["container"]
+    assert (asked["host_ipc"], asked["shm"], asked["workdir"]) == (True, "16g", "/workspace/paidf-anomalygen")
+    assert asked["environment"]["IMAGINAIRE_OUTPUT_ROOT"] == str(out / "results")
+    checkpoint = Path(line["facts"]["checkpoint_dir"])
+    assert (checkpoint / "checkpoints/model/iter_000000006.pt").is_file()
+
+    assert "SDG: 8 requested, 8 allocated, 8 generated" in step(run)
+    command = json.loads((run / "jobs/iter1-anomalygen-run_sdg/handle.json").read_text())["container"]["command"]
+    assert command[command.index("--checkpoint_dir") + 1] == str(checkpoint)
+    assert command[command.index("--step") + 1] == "6"
+    assert "6 learned examples" in (run / "jobs/iter1-anomalygen-run_sdg/output.log").read_text()
+    deft("run", "--results-dir", str(run))
     assert deft("verify", "--results-dir", str(run)).startswith("verified: ")
     assert client.containers.list(all=True) == []

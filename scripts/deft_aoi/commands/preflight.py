@@ -56,6 +56,12 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--num-sdg", type=int, help="synthetic pairs asked for in one iteration (default: 20)")
     parser.add_argument("--project", help="AnomalyGen project: its checkpoint and data set folders (default: pcb)")
+    parser.add_argument(
+        "--anomalygen-finetune", choices=("auto", "on", "off"),
+        help="fine-tune AnomalyGen on the project's data set once, before it generates (default: auto, where there is "
+        "no checkpoint, but base models and a data set)",
+    )  # fmt: skip
+    parser.add_argument("--anomalygen-max-iter", type=int, help="steps of that fine-tuning (default: 75000)")
     parser.add_argument("--anomalygen-step", type=int, help="AnomalyGen checkpoint step (default: its latest)")
     parser.add_argument(
         "--anomalygen-label",

@@ -128,8 +128,9 @@ def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> pipel
 
         return pending(load_run(paths.root))
     known = pipeline.Judged(now["journal"]["evaluated"], now["journal"]["met"])
-    sealed = (now["config"].get("plan") or {}).get("acceptance") == pipeline.SEALED
-    return pipeline.step_after(last[-1], known, now["max_iterations"], sealed=sealed)
+    plan = now["config"].get("plan") or {}
+    sealed, finetune = plan.get("acceptance") == pipeline.SEALED, plan.get("anomalygen_finetune") == "on"
+    return pipeline.step_after(last[-1], known, now["max_iterations"], sealed=sealed, finetune=finetune)
 
 
 def running(paths: RunPaths) -> list[dict[str, Any]]:

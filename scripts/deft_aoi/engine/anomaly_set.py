@@ -207,6 +207,32 @@ def problems(found: AnomalySet, entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
+def training_problems(found: AnomalySet, entries: Sequence[Entry], *, strict: bool) -> list[str]:
+    """What keeps a set from being learned, one line each: types without a picture, pictures without a mask.
+
+    `strict` as AnomalyGen's training is: the mask of `n0.png` is `n0_mask.png`, or it dies in mid-training.
+    """
+    lines = []
+    real = [entry for entry in entries if entry.maker != PROCEDURAL]
+    if not real:
+        lines.append(f"{found.root / SPEC}: no defect type with real examples")
+    for entry in real:
+        shots = found.first_light(images_in(found.root / entry.texture / "anomaly_image" / entry.anomaly))
+        masks = {path.stem for path in found.masks(entry)}
+        masks = masks if strict else {stem.removesuffix("_mask") for stem in masks}
+        ending = "_mask" if strict else ""
+        alone = [path.name for path in shots if f"{found.stem(path)}{ending}" not in masks]
+        if not shots:
+            lines.append(f"{entry.defect_type}: no picture in {entry.texture}/anomaly_image/{entry.anomaly}")
+        elif alone:
+            wanted = f"{Path(alone[0]).stem}{ending}.png"
+            lines.append(
+                f"{entry.defect_type}: {len(alone)} of {len(shots)} pictures have no mask (first: {alone[0]}; expected "
+                f"{entry.texture}/mask/{entry.anomaly}/{wanted})"
+            )
+    return lines
+
+
 def _cad_problems(
     found: AnomalySet, texture: str, cleans: Sequence[Path], classes: dict[Colour, str] | None
 ) -> list[str]:

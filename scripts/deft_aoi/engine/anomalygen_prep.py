@@ -58,6 +58,7 @@ class Case:
     move: tuple[int, int]
     quarters: int
     seed: int
+    source: Path | None = None  # the set's own mask
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--amp-output-dir", type=Path, required=True)
     parser.add_argument("--output-jsonl", type=Path, required=True)
     parser.add_argument("--defect-spec", type=Path, required=True)
-    parser.add_argument("--mode", choices=("inference", "validation"), default="inference")
+    parser.add_argument(
+        "--mode", choices=("inference", "validation"), default="inference",
+        help="validation: every mask of the set once, whatever --num-sdg",
+    )  # fmt: skip
     parser.add_argument("--per-defect-counts", help='JSON, as {"IC+bridge": 5}; defects not in it get none')
     parser.add_argument("--guidance", type=float, default=7.0, help="noted in the test cases, no effect here")
     parser.add_argument("--crop-ratio", type=float, default=2.0, help="noted in the test cases, no effect here")
@@ -98,7 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prepare(args: argparse.Namespace) -> None:
     """Raises TaskError where the data set breaks an invariant or not one case has a place."""
     found, entries = AnomalySet.at(args.dataset_dir, args.clean_dir), read_entries(args.defect_spec)
-    counts = allocate(entries, args.num_sdg, args.per_defect_counts)
+    if args.mode == "validation":
+        counts = {entry.defect_type: len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL}
+        entries = [entry for entry in entries if entry.defect_type in counts]
+    else:
+        counts = allocate(entries, args.num_sdg, args.per_defect_counts)
     asked = [entry for entry in entries if counts[entry.defect_type]]
     broken = [line for line in problems(found, asked) if not line.startswith("mask classes")]
     broken += [
@@ -217,7 +225,7 @@ def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None,
     if move is None or not placed(mask, move, quarters).any():
         return None
     reference = found.anomaly_image(entry, mask_file)
-    return Case(entry, clean, placed(mask, move, quarters), reference, move, quarters, seed)
+    return Case(entry, clean, placed(mask, move, quarters), reference, move, quarters, seed, mask_file)
 
 
 def _registered(golden: Path, clean: Path, quarters: int) -> tuple[int, int] | None:
@@ -276,6 +284,7 @@ def row_of(case: Case, mask: Path, index: int, args: argparse.Namespace) -> dict
         "poisson_blend": True, "shift_values": list(case.move), "rotation_angle": 90 * case.quarters,
         "morph_operation": "none", "index": index,
         "dataset_dir": str(args.dataset_dir), "reference_image": str(case.reference or ""),
+        "source_mask": str(case.source or ""), "maker": case.entry.maker,
     }  # fmt: skip
 
 

@@ -40,7 +40,10 @@ def changed(pairs: Sequence[Pair]) -> Mask | None:
         far = np.maximum(far, apart.reshape(*far.shape, -1).max(axis=2))
     if float(far.max()) < _VISIBLE:
         return None
-    return np.asarray((far > 0.6 * far.max()) * 255, np.uint8)  # nearly all of it differs: the strongest part of it
+    mask = np.asarray((far > 0.6 * far.max()) * 255, np.uint8)  # nearly all of it differs: the strongest part of it
+    mask[:2] = mask[-2:] = 0  # something must be outside
+    mask[:, :2] = mask[:, -2:] = 0
+    return mask if mask.any() else None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def _squares(pictures: Sequence[Values], points: npt.NDArray[np.int64]) -> Value
     steps = np.arange(_SIDE)
     rows = (points[:, 0, None] + steps)[:, :, None]
     columns = (points[:, 1, None] + steps)[:, None, :]
-    return np.asarray(padded[rows, columns].reshape(len(points), -1), np.float32)
+    return np.asarray(padded[rows, columns].reshape(len(points), _SIDE * _SIDE * whole.shape[2]), np.float32)
 
 
 def _drawn(points: npt.NDArray[np.int64], count: int, rng: Rng) -> npt.NDArray[np.int64]:
@@ -176,7 +179,7 @@ def looks(pairs: Sequence[Pair], mask: Mask, memory: Memory, board: int, rng: Rn
             _squares([pair.golden for pair in pairs], _drawn(everywhere, _OWN, rng)),
         ]
     )
-    for points in (_drawn(_wide(mask), _SQUARES, rng), _drawn(rim, _RIM, rng)):
+    for points in (_drawn(_wide(mask), _SQUARES, rng), _drawn(rim if len(rim) else _wide(mask), _RIM, rng)):
         for far in memory.away(_squares(tests, points), board, beside):
             numbers += [float(value) for value in np.percentile(far, _PERCENTILES)]
     return numbers

@@ -113,7 +113,9 @@ class Source:
             return None
         seeded = is_preseeded({"iterations": {BASELINE: {}}, **self.state}, self.entries)
         sealed = self.config.get("acceptance") == SEALED
-        step = next_step(self.entries, int(self.state.get("max_iterations") or 0), preseeded=seeded, sealed=sealed)
+        finetune = self.config.get("anomalygen_finetune") == "on"
+        most = int(self.state.get("max_iterations") or 0)
+        step = next_step(self.entries, most, preseeded=seeded, sealed=sealed, finetune=finetune)
         return str(step) if step else None
 
 

@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, problems, read_entries
 from deft_aoi.errors import InputError
 from deft_aoi.executors.base import ANOMALYGEN, PAIDF_ANOMALYGEN, Container, Mount, Task
 from deft_aoi.paths import Workspace
+from deft_aoi.pipeline import FINETUNE
+from deft_aoi.run import Run
 
 CHECKPOINT, BASE, DATASET = "checkpoint", "base models", "data set"
 HOME = "/workspace/paidf-anomalygen"
@@ -56,19 +59,20 @@ class Slots:
         return tuple(slot for slot in (CHECKPOINT, BASE, DATASET) if not self.filled(slot))
 
     def config(self) -> Path | None:
-        """The checkpoint's ag_config.yaml, wherever below the slot it lies (NVIDIA's download nests it)."""
-        return next(iter(sorted(self.checkpoints.rglob("ag_config.yaml"))), None) if self.checkpoints.is_dir() else None
+        """The checkpoint's ag_config.yaml."""
+        return config_below(self.checkpoints)
 
 
-def checkpoint_view(slots: Slots, step: int | None, view: Path) -> tuple[Path, int]:
+def checkpoint_view(root: Path, step: int | None, view: Path) -> tuple[Path, int]:
     """(folder for --checkpoint_dir, step): AnomalyGen reads `checkpoints/model/iter_<step>.pt` below it.
 
-    A flat download (`iter_*.pt` beside ag_config.yaml) gets a folder of links, `view`. Raises InputError where the
-    step is not there or not to be told.
+    `root` is a slot or a training's folder; its ag_config.yaml may lie anywhere below. A flat download (`iter_*.pt`
+    beside ag_config.yaml) gets a folder of links, `view`. Raises InputError where the step is not there or not to be
+    told.
     """
-    config = slots.config()
+    config = config_below(root)
     if config is None:
-        raise InputError(f"{slots.checkpoints}: no ag_config.yaml; put a fine-tuned AnomalyGen checkpoint there")
+        raise InputError(f"{root}: no ag_config.yaml; put a fine-tuned AnomalyGen checkpoint there")
     home = config.parent
     nested = home / "checkpoints/model"
     steps = {int(m[1]): path for path in (nested if nested.is_dir() else home).iterdir() if (m := _step(path))}
@@ -80,13 +84,38 @@ def checkpoint_view(slots: Slots, step: int | None, view: Path) -> tuple[Path, i
         raise InputError(f"{home}: no iter_{max(wanted, 0):09d}.pt (steps there: {there}); pass --step or stage it")
     if nested.is_dir():
         return home, wanted
-    model = view / "checkpoints/model" / f"iter_{wanted:09d}.pt"
+    model = model_file(view, wanted)
     model.parent.mkdir(parents=True, exist_ok=True)
     for link, target in ((model, steps[wanted]), (view / "ag_config.yaml", config)):
         link.unlink(missing_ok=True)
         link.symlink_to(target.resolve())
     (view / "checkpoints/latest_checkpoint.txt").write_text(model.name + "\n", encoding="utf-8")
     return view, wanted
+
+
+def config_below(root: Path) -> Path | None:
+    """The first ag_config.yaml in a folder, wherever below it lies (NVIDIA's download nests it)."""
+    return next(iter(sorted(root.rglob("ag_config.yaml"))), None) if root.is_dir() else None
+
+
+def trained_folder(results: Path) -> Path | None:
+    """Below a training's output root the folder that holds its configuration and its checkpoints."""
+    for config in sorted(results.rglob("ag_config.yaml")) if results.is_dir() else ():
+        if any(_step(path) for path in (config.parent / "checkpoints/model").glob("*.pt")):
+            return config.parent
+    return None
+
+
+def model_file(folder: Path, step: int) -> Path:
+    return folder / f"checkpoints/model/iter_{step:09d}.pt"
+
+
+def finetuned(run: Run) -> Mapping[str, Any] | None:
+    """Facts of this run's own fine-tuning: the checkpoint that stage `anomalygen` generates from."""
+    for entry in reversed(run.entries):
+        if entry["stage"] == FINETUNE and entry["status"] == "ok" and (entry.get("facts") or {}).get("checkpoint_dir"):
+            return run.facts(entry["iter"], FINETUNE)
+    return None
 
 
 def _step(path: Path) -> re.Match[str] | None:

@@ -26,7 +26,7 @@ from deft_aoi.executors.choice import LOCAL
 from deft_aoi.fsio import atomic_write_json, move_aside, sha256_file
 from deft_aoi.paths import iter_number
 from deft_aoi.run import Run
-from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task
+from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task, finetuned
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.mask_places import diagnosis, too_large
 from deft_aoi.stages.merge import earlier_rows
@@ -64,11 +64,12 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     if not wanted:
         return
     slots = Slots(run.workspace, run.plan.project)
-    for slot in run.plan.anomalygen_fetch if iter_number(label) == 1 else ():
+    first = iter_number(label) == 1 and finetuned(run) is None  # else fine-tuning has fetched them
+    for slot in run.plan.anomalygen_fetch if first else ():
         yield fetch_task(slots, slot, run.paths.folder(label) / "anomalygen_fetch")
     folder = data_set(run, label)
     if folder != slots.dataset:
-        yield _data_set_task(run, label, wanted, folder)
+        yield data_set_task(run, label, wanted, folder)
     entries = read_entries(folder / SPEC) if (folder / SPEC).stat().st_size else []
     counts = requested(run, label, entries)
     if not counts:
@@ -90,6 +91,8 @@ def collect(run: Run, label: str) -> StageResult:
     counts = requested(run, label, entries)
     unmade = sorted(set(wanted) - {anomaly_of(kind) for kind in counts})
     base = {"mode": run.plan.synthetic, "generator": generator_name(run), "labels_not_made": unmade}
+    own = finetuned(run)
+    base |= {"checkpoint_dir": own["checkpoint_dir"], "checkpoint_step": own["step"]} if own else {}
     if not counts:
         why = f"no generator for {', '.join(unmade)}" if unmade else "no defect was routed here"
         return StageResult(f"0 synthetic pairs: {why}", {**base, "pairs": 0, **_totals({}, {}, {})})
@@ -157,7 +160,7 @@ def spread(total: int, groups: Mapping[str, Sequence[str]], seed: int) -> dict[s
     return counts
 
 
-def _data_set_task(run: Run, label: str, wanted: Sequence[str], folder: Path) -> Task:
+def data_set_task(run: Run, label: str, wanted: Sequence[str], folder: Path) -> Task:
     rows = inputs(run, label) / "source_rows.csv"
     write_rows(rows, source_rows(run, label))
     command = ["anomalygen_dataset", "--rows", str(rows), "--images-dir", str(run.workspace.root)]
@@ -167,17 +170,18 @@ def _data_set_task(run: Run, label: str, wanted: Sequence[str], folder: Path) ->
     return Task("dataset", tuple(command), folder, expects=(folder / SPEC,))
 
 
-def _script(run: Run, name: str) -> tuple[str, ...]:
+def script(run: Run, name: str) -> tuple[str, ...]:
     """How a script of AnomalyGen is started: its container names their folder in a variable of its own."""
     if is_reference(run):
         return (name,)
-    return ("bash", "-lc", 'exec "$ANOMALYGEN_SCRIPTS/$0" "$@"', name)
+    python = "python3 " if name.endswith(".py") else ""
+    return ("bash", "-lc", f'exec {python}"$ANOMALYGEN_SCRIPTS/$0" "$@"', name)
 
 
 def _prep_task(run: Run, label: str, slots: Slots, folder: Path, counts: Mapping[str, int]) -> Task:
     home = run.paths.anomalygen(label)
     command = (
-        *_script(run, "prep_testcase.sh"), "--name", label, "--num-sdg", str(sum(counts.values())),
+        *script(run, "prep_testcase.sh"), "--name", label, "--num-sdg", str(sum(counts.values())),
         "--dataset-dir", str(folder), "--clean-dir", str(folder), "--defect-spec", str(folder / SPEC),
         "--amp-output-dir", str(home / "amp"), "--output-jsonl", str(home / "testcase.jsonl"),
         "--per-defect-counts", json.dumps(dict(counts)), "--seed", str(run.plan.seed + iter_number(label)),
@@ -189,15 +193,23 @@ def _prep_task(run: Run, label: str, slots: Slots, folder: Path, counts: Mapping
 
 def _sdg_task(run: Run, label: str, slots: Slots) -> Task:
     home = run.paths.anomalygen(label)
-    checkpoint, step = Path("none"), 0
-    if not is_reference(run):
-        checkpoint, step = checkpoint_view(slots, run.plan.anomalygen_step, inputs(run, label) / "checkpoint_view")
+    checkpoint, step = _checkpoint(run, label, slots)
     command = (
-        *_script(run, "run_sdg.sh"), "--checkpoint_dir", str(checkpoint), "--step", str(step),
+        *script(run, "run_sdg.sh"), "--checkpoint_dir", str(checkpoint), "--step", str(step),
         "--input_jsonl", str(home / "testcase.jsonl"), "--output_dir", str(home / "sdg"), "--model_size", "2b",
         "--seed", str(run.plan.seed + iter_number(label)), "--num_gpus", "1",
     )  # fmt: skip
     return _on_generator(run, slots, "run_sdg", command, home / "sdg", (home / "sdg" / RESULT,))
+
+
+def _checkpoint(run: Run, label: str, slots: Slots) -> tuple[Path, int]:
+    """What to generate from: this run's own fine-tuning, else the slot's. The reference generator needs none."""
+    own = finetuned(run)
+    if own is not None:
+        return Path(own["checkpoint_dir"]), int(own["step"])
+    if is_reference(run):
+        return Path("none"), 0
+    return checkpoint_view(slots.checkpoints, run.plan.anomalygen_step, inputs(run, label) / "checkpoint_view")
 
 
 def _on_generator(

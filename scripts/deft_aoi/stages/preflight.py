@@ -191,6 +191,8 @@ def _check_generation(plan: Plan) -> None:
         raise InputError(f"synthetic {plan.synthetic!r}: expected one of {', '.join(known)}")
     if not isinstance(plan.num_sdg, int) or plan.num_sdg < 1:
         raise InputError(f"num_sdg is {plan.num_sdg!r}: expected a whole number from 1")
+    if not isinstance(plan.anomalygen_max_iter, int) or plan.anomalygen_max_iter < 1:
+        raise InputError(f"anomalygen_max_iter is {plan.anomalygen_max_iter!r}: expected a whole number from 1")
     for name in ("min_allocation", "max_synthetic_share"):
         if not 0 <= getattr(plan, name) <= 1:
             raise InputError(f"{name} is {getattr(plan, name)!r}: expected a share between 0 and 1")

@@ -1,0 +1,145 @@
+"""Stage `anomalygen_finetune`: AnomalyGen learns the defects of the workspace's data set, once, before it generates.
+
+Three calls of AnomalyGen's own: test cases of every mask for its validation, its configuration, its training. The
+checkpoint stays in the run; stage `anomalygen` generates from it in every iteration.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.contracts import PASS
+from deft_aoi.engine.anomaly_set import PROCEDURAL, SPEC, AnomalySet, problems, read_entries, training_problems
+from deft_aoi.engine.anomalygen_train import FINISHED
+from deft_aoi.errors import HardStop, InputError
+from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
+from deft_aoi.pipeline import FINETUNE
+from deft_aoi.run import Run
+from deft_aoi.stages import inline
+from deft_aoi.stages.anomalygen_slots import (
+    DATASET,
+    Slots,
+    checkpoint_view,
+    container,
+    fetch_task,
+    model_file,
+    trained_folder,
+)
+from deft_aoi.stages.base import StageResult
+
+SAVES = 5  # checkpoints of one training, and validations: each is some gigabytes
+
+
+def home(run: Run, label: str) -> Path:
+    return run.paths.folder(label) / FINETUNE
+
+
+def data_set(run: Run, label: str) -> Path:
+    """The customer's data set, else (reference generator only) one made of the rows that the run trains on."""
+    slots = Slots(run.workspace, run.plan.project)
+    own = inline.is_reference(run) and not slots.filled(DATASET)
+    return home(run, label) / "dataset" if own else slots.dataset
+
+
+def tasks(run: Run, label: str) -> Iterator[Task]:
+    slots, out = Slots(run.workspace, run.plan.project), home(run, label)
+    for slot in run.plan.anomalygen_fetch:
+        yield fetch_task(slots, slot, run.paths.folder(label) / "anomalygen_fetch")
+    folder = data_set(run, label)
+    if folder != slots.dataset:
+        real = inline.source_rows(run, label)
+        known = sorted(set(real["label"]) - {PASS, ""})
+        yield inline.data_set_task(run, label, known, folder)
+    masks = _masks(folder, strict=not inline.is_reference(run))
+    cases, config = out / "cases/validation.jsonl", out / "config/ag_config.yaml"
+    prepare = (
+        *inline.script(run, "prep_testcase.sh"), "--name", run.plan.project, "--num-sdg", str(sum(masks.values())),
+        "--dataset-dir", str(folder), "--clean-dir", str(folder), "--defect-spec", str(folder / SPEC),
+        "--amp-output-dir", str(out / "cases/amp"), "--output-jsonl", str(cases),
+        "--mode", "validation", "--seed", str(run.plan.seed),
+    )  # fmt: skip
+    yield _on_generator(run, slots, "prep_validation", prepare, out / "cases", cases)
+    every = max(1, -(-run.plan.anomalygen_max_iter // SAVES))
+    configure = (
+        *inline.script(run, "generate_config.py"), "--name", run.plan.project, "--dataset-dir", str(folder),
+        "--defect-spec", str(folder / SPEC), "--validation-jsonl", str(cases), "--model-size", "2b",
+        "--max-iter", str(run.plan.anomalygen_max_iter), "--save-iter", str(every), "--validation-iter", str(every),
+        "--output", str(config),
+    )  # fmt: skip
+    yield _on_generator(run, slots, "generate_config", configure, config.parent, config)
+    yield _training(run, slots, config, out / "results")
+
+
+def _training(run: Run, slots: Slots, config: Path, results: Path) -> Task:
+    gpus = run.plan.num_gpus
+    flags = ("--ag-config", str(config), "--num-gpus", str(gpus), "--model-size", "2b")
+    expects = (results / FINISHED,)
+    if inline.is_reference(run):
+        command = ("launch_training.sh", *flags, "--output-root", str(results))
+        return Task("launch_training", command, results, expects=expects)
+    # AnomalyGen leaves no mark of its own that tells a whole training from one that was killed.
+    shell = f'"$ANOMALYGEN_SCRIPTS/$0" "$@" && touch "$IMAGINAIRE_OUTPUT_ROOT/{FINISHED}"'
+    box = container(slots)
+    box = replace(box, environment={**box.environment, "IMAGINAIRE_OUTPUT_ROOT": str(results)})
+    found = trained_folder(results)
+    resume = found / "checkpoints/latest_checkpoint.txt" if found else None  # it goes on from its latest by itself
+    return Task(
+        "launch_training", ("bash", "-lc", shell, "launch_training.sh", *flags), results, expects=expects,
+        resume=resume, image=PAIDF_ANOMALYGEN, gpus=gpus, container=box,
+    )  # fmt: skip
+
+
+def _on_generator(run: Run, slots: Slots, name: str, command: tuple[str, ...], output: Path, expected: Path) -> Task:
+    if inline.is_reference(run):
+        return Task(name, command, output, expects=(expected,))
+    gpus = 1 if name == "prep_validation" else 0
+    return Task(
+        name, command, output, expects=(expected,), image=PAIDF_ANOMALYGEN, gpus=gpus, container=container(slots)
+    )
+
+
+def _masks(folder: Path, *, strict: bool) -> dict[str, int]:
+    """Real defects by type. Raises HardStop before any script where the set breaks an invariant or teaches nothing."""
+    try:
+        found, entries = AnomalySet.at(folder), read_entries(folder / SPEC)
+        broken = problems(found, entries) + training_problems(found, entries, strict=strict)
+    except InputError as error:
+        broken, entries = [str(error)], []
+    if broken:
+        raise HardStop(
+            "anomalygen_dataset",
+            f"AnomalyGen cannot be fine-tuned on {folder}: {'; '.join(broken)}",
+            evidence=str(folder),
+            remedy="mend the data set, then: deft resolve --reason TEXT; or approve a plan with "
+            "--anomalygen-finetune off",
+        )
+    return {entry.defect_type: len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL}
+
+
+def collect(run: Run, label: str) -> StageResult:
+    """Raises HardStop where the training left no checkpoint that can be used."""
+    out = home(run, label)
+    found = trained_folder(out / "results")
+    try:
+        if found is None:
+            raise InputError(f"{out / 'results'}: no ag_config.yaml with checkpoints/model/iter_*.pt beside it")
+        folder, step = checkpoint_view(found, run.plan.anomalygen_step, out / "view")
+    except InputError as error:
+        raise HardStop(
+            "no_checkpoint",
+            f"fine-tuning ended well but left nothing to generate from: {error}",
+            evidence=str(run.paths.jobs / f"{label}-{FINETUNE}-launch_training/output.log"),
+            remedy="see the log of the training, then: deft resolve --reason TEXT",
+        ) from error
+    masks = Counter(_masks(data_set(run, label), strict=False))
+    facts: dict[str, Any] = {
+        "generator": inline.generator_name(run), "checkpoint_dir": str(folder), "step": step,
+        "dataset": str(data_set(run, label)), "examples": dict(masks), "max_iter": run.plan.anomalygen_max_iter,
+    }  # fmt: skip
+    summary = f"generator fine-tuned on {sum(masks.values())} real defects of {len(masks)} types · step {step}"
+    artifacts = (found / "ag_config.yaml", model_file(folder, step), out / "cases/validation.jsonl")
+    return StageResult(summary, facts, artifacts)
