@@ -150,7 +150,7 @@ def end_to_end(folder: Path) -> None:
     wanted = [str(name) for name in rng.choice(LABELS, len(asked))]
     began = time.monotonic()
     pool, readable = component_matrix(
-        folder / "source_embeddings.parquet", [names(0, len(labels))], folder / "components.npy"
+        [folder / "source_embeddings.parquet"], [names(0, len(labels))], folder / "components.npy"
     )
     say("vectors from Parquet", time.monotonic() - began, "")
     free = readable.copy()

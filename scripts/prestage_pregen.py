@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="stage again even where it was done; the old is kept aside"
     )
     for flag in ("--ds-image", "--siglip-model"):
-        parser.add_argument(flag, help="accepted; the loop embeds the staged images itself when it mines")
+        parser.add_argument(flag, help="accepted; the loop itself embeds the source pool, once")
     parser.add_argument("--embed-with-siglip", action="store_true", help="accepted; see --siglip-model")
     return parser
 
@@ -42,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = Optics(lights, ext, seen.width, seen.height)
     manifest = stage_pregen(workspace, paths, chosen, force=args.force)
     if args.embed_with_siglip or args.ds_image or args.siglip_model:
-        print(
-            "note: nothing embedded here; data_mining embeds the staged images with the pool's encoder", file=sys.stderr
-        )
+        print("note: nothing embedded here; the loop embeds the source pool once, with its encoder", file=sys.stderr)
     if manifest["skipped"]:
         print(skipped_text(Skipped(**entry) for entry in manifest["skipped"]), file=sys.stderr)
     labels = ", ".join(f"{label} {count}" for label, count in manifest["by_label"].items())

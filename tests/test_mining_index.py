@@ -84,11 +84,11 @@ def test_lights_are_joined_in_any_order_and_a_lost_image_costs_its_row(tmp_path:
     vectors = clustered(5, 8)
     files = [["a_white", "b_white", "c_white"], ["a_solder", "b_solder", "c_solder"]]
     path = embeddings(tmp_path / "e.parquet", ["c_white", "a_solder", "b_solder", "a_white", "b_white"], vectors)
-    joined, readable = component_matrix(path, files)
+    joined, readable = component_matrix([path], files)
     assert readable.tolist() == [True, True, False]
     np.testing.assert_allclose(joined[0], unit(np.concatenate([vectors[3], vectors[1]])[None])[0], atol=1e-6)
     assert (joined[2] == 0).all()
-    on_disk = np.asarray(component_matrix(path, files, tmp_path / "x.npy")[0])
+    on_disk = np.asarray(component_matrix([path], files, tmp_path / "x.npy")[0])
     np.testing.assert_array_equal(on_disk, joined)
 
 
@@ -102,4 +102,4 @@ def test_what_is_no_file_of_embeddings_is_refused(tmp_path: Path, damage: str) -
     else:
         parquet.write_table(arrow.table({"filepath": ["a"]}), path)
     with pytest.raises(InputError, match=r"e\.parquet"):
-        component_matrix(path, [["a", "b"]])
+        component_matrix([path], [["a", "b"]])

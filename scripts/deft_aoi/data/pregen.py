@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from deft_aoi.confine import inside
-from deft_aoi.contracts import PASS, read_pool, write_parquet, write_rows
+from deft_aoi.contracts import PASS, image_paths, read_pool, write_parquet, write_rows
 from deft_aoi.data.pairs import Pair, Skipped, convert_pairs, cores, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.documents import parse_json
@@ -23,7 +23,7 @@ from deft_aoi.fsio import atomic_write_json, move_aside, sha256_file, sha256_jso
 from deft_aoi.paths import RunPaths, Workspace
 
 NG_FOLDER, OK_FOLDER = "images/synth_ng", "images/synth_ok"
-MANIFEST, ROWS = "manifest.json", "sdg_rows.csv"
+MANIFEST, ROWS, SOURCE_POOL = "manifest.json", "sdg_rows.csv", "source_pool"
 MODE = "pregen_ingest"
 
 
@@ -80,7 +80,7 @@ def verify_pregen(workspace: Workspace, paths: RunPaths) -> dict[str, Any]:
     path = paths.synth_pool / MANIFEST
     if not path.is_file():
         raise InputError(f"{path}: no staged pairs; type prestage_pregen.py --workspace {workspace.root} --results-dir")
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     before, now = manifest["source"]["files"], source_record(workspace)["files"]
     changed = [f"{name} added" for name in sorted(now.keys() - before.keys())]
     changed += [f"{name} removed" for name in sorted(before.keys() - now.keys())]
@@ -96,7 +96,7 @@ def verify_pregen(workspace: Workspace, paths: RunPaths) -> dict[str, Any]:
     return manifest
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
     """Raises InputError where the manifest is damaged or says nothing of its sources."""
     try:
         manifest = parse_json(path.read_bytes())
@@ -141,11 +141,12 @@ def synthetic_rows(pairs: Sequence[Pair], root: Path, pool: Path) -> pd.DataFram
 
 
 def _write_source_pool(workspace: Workspace, optics: Optics, synthetic: pd.DataFrame, folder: Path) -> None:
-    """Real pool and synthetic rows in one table; `origin` says which is which."""
+    """Real pool and synthetic rows in one table; `origin` says which is which, `filepath` is the first light's."""
     frames = [synthetic.assign(origin="synthetic")]
     if workspace.pool_csv.is_file():
         real = read_pool(workspace.pool_csv, workspace.root, optics.lights, optics.ext)
         frames.insert(0, real.assign(origin="real"))
     rows = pd.concat(frames, ignore_index=True).fillna("")
-    write_rows(folder / "source_pool.csv", rows)
-    write_parquet(folder / "source_pool.parquet", rows)
+    rows["filepath"] = image_paths(rows, "input_path", workspace.root, optics.lights[0], optics.ext)
+    write_rows(folder / f"{SOURCE_POOL}.csv", rows)
+    write_parquet(folder / f"{SOURCE_POOL}.parquet", rows)

@@ -24,16 +24,17 @@ def light_files(rows: pd.DataFrame, root: Path, optics: Optics) -> list[list[str
 
 
 def component_matrix(
-    parquet: Path, files: Sequence[Sequence[str]], store: Path | None = None
+    parquets: Sequence[Path], files: Sequence[Sequence[str]], store: Path | None = None
 ) -> tuple[Stored, NDArray[np.bool_]]:
     """(vectors, readable): the unit embeddings of a row's lights side by side, (rows, lights x d), scaled to length 1.
 
-    A row with an unreadable image has a zero vector and `readable` false. Float32 in memory; where that would be more
-    than 256 MB and `store` is given, float16 in that file, mapped, and only a batch is in memory at a time.
+    Where several of the files hold an image, the last of them counts. A row with an unreadable image has a zero vector
+    and `readable` false. Float32 in memory; where that would be more than 256 MB and `store` is given, float16 in that
+    file, mapped, and only a batch is in memory at a time.
     """
     rows, lights = len(files[0]), len(files)
     joined, filled = None, np.zeros((lights, rows), bool)
-    for light, places, vectors in placed(parquet, files):
+    for light, places, vectors in (found for parquet in parquets for found in placed(parquet, files)):
         size = vectors.shape[1]
         if joined is None:
             joined = _room((rows, lights * size), store)

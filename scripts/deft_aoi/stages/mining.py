@@ -26,6 +26,7 @@ from deft_aoi.paths import Workspace, iter_label, iter_number
 from deft_aoi.run import Run
 from deft_aoi.stages import mining_files as files
 from deft_aoi.stages import mining_tasks as heavy
+from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.merge import earlier_rows
@@ -137,17 +138,24 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     if run.plan.policy in BY_SCORE:
         yield heavy.scoring(run, label, pool.rows.iloc[pool.free].drop(columns="origin"))
     if run.plan.policy in BY_NEIGHBOUR or run.plan.policy == "weakness+diverse":
-        readable = pool.rows.iloc[pool.free]
-        yield _embedding(run, label, SOURCE, readable, run.workspace.root)
+        files = _files(run, pool.rows.iloc[pool.free], run.workspace.root)
+        if source_embeddings.used(run):
+            files = source_embeddings.unknown(run, files)
+        if files:
+            yield _embedding(run, label, SOURCE, files)
     if run.plan.policy in BY_NEIGHBOUR:
-        yield _embedding(run, label, TARGET, pool.targets, run.workspace.images)
+        yield _embedding(run, label, TARGET, _files(run, pool.targets, run.workspace.images))
     if screens(run, pool):
         yield heavy.measuring(run, label, judged_rows(run, label, pool))
 
 
-def _embedding(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) -> Task:
+def _files(run: Run, rows: pd.DataFrame, root: Path) -> list[str]:
     listed = [file for per_light in light_files(rows, root, run.optics) for file in per_light]
-    return heavy.embedding(run, label, name, list(dict.fromkeys(listed)), run.plan.encoder)
+    return list(dict.fromkeys(listed))
+
+
+def _embedding(run: Run, label: str, name: str, files: list[str]) -> Task:
+    return heavy.embedding(run, run.paths.mining(label), name, pd.DataFrame({"filepath": files}), run.plan.encoder)
 
 
 def screens(run: Run, pool: Pool) -> bool:
@@ -264,8 +272,12 @@ def _diverse(scores: NDArray[np.float64], looks: NDArray[np.float32], stock: Sto
 
 
 def _vectors(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) -> tuple[Any, NDArray[np.bool_]]:
-    parquet = heavy.embeddings(run, label, name)
-    return component_matrix(parquet, light_files(rows, root, run.optics), parquet.with_name("components.npy"))
+    made = heavy.embeddings(run.paths.mining(label), name)
+    held = [made] if made.is_file() else []
+    if name == SOURCE and source_embeddings.used(run):
+        source_embeddings.verify(run)
+        held.insert(0, source_embeddings.path(run))  # what this iteration had to embed anew comes after, and counts
+    return component_matrix(held, light_files(rows, root, run.optics), made.with_name("components.npy"))
 
 
 def judged_rows(run: Run, label: str, pool: Pool) -> pd.DataFrame:

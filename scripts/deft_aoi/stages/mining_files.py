@@ -23,6 +23,7 @@ from deft_aoi.errors import HardStop
 from deft_aoi.fsio import atomic_write_text
 from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick
 from deft_aoi.run import Run
+from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.contact_sheet import contact_sheet
 
 REVIEW, QUEUE = "label_review", "labelling_queue"
@@ -79,9 +80,16 @@ def write_results(
     atomic_write_text(folder / "mining_summary.txt", "\n".join(lines) + "\n")
     for name in _LINKED:
         made, wanted = folder / f"embed_{name}/{name}_embeddings.parquet", folder / f"{name}_embeddings.parquet"
+        if not made.is_file() and name == "source" and compares_pictures(run) and source_embeddings.used(run):
+            made = source_embeddings.path(run)  # embedded once for the whole run
         if made.is_file() and not wanted.exists():
             os.link(made, wanted)
     return tuple(folder / name for name in ("mined.parquet", "mining_pool.csv", "knn_summary.csv"))
+
+
+def compares_pictures(run: Run) -> bool:
+    """Whether the run's policy compares pictures."""
+    return run.plan.policy.startswith("knn") or run.plan.policy == "weakness+diverse"
 
 
 def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float]) -> Path:

@@ -19,31 +19,31 @@ TAO_ENCODER = "tao"  # SigLIP in NVIDIA's data services container
 _HUB_SIGLIP = "google/siglip-base-patch16-224"
 
 
-def embedding(run: Run, label: str, name: str, files: list[str], encoder: str) -> Task:
-    """One embedding of image files: `encoder` is trunk, thumbnail, an ONNX file, or NVIDIA's container."""
-    folder = run.paths.mining(label)
+def embedding(run: Run, folder: Path, name: str, table: pd.DataFrame, encoder: str) -> Task:
+    """One embedding of image files (`filepath` of `table`) below `folder`: `encoder` is trunk, thumbnail, an ONNX
+    file, or NVIDIA's container. What else the table has comes along."""
     output = folder / name
-    write_parquet(folder / f"{name}_images.parquet", pd.DataFrame({"filepath": files}))
+    write_parquet(folder / f"{name}_images.parquet", table)
     in_container = encoder == TAO_ENCODER
     model = {TAO_ENCODER: ("SigLIP", _HUB_SIGLIP), TRUNK: (TRUNK, "reference")}
     named = model.get(encoder, ("onnx", str(run.workspace.root / encoder)))
     spec = {
         "input_parquet": str(folder / f"{name}_images.parquet"),
-        "output_parquet": str(embeddings(run, label, name)),
+        "output_parquet": str(embeddings(folder, name)),
         "model": named[0],
         "model_path": named[1],
     }
     dump_spec(folder / f"{name}.yaml", spec)
     return Task(
         name, ("embedding", "image_embeddings", "-e", str(folder / f"{name}.yaml")), output,
-        expects=(embeddings(run, label, name),), image=TAO_DATA_SERVICES if in_container else None,
+        expects=(embeddings(folder, name),), image=TAO_DATA_SERVICES if in_container else None,
         gpus=1 if in_container else 0,
     )  # fmt: skip
 
 
-def embeddings(run: Run, label: str, name: str) -> Path:
+def embeddings(folder: Path, name: str) -> Path:
     """Where an embedding task writes: `embed_source` gives source_embeddings.parquet."""
-    return run.paths.mining(label) / name / f"{name.removeprefix('embed_')}_embeddings.parquet"
+    return folder / name / f"{name.removeprefix('embed_')}_embeddings.parquet"
 
 
 def scoring(run: Run, label: str, rows: pd.DataFrame) -> Task:
