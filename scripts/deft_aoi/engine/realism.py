@@ -40,10 +40,11 @@ TINT = "colour differs"
 REASONS = {HARD: SEAM, NOISE: GRAIN, COLOUR: TINT}
 FEWEST = 12  # real defects, below which nothing can be said of how they look
 FALSE_FLAGS = 0.05  # of real defects that may be flagged
-_UNSEEN = 2.0  # raises the limit as if so many defects had been as strange as can be
+_UNSEEN = 4.0  # raises the limit as if so many defects had been as strange as can be
 _FARTHER = 3.0  # times as far as any real part is from those of other boards: another picture, no defect
-_PASTES = 80  # of each kind that the forest learns from
-_TREES, _LEAF = 200, 3
+_FARTHEST = 0.45  # cosine distance in the trunk's space that a new board's own parts may have
+_PASTES = 60  # of each kind that the forest learns from
+_TREES, _LEAF = 150, 3
 _SEED, _REAL, _FOLDS = 7, "real", 5
 _LARGEST = 160  # pixels of a picture's longer side as it is looked at
 
@@ -107,7 +108,7 @@ def screen(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, dict[
     limits: dict[str, float | int | None] = {
         "real_parts": len(known),
         "real_defects": len(defects),
-        "distance": _FARTHER * max(own.values()) if len(own) >= FEWEST else None,
+        "distance": max(_FARTHEST, _FARTHER * max(own.values())) if len(own) >= FEWEST else None,
         "score": judge.limit if judge else None,
     }
     labels = pairs.drop_duplicates("name").set_index("name")["label"]

@@ -24,7 +24,7 @@ _KEPT = 32  # numbers that a square is told by
 _SQUARES, _RIM = 100, 60  # looked up inside the patch and along its rim
 _OWN = 150  # squares of the part's own surroundings, and of its golden, that they are looked up in too
 _REMEMBERED, _IN_DEFECT = 60, 120  # squares kept of a good part, and of a defect's patch
-_MOST = 8_000  # squares kept in all
+_MOST = 6_000  # squares kept in all
 _VISIBLE = 12.0  # grey levels
 _PERCENTILES = 50, 80, 95
 
