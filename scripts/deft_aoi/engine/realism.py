@@ -40,7 +40,7 @@ TINT = "colour differs"
 REASONS = {HARD: SEAM, NOISE: GRAIN, COLOUR: TINT}
 FEWEST = 12  # real defects, below which nothing can be said of how they look
 FALSE_FLAGS = 0.05  # of real defects that may be flagged
-_UNSEEN = 4.0  # raises the limit as if so many defects had been as strange as can be
+_FEW = 12.0  # real defects: with so many the limit is as high as can be, with five times as many nearly what they show
 _FARTHER = 3.0  # times as far as any real part is from those of other boards: another picture, no defect
 _FARTHEST = 0.45  # cosine distance in the trunk's space that a new board's own parts may have
 _PASTES = 60  # of each kind that the forest learns from
@@ -172,7 +172,7 @@ def learn(known: Sequence[Part], defects: set[str]) -> Judge | None:
     place = min(math.ceil((len(scores) + 1) * (1 - FALSE_FLAGS)), len(scores))
     limit = float(np.sort(scores)[place - 1])
     forest = _forest().fit(table, answers)
-    return Judge(forest, memory, limit + (1 - limit) * min(1.0, _UNSEEN / len(scores)))
+    return Judge(forest, memory, limit + (1 - limit) * min(1.0, (_FEW / len(scores)) ** 2))
 
 
 def _forest() -> RandomForestClassifier:
