@@ -7,7 +7,7 @@ checkpoint stays in the run; stage `anomalygen` generates from it in every itera
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     if folder != slots.dataset:
         real = inline.source_rows(run, label)
         known = sorted(set(real["label"]) - {PASS, ""})
+        if not known:
+            raise _unfit("the training rows", ["no defect on a board that judges no model"], run.paths.root)
         yield inline.data_set_task(run, label, known, folder)
     masks = _masks(folder, strict=not inline.is_reference(run))
     cases, config = out / "cases/validation.jsonl", out / "config/ag_config.yaml"
@@ -110,14 +112,17 @@ def _masks(folder: Path, *, strict: bool) -> dict[str, int]:
     except InputError as error:
         broken, entries = [str(error)], []
     if broken:
-        raise HardStop(
-            "anomalygen_dataset",
-            f"AnomalyGen cannot be fine-tuned on {folder}: {'; '.join(broken)}",
-            evidence=str(folder),
-            remedy="mend the data set, then: deft resolve --reason TEXT; or approve a plan with "
-            "--anomalygen-finetune off",
-        )
+        raise _unfit(str(folder), broken, folder)
     return {entry.defect_type: len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL}
+
+
+def _unfit(what: str, broken: Sequence[str], evidence: Path) -> HardStop:
+    return HardStop(
+        "anomalygen_dataset",
+        f"AnomalyGen cannot be fine-tuned on {what}: {'; '.join(broken)}",
+        evidence=str(evidence),
+        remedy="mend the data set, then: deft resolve --reason TEXT; or approve a plan with --anomalygen-finetune off",
+    )
 
 
 def collect(run: Run, label: str) -> StageResult:
