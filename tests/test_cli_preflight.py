@@ -138,7 +138,7 @@ def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Pat
         "| encoder, knn_metric, min_similarity, top_k_per_target | not used by policy weakness | default |",
         "| policy | weakness | default (the pool has labels) |",
         "- Not in the training rows, to be mined: bridge.",
-        "switch your agent to auto-accept",
+        "let your agent run commands without asking each time",
     ):
         assert line in done.stdout
     assert "false *alarm* rate" in done.stdout
@@ -146,6 +146,9 @@ def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Pat
     code = re.search(r"Approval code: \*\*([0-9A-F]{10})\*\*", done.stdout)
     assert code
     assert f"--approve {code[1]}" in done.stdout
+    again = deft("preflight", "--workspace", str(workspace), "--max-iterations", "1", "--mine-rows", "9", cwd=tmp_path)
+    assert f"takes the place of the Summary with code {code[1]}, which is void" in again.stdout
+    assert "takes the place" not in done.stdout
 
 
 def test_a_value_that_the_policy_does_not_read_is_called_that(workspace: Path, tmp_path: Path) -> None:

@@ -139,6 +139,14 @@ def test_after_the_end_what_was_done_is_not_asked_for_again(tmp_path: Path) -> N
     assert "verify" in told(run)["left"][-1]
 
 
+def test_what_is_left_to_a_person_counts_labels_not_shared_causes(tmp_path: Path) -> None:
+    run = ended(tmp_path / "run")
+    (run / "best_model_reference.json").write_text("{}")
+    (run / "label_review.csv").write_text("line,verdict\n2,\n3,mislabeled\n4,systematic\n5,systematic\n")
+    assert f"{run}/best_model_reference.json" in status(run)
+    assert "(2 rows for a person to check, 1 with a verdict; 2 noted as systematic)" in status(run)
+
+
 @pytest.mark.parametrize("report", ["no JSON", "[]", '{"result": 3}', '{"result": {}, "honesty": 7}'])
 def test_a_damaged_report_does_not_hide_the_end(tmp_path: Path, report: str) -> None:
     run = ended(tmp_path / "run")

@@ -26,6 +26,11 @@ def test_the_threshold_is_the_highest_pass_score_below_every_defect() -> None:
     )
 
 
+def test_threshold_and_defect_are_written_in_every_digit() -> None:
+    assert "The threshold 0.99903005 is" in at_full_recall([0.1, 0.99903005], [0.99957901, 0.9999]).sentence()
+    assert "scores 0.99957901," in at_full_recall([0.1, 0.99903005], [0.99957901, 0.9999]).sentence()
+
+
 def test_a_narrow_gap_is_called_narrow_with_its_size() -> None:
     found = at_full_recall([0.1, 0.2, 0.79], [0.8, 0.9])
     assert found.narrow

@@ -171,9 +171,9 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
         done = subprocess.run(typed_words, cwd=tmp_path, capture_output=True, text=True, check=False)
         if done.returncode == COMPLETE:
             break
-        if look := re.search(r"^look at: (.+), then: (.+) ROW=VERDICT$", done.stdout, re.M):
+        if look := re.search(r"^look at: (.+), then: (.+) ROW=VERDICT --note ROW=TEXT$", done.stdout, re.M):
             looked.append(look[1])
-            spot = [*shlex.split(look[2]), "1=edge case"]
+            spot = [*shlex.split(look[2]), "1=edge case", "--note", "1=glare"]
             assert "1 verdicts in" in subprocess.run(spot, capture_output=True, text=True, check=True).stdout
         if done.returncode == HARD_STOP:
             assert not pool.exists()

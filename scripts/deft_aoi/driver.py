@@ -233,7 +233,9 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
     after = _append(run, following, "ok", result, duration)
     note = render(after, following) if report and following.stage in ("evaluate", ACCEPTANCE, LOOP_STOP) else ""
     upcoming = pending(after)
-    tail = "loop complete" if upcoming is None else f"next: {upcoming.stage}"
+    tail = "loop complete" if upcoming is None else f"next: {upcoming}"
+    if upcoming is not None and upcoming.label == following.label:
+        tail = f"next: {upcoming.stage}"
     line = printable(f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}")
     return Outcome(OK if upcoming is not None else COMPLETE, line)
 

@@ -11,6 +11,7 @@ from deft_aoi.errors import InputError
 
 SKILL_ROOT = Path(__file__).resolve().parents[2]
 BASELINE = "baseline"
+REFERENCE = "best_model_reference.json"  # beside best_model.json: `deft score` reads it
 _RUN_NAME = re.compile(r"run_\d{8}_\d{6}(_\d+)?")
 _LABEL = re.compile(r"iter([1-9]\d*)")
 
@@ -107,6 +108,7 @@ class RunPaths:
     report_facts = property(lambda self: self.root / "report.json")
     narrative = property(lambda self: self.root / "narrative.json")
     best_model = property(lambda self: self.root / "best_model.json")
+    reference = property(lambda self: self.root / REFERENCE)
     inference_spec = property(lambda self: self.root / "best_model_inference_spec.yaml")
     synth_pool = property(lambda self: self.root / "synth_pool")
     audit = property(lambda self: self.root / "audit")

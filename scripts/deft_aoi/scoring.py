@@ -19,10 +19,10 @@ from deft_aoi.experiment import dump_spec, load_spec, put
 from deft_aoi.fsio import atomic_write_json, move_aside, sha256_file
 from deft_aoi.kpi.reuse import REVIEW_SHARE, decide, drift, review_band, unseen_components
 from deft_aoi.kpi.scored import Scored, read_scored
-from deft_aoi.paths import RunPaths
+from deft_aoi.paths import REFERENCE, RunPaths
 from deft_aoi.run import load_run, read_json
 from deft_aoi.stages.evaluate import inference_task
-from deft_aoi.stages.finish import REFERENCE, inference_spec
+from deft_aoi.stages.finish import inference_spec
 
 UNLABELLED = "unlabelled"
 DECISIONS, RECORD = "decisions.csv", "score.json"

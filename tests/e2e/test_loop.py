@@ -14,9 +14,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from deft_aoi.contracts import read_pool
+from deft_aoi.data.label_review import COLUMNS, write_review
 from deft_aoi.executors.local import alive
 from loop_cli import ROWS, begin, command, deft, entries, environment
-from small_workspace import make_workspace
+from small_workspace import LIGHTS, make_workspace
 
 FAR_FACTS = ("far_pct", "threshold", "auroc", "false_calls", "rows", "mining_mined_count", "val_loss", "verdict")
 
@@ -110,7 +112,15 @@ def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Pa
     pool = tmp_path / "ws/augmentation/mining_pool/mining_pool.csv"
     pool.write_text(pool.read_text() + pool.read_text().splitlines()[-1] + "\n")  # append-only pools repeat rows
     run = begin(tmp_path / "ws", policy="weakness")
+    doubted = (
+        read_pool(pool, tmp_path / "ws", LIGHTS, ".png")
+        .reindex(columns=list(COLUMNS), fill_value="")
+        .assign(set="pool")
+    )
+    write_review(run / "label_review.csv", doubted)  # as if Pre-Flight doubted every row
     deft("run", "--results-dir", str(run))
+    told = [entry["summary"] for entry in entries(run) if entry["stage"] == "data_mining"]
+    assert all("12 of them were in doubt before (label_review.csv): judged anew and kept" in line for line in told)
     assert len(pd.read_csv(run / "iter2/mining_filter/pool_to_score.csv")) == 48
     mined = pd.concat([pd.read_parquet(p) for p in sorted(run.glob("iter*/mining_filter/mined.parquet"))])
     assert len(mined) == 24

@@ -77,10 +77,13 @@ def closing_lines(paths: RunPaths) -> list[str]:
         lines.append(" · ".join(f"{word}{result.get(name)}" for word, name in _BEST))
         if isinstance(caveats := facts.get("honesty"), list):
             lines.append(f"caveats: {' '.join(map(str, caveats))}")
-    rows = _review_rows(paths.label_review)
-    judged = sum(bool(row.get("verdict")) for row in rows)
-    made = [str(path) for path in (paths.report, paths.best_model, paths.inference_spec) if path.is_file()]
-    made.append(f"{paths.label_review} ({len(rows)} rows for a person to check, {judged} of them with a verdict)")
+    verdicts = [row.get("verdict") or "" for row in _review_rows(paths.label_review)]
+    shared = verdicts.count("systematic")  # of the picture or the line, not of the label
+    asked = f"{len(verdicts) - shared} rows for a person to check, {sum(map(bool, verdicts)) - shared} with a verdict"
+    asked += f"; {shared} noted as systematic" if shared else ""
+    wanted = (paths.report, paths.best_model, paths.reference, paths.inference_spec)
+    made = [str(path) for path in wanted if path.is_file()]
+    made.append(f"{paths.label_review} ({asked})")
     return [*lines, f"files: {', '.join(made)}"]
 
 

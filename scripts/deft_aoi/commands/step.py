@@ -50,8 +50,9 @@ def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
         return outcome.code
     mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
     sheet = to_look_at(paths) if outcome.code in (OK, COMPLETE) else None
-    words = ("spot-check", "--results-dir", paths.root, "--verdict", "ROW=VERDICT")
-    look = [f"look at: {sheet}, then: {command_line(*words)}", f"verdicts: {MEANINGS}"] if sheet else []
+    words = ("spot-check", "--results-dir", paths.root, "--verdict", "ROW=VERDICT", "--note", "ROW=TEXT")
+    each = "both flags for each row that shows more than the sheet says; none: go on"
+    look = [f"look at: {sheet}, then: {command_line(*words)}", f"verdicts ({each}): {MEANINGS}"] if sheet else []
     report = [f"first: {REPORTER}"] if outcome.code == OK and asks_for_reporter(facts) else []
     end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
     print(printable("\n".join([outcome.line, *look, *report, *end])), flush=True)

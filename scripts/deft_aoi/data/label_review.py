@@ -87,6 +87,7 @@ def review(
             parts.append(listed(by_name[name], rows, found, start))
         start += len(rows)
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+    table["line"] = table["line"].astype(int)  # an empty part has turned them into floats
     table = table.sort_values("doubt", ascending=False, kind="stable", ignore_index=True)
     return Review(table, {name: len(rows) for name, rows in chosen.items() if name in REVIEWED}, left)
 

@@ -174,7 +174,7 @@ def load(path: Path) -> Learned | None:
     if not zipfile.is_zipfile(path):
         return None
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with np.load(path) as held:
             about = json.loads(bytes(held["about"]))
             if about["format"] != FORMAT:
                 return None

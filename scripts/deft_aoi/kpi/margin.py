@@ -33,7 +33,7 @@ class Margin:
         else:
             place = "below every PASS score" if self.below is None else "a defect's score"
         caught = "the lowest defect" if not self.escapes else "the lowest defect that is caught"
-        text = f"The threshold {self.threshold:.6g} is {place}; {caught} scores {self.lowest:.6g}, {self.gap:.3g} above"
+        text = f"The threshold {self.threshold} is {place}; {caught} scores {self.lowest}, {self.gap:.3g} above"
         if not self.narrow:
             return f"{text}."
         return (

@@ -20,7 +20,7 @@ from deft_aoi.pipeline import LOOP_STOP, champion_label
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.figures import named_figures
-from deft_aoi.report.proof import proof, sealed_words
+from deft_aoi.report.proof import challenger, proof, sealed_words
 from deft_aoi.report.samples import source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import synthetic_facts
@@ -282,6 +282,12 @@ def honesty(source: Source, iterations: list[Record], openings: list[Record], be
         lines.append(source_words(policy, asked))
     lines.append(sealed_words(openings, best))
     found = next((it["evaluate"] for it in iterations if it["evaluate"] and it["label"] == best), None)
+    against = (source.facts(best, "evaluate").get("against_champion") or {}) if best else {}
+    if against.get("compared") and challenger(source, str(best))["certain"].startswith("not told apart"):
+        lines.append(
+            f"On these rows {best} is not told apart from {against['label']}, the best model before it: the gain may "
+            "be chance. That says nothing of the target."
+        )
     lines += [found["margin"]["sentence"]] if found and found["margin"] else []
     if found and found["n_defect"] and source.recall == 1:
         lines.append(

@@ -20,7 +20,10 @@ def source_words(policy: str, asked: str) -> str:
             f"{looked} rows: they say which labels are routed."
         )
     if policy.startswith("random"):
-        return f"Mined rows were drawn at random; gap analysis looked at the {asked} rows only to name labels."
+        return (
+            "Mined rows were drawn at random from the whole pool, whatever routing named; gap analysis looked at the "
+            f"{asked} rows."
+        )
     if policy == "uncertain":
         return "A person labelled the mined rows; they are those nearest to the threshold, which the KPI set chose."
     if asked == "kpi":

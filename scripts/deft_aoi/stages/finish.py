@@ -24,7 +24,6 @@ from deft_aoi.stages.evaluate import score_facts
 from deft_aoi.stages.rca import last_look
 from deft_aoi.stages.specs import named_backbone
 
-REFERENCE = "best_model_reference.json"  # beside best_model.json; deft score reads it
 CONTAINER_CHECKPOINT = "/model/best.pth"
 AUGMENTATIONS = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
 
@@ -51,7 +50,7 @@ def collect(run: Run, label: str) -> StageResult:
         )
     keep_earlier(run, label_best)
     atomic_write_json(run.paths.best_model, best_model(run, label_best, best))
-    reference = run.paths.root / REFERENCE
+    reference = run.paths.reference
     scored = read_scored(Path(best["inference_csv"]))
     atomic_write_json(reference, reference_of(scored, best["threshold"]))
     spec = prepare_inference_spec(run.paths)
@@ -69,7 +68,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 def keep_earlier(run: Run, label: str) -> None:
     """After a rollback: put the model that was handed over before aside under its own name."""
-    for path in (run.paths.inference_spec, run.paths.root / REFERENCE, run.paths.best_model):
+    for path in (run.paths.inference_spec, run.paths.reference, run.paths.best_model):
         before = read_json(run.paths.best_model).get("iteration") if run.paths.best_model.is_file() else None
         if path.is_file() and before not in (None, label):
             shutil.copy2(path, path.with_name(f"{path.stem}.{before}{path.suffix}"))

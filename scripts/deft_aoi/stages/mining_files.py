@@ -19,6 +19,8 @@ from deft_aoi.contracts import (
     write_rows,
     write_sheet,
 )
+from deft_aoi.data.label_review import read_review
+from deft_aoi.data.sets import POOL
 from deft_aoi.errors import HardStop
 from deft_aoi.fsio import atomic_write_text
 from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick
@@ -90,6 +92,14 @@ def write_results(
 def compares_pictures(run: Run) -> bool:
     """Whether the run's policy compares pictures."""
     return run.plan.policy.startswith("knn") or run.plan.policy == "weakness+diverse"
+
+
+def doubted_before(run: Run, mined: pd.DataFrame) -> int:
+    """Mined rows whose label Pre-Flight or a person put into the run's label_review.csv."""
+    listed = read_review(run.paths.label_review)
+    listed = listed[listed["set"] == POOL]
+    known = set(zip(listed["input_path"], listed["object_name"], strict=True))
+    return sum(row in known for row in zip(mined["input_path"], mined["object_name"], strict=True))
 
 
 def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float]) -> Path:

@@ -273,7 +273,9 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
         )
     paths.root.mkdir(parents=True, exist_ok=True)
     samples = data_checks.settle(result.seen, result.plan, result.dataset, paths)
-    atomic_write_text(paths.preflight_summary, printable(summary(result, paths, samples.lines)))
+    before = read_json(paths.preflight)["approval_code"] if paths.preflight.is_file() else result.code
+    text = summary(result, paths, samples.lines, replaces=before)
+    atomic_write_text(paths.preflight_summary, printable(text))
     atomic_write_json(
         paths.preflight,
         {

@@ -23,15 +23,17 @@ RCA_SOURCE_WORDS = {
     "iteration only, and its FAR is closer to what new boards will show.",
 }
 AUTO_ACCEPT = (
-    "Before you say yes: switch your agent to auto-accept (Claude Code: shift+tab). The loop asks nothing more, but "
-    "without it every command would wait for a click."
+    "Before you say yes: let your agent run commands without asking each time (in Claude Code: shift+tab). The loop "
+    "asks nothing more, but without it every command would wait for a click."
 )
 
 
-def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = ()) -> str:
+def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), replaces: str = "") -> str:
     """Markdown: parameters with their sources, data, what the target means, notes, what the samples are worth
-    (`samples`, lines of summary_data), the approval code."""
+    (`samples`, lines of summary_data), the approval code. `replaces`: the code of the Summary that was here before."""
     lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
+    if replaces not in ("", result.code):
+        lines += [f"Something changed: this takes the place of the Summary with code {replaces}, which is void.", ""]
     lines += ["| parameter | value | source |", "|---|---|---|"]
     unused = hidden(result.plan)
     shown = {name: _shown(value) for name, value in result.plan.to_json().items() if name not in unused}

@@ -52,7 +52,7 @@ def review_lines(found: Review, *, screen: bool = True) -> list[str]:
     lines += ["", lead, ""]
     for row in found.table.head(_SHOWN).to_dict("records"):
         lines.append(
-            f"- {row['set']} line {row['line']:.0f}: {row['object_name']} ({row['boardname'] or row['input_path']}) is "
+            f"- {row['set']} line {row['line']}: {row['object_name']} ({row['boardname'] or row['input_path']}) is "
             f"labelled {row['label']}, the other rows say {row['suggested']} (doubt {row['doubt']:.2f}, {row['level']})"
         )
     if len(found.table) > _SHOWN:
