@@ -101,6 +101,13 @@ def _read(csv: Path) -> pd.DataFrame:
 
 def screen(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float | int | None]]:
     """One row for each pair (name, label, score, distance, seam, grain, flags) and the limits that real parts gave."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    with threadpool_limits(1):  # thousands of small products: threads would only wait for each other
+        return _screen(pairs, real)
+
+
+def _screen(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float | int | None]]:
     near, own = _distances(pairs, real)
     known = read_parts(real)
     defects = set(real.loc[real["label"] != PASS, "name"].astype(str))

@@ -143,16 +143,24 @@ class Memory:
         self.axes = np.asarray(axes[:, -_KEPT:], np.float32)
         self.known = np.asarray((table - self.mean) @ self.axes, np.float32)
         self.norms = (self.known**2).sum(axis=1)
+        self.boards: dict[int, tuple[Values, Values]] = {}
 
     def away(self, squares: Values, board: int, beside: Values) -> tuple[Values, Values]:
         """(distance to the nearest square of `beside` or of another board than `board`, what no square is made of)."""
         inner, lengths, rest = self._told(squares)
         near, norms, _ = self._told(beside)
-        far = lengths[:, None] + self.norms - 2 * inner @ self.known.T
-        if not (self.owner == board).all():
-            far[:, self.owner == board] = np.inf
-        closest = np.minimum(far.min(axis=1), (lengths[:, None] + norms - 2 * inner @ near.T).min(axis=1))
-        return np.sqrt(np.maximum(closest, 0)), rest
+        others, other_norms = self._without(board)
+        closest = [(known_norms - 2 * inner @ known.T).min(axis=1) for known, known_norms in
+                   ((others, other_norms), (near, norms))]  # fmt: skip
+        return np.sqrt(np.maximum(lengths + np.minimum(*closest), 0)), rest
+
+    def _without(self, board: int) -> tuple[Values, Values]:
+        """(squares of the other boards, their squared lengths); of all where there is no other."""
+        if board not in self.boards:
+            keep = self.owner != board
+            keep = keep if keep.any() else np.ones(len(keep), bool)
+            self.boards[board] = (self.known[keep], self.norms[keep])
+        return self.boards[board]
 
     def _told(self, squares: Values) -> tuple[Values, Values, Values]:
         centred = squares - self.mean
