@@ -1,10 +1,10 @@
 """`realism_screen`: which synthetic pairs look pasted rather than seen by the camera.
 
 A forest learns, from real parts and from deliberately crude pastes onto them, how a change that a camera saw differs
-from a patch with a hard edge, a foreign grain or a foreign colour. A pair is flagged where it looks less real than 95
-of 100 real defects do (each judged by trees that never saw its board), where nothing visible changed, or where it is
-three times as far from every real part, in the trunk's space, as any real part is from those of other boards. A flag
-is a question to a person.
+from a patch with a hard edge, a foreign grain or a foreign colour. A pair is flagged where it looks less real than
+nearly all real defects do (each judged by trees that never saw its board), where nothing visible changed, or where it
+is three times as far from every real part, in the trunk's space, as any real part is from those of other boards. A
+flag is a question to a person.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ FAR, SEAM, GRAIN, NOTHING = "far from every real part", "hard seam", "grain diff
 TINT = "colour differs"
 REASONS = {HARD: SEAM, NOISE: GRAIN, COLOUR: TINT}
 FEWEST = 12  # real defects, below which nothing can be said of how they look
-FALSE_FLAGS = 0.05  # of real defects that may be flagged
-_FEW = 12.0  # real defects: with so many the limit is as high as can be, with five times as many nearly what they show
+# Of real defects that may lie over the limit where trees judge them that saw fewer boards than the final ones; of
+# unseen ones fewer than one in twenty do then (benchmarks/realism.py).
+STRANGEST = 0.08
+_FEW = 4.0  # real defects: with so many the limit is as high as can be, with five times as many what they show
 _FARTHER = 3.0  # times as far as any real part is from those of other boards: another picture, no defect
 _FARTHEST = 0.45  # cosine distance in the trunk's space that a new board's own parts may have
 _PASTES = 60  # of each kind that the forest learns from
@@ -159,7 +161,7 @@ def _flags(
 def learn(known: Sequence[Part], defects: set[str]) -> Judge | None:
     """The judge of these real parts, of which `defects` are the names of the defective ones; None for too few.
 
-    Its limit is the score that at most `FALSE_FLAGS` of real defects exceed, and higher the fewer they are: the kinds
+    Its limit is the score that at most `STRANGEST` of real defects exceed, and higher the fewer they are: the kinds
     and lots that they do not show look stranger than they do.
     """
     real = [part for part in known if part.name in defects and part.mask is not None]
@@ -176,7 +178,7 @@ def learn(known: Sequence[Part], defects: set[str]) -> Judge | None:
         kinds += [kind] * len(made)
     table, answers = np.array([_looks(part, memory) for part in seen]), np.array(kinds)
     scores = _unseen_scores(table, answers, np.array([part.board for part in seen]))[: len(real)]
-    place = min(math.ceil((len(scores) + 1) * (1 - FALSE_FLAGS)), len(scores))
+    place = min(math.ceil((len(scores) + 1) * (1 - STRANGEST)), len(scores))
     limit = float(np.sort(scores)[place - 1])
     forest = _forest().fit(table, answers)
     return Judge(forest, memory, limit + (1 - limit) * min(1.0, (_FEW / len(scores)) ** 2))
