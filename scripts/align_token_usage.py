@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write the agent's token use into the journal lines of a run, from the agent's own transcripts.
 
-Exit code 3 when there is no transcript or no message falls into any journal line.
+Exit code 3 when there is no transcript or no message falls into any journal line; that it was tried is noted in
+`no_tokens.json` beside the journal, so that `deft status` does not ask for it again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from deft_aoi import journal, tokens, transcripts
     from deft_aoi.errors import HARD_STOP, InputError
+    from deft_aoi.fsio import atomic_write_json, utc_now
+    from deft_aoi.paths import RunPaths
 
     entries = journal.read(args.log_path)
     if not entries:
@@ -48,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = (
             f"none of {aligned.messages} messages falls into {args.log_path}" if paths else "no transcripts (*.jsonl)"
         )
+        if not args.dry_run:
+            atomic_write_json(RunPaths.at(args.log_path.parent).no_tokens, {"ts": utc_now(), "why": f"{place}: {what}"})
         print(f"align_token_usage: {place}: {what}; {hint}", file=sys.stderr)
         return HARD_STOP
     print("\n".join([*tokens.table(aligned, entries), *tokens.left_out(aligned)]))

@@ -131,6 +131,17 @@ def test_after_the_end_what_was_done_is_not_asked_for_again(tmp_path: Path) -> N
     (run / "narrative.json").write_text("{}")
     left = told(run)["left"]
     assert ["align" in left[0], "verify" in left[1]] == [True, True]
+    sought = [
+        sys.executable,
+        str(SCRIPTS / "align_token_usage.py"),
+        "--log-path",
+        str(run / "loop_log.jsonl"),
+        "--project-dir",
+        str(tmp_path / "none"),
+    ]
+    assert subprocess.run(sought, capture_output=True, check=False).returncode == 3
+    (left,) = told(run)["left"]
+    assert "verify" in left
     digest = state.load(run / "deft_state.json")["journal"]["digest"]
     (run / "verified.json").write_text(json.dumps({"digest": digest}))
     assert (told(run)["left"], told(run)["command"]) == ([], "")

@@ -191,8 +191,7 @@ def _submit(run: Run, following: Step, executor: Executor, task: Task, job: Path
 
 def _move_lost_job(job: Path, task: Task, reason: str) -> None:
     """A job without owner or exit record (machine lost, killed): set its remains aside; stop when it keeps dying."""
-    if reason:
-        atomic_write_text(job / LOST, reason)
+    atomic_write_text(job / LOST, reason or "killed, or its machine was lost")
     aside = move_aside(job)
     gone = list(job.parent.glob(f"{job.name}.failed-*"))
     # A job whose submitter died before the supervisor ran never did anything; it may be tried more often.
@@ -223,9 +222,9 @@ def _require_success(task: Task, ended: JobState, log: Path) -> None:
 
 
 def _duration(run: Run, following: Step, started: float) -> int:
-    """Whole seconds of the stage, from its first job's hand-over where it had one."""
+    """Whole seconds of the stage, from its first job's hand-over where it had one; a lost job's time does not count."""
     handles = run.paths.jobs.glob(f"{following.label}-{following.stage}-*/handle.json")
-    first = min((path.stat().st_mtime for path in handles), default=started)
+    first = min((path.stat().st_mtime for path in handles if ".failed-" not in path.parent.name), default=started)
     return max(0, round(time.time() - min(first, started)))
 
 

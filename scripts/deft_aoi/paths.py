@@ -112,6 +112,7 @@ class RunPaths:
     inference_spec = property(lambda self: self.root / "best_model_inference_spec.yaml")
     synth_pool = property(lambda self: self.root / "synth_pool")
     audit = property(lambda self: self.root / "audit")
+    no_tokens = property(lambda self: self.root / "no_tokens.json")  # `deft align_token_usage` found no transcript
     verified = property(lambda self: self.root / "verified.json")  # which journal `deft verify` found sound
     label_review = property(lambda self: self.root / "label_review.csv")
     noise = property(lambda self: self.root / BASELINE / "noise")

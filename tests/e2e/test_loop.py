@@ -204,10 +204,23 @@ def test_step_returns_while_a_job_runs_and_reattaches(tmp_path: Path) -> None:
     jobs = list((run / "jobs").iterdir())
     assert len(jobs) == 1
     first = json.loads((jobs[0] / "handle.json").read_text())["submitted"]
-    deft("step", "--results-dir", str(run))
+    done = deft("step", "--results-dir", str(run))
+    assert "started again" not in done.stdout
     assert json.loads((jobs[0] / "handle.json").read_text())["submitted"] == first
     assert len(list((run / "jobs").iterdir())) == 1
     assert "baseline/train ok" in deft("status", "--results-dir", str(run)).stdout
+
+
+def test_a_job_that_was_lost_is_told_and_its_time_is_not_counted(tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws")
+    deft("step", "--results-dir", str(run), "--wait", "0", check=75)
+    kill_jobs(run)
+    (job,) = (run / "jobs").iterdir()
+    yesterday = time.time() - 86_400
+    os.utime(job / "handle.json", (yesterday, yesterday))
+    done = deft("step", "--results-dir", str(run))
+    assert "started again (killed, or its machine was lost)" in done.stdout
+    assert entries(run)[0]["duration_sec"] < 600
 
 
 def test_a_hard_stop_repeats_until_a_person_decides(tmp_path: Path) -> None:

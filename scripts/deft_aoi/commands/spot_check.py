@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from deft_aoi.paths import RunPaths
 
 MEANINGS = (
-    "mislabeled (the label is wrong), edge case (rightly labelled, at the border of what the label means), "
-    "data quality (image, golden or registration is bad), "
+    "mislabeled (the label is wrong), edge case (rightly labelled, at the border of what the label means, as with a "
+    "fibre or residue), data quality (image, golden or registration is bad), "
     "systematic (one cause that many rows share and the sheet does not name)"
 )
 HELP = f"""Record what an agent or a person saw on a contact sheet (rca_images/contact_sheet.png): for each row looked

@@ -64,7 +64,7 @@ def _left(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> list[
     report = [] if paths.narrative.is_file() else [REPORTER]
     if (_json(paths.verified) or {}).get("digest") == now["journal"]["digest"]:
         return report
-    aligned = any("tokens" in entry for entry in last)
+    aligned = paths.no_tokens.is_file() or any("tokens" in entry for entry in last)
     todo = [] if aligned else [command_line("align_token_usage", "--log-path", paths.log)]
     return [*todo, *report, command_line("verify", "--results-dir", paths.root)]
 

@@ -37,7 +37,6 @@ def run(args: argparse.Namespace) -> int:
 
 def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
     """Say what one call did and what to type next; returns the exit code."""
-    from deft_aoi.commands.spot_check import MEANINGS
     from deft_aoi.commands.status import end_lines, standing
     from deft_aoi.confine import printable
     from deft_aoi.paths import RunPaths
@@ -49,10 +48,7 @@ def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
         print_json({"code": outcome.code, "line": outcome.line, "command": command, "left": facts["left"]})
         return outcome.code
     mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
-    sheet = to_look_at(paths) if outcome.code in (OK, COMPLETE) else None
-    words = ("spot-check", "--results-dir", paths.root, "--verdict", "ROW=VERDICT", "--note", "ROW=TEXT")
-    each = "both flags for each row that shows more than the sheet says; none: go on"
-    look = [f"look at: {sheet}, then: {command_line(*words)}", f"verdicts ({each}): {MEANINGS}"] if sheet else []
+    look = look_lines(paths) if outcome.code in (OK, COMPLETE) else []
     report = [f"first: {REPORTER}"] if outcome.code == OK and asks_for_reporter(facts) else []
     end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
     print(printable("\n".join([outcome.line, *look, *report, *end])), flush=True)
@@ -66,8 +62,20 @@ def asks_for_reporter(facts: dict[str, Any]) -> bool:
     return last["iter"] != BASELINE and last["stage"] == "evaluate" and goes_on
 
 
+def look_lines(paths: RunPaths) -> list[str]:
+    """What to look at and how to record it. The folder is named, so that later stages do not change what is meant."""
+    from deft_aoi.commands.spot_check import MEANINGS
+    from deft_aoi.rca.analysis import SHEET
+
+    if (folder := to_look_at(paths)) is None:
+        return []
+    words = ("spot-check", "--rca-dir", folder, "--verdict", "ROW=VERDICT", "--note", "ROW=TEXT")
+    each = "both flags for each numbered row that shows more than the sheet says; none: go on"
+    return [f"look at: {folder / SHEET}, then: {command_line(*words)}", f"verdicts ({each}): {MEANINGS}"]
+
+
 def to_look_at(paths: RunPaths) -> Path | None:
-    """The contact sheet of the gap analysis that was just done, where it is of a model not looked at before."""
+    """The gap analysis that was just done, where it has a contact sheet of a model not looked at before."""
     from deft_aoi import journal
     from deft_aoi.pipeline import LOOP_STOP
 
@@ -79,5 +87,5 @@ def to_look_at(paths: RunPaths) -> Path | None:
         return None
     from deft_aoi.rca.analysis import SHEET
 
-    sheet = Path(facts["rca_dir"]) / SHEET
-    return sheet if sheet.is_file() else None
+    folder = Path(facts["rca_dir"])
+    return folder if (folder / SHEET).is_file() else None

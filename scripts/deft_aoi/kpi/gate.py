@@ -302,7 +302,8 @@ def _seen(clause: Clause, counts: _Counts) -> str:
     sure = f"with {CONFIDENCE:.0%} confidence"
     if clause.metric == "far" and clause.upper is not None:
         rate = f"FAR {100 * clause.value:.4g}%, at most {100 * clause.upper:.4g}% {sure}"
-        return f"{counts.false_calls:,} false calls on {counts.n_pass:,} PASS rows: {rate}"
+        calls = "false call" if counts.false_calls == 1 else "false calls"
+        return f"{counts.false_calls:,} {calls} on {counts.n_pass:,} PASS rows: {rate}"
     if clause.metric == "escape" and clause.upper is not None:
         rate = f"recall {100 * (1 - clause.value):.4g}%, escapes at most {100 * clause.upper:.3g}% {sure}"
         return f"{counts.misses:,} of {counts.n_defect:,} defects missed: {rate}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deft_aoi.kpi.bounds import CONFIDENCE
 from deft_aoi.report import words
 
 Record = dict[str, Any]
@@ -21,6 +22,7 @@ def named_figures(facts: Record) -> dict[str, Record]:
     state = kpi["source"]
     put("target", kpi["limit_pct"], words.exact_pct(kpi["limit_pct"]), state)
     put("recall", kpi["recall_pct"], words.exact_pct(kpi["recall_pct"]), state)
+    put("confidence", 100 * CONFIDENCE, words.exact_pct(100 * CONFIDENCE), "kpi/bounds.py")
     put("soft_recall", 99.5, "99.5%", "kpi/sweep.py")
     put("max_iterations", run["max_iterations"], words.count(run["max_iterations"]), state)
     put("iterations", run["iterations_done"], words.count(run["iterations_done"]), "loop_log.jsonl")
