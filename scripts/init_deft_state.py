@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from deft_aoi.paths import RunPaths
-    from deft_aoi.stages.preflight import initial_state, make_plan
+    from deft_aoi.stages.plan_making import make_plan
+    from deft_aoi.stages.preflight import initial_state
 
     plan, _ = make_plan(vars(args) | {"workspace": str(args.workspace), "anomalygen_step": args.step})
     args.results_dir.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,8 @@ from deft_aoi.experiment import Optics
 from deft_aoi.paths import Workspace
 from deft_aoi.pipeline import Step
 from deft_aoi.run import Plan, load_run
-from deft_aoi.stages import preflight
 from deft_aoi.stages.generator_plan import generator_findings, hidden
+from deft_aoi.stages.plan_making import make_plan
 from test_inline import ASKED, begin, one_light, until
 
 
@@ -254,4 +254,4 @@ def test_values_that_cannot_be_used(tmp_path: Path) -> None:
     for asked, says in (({"anomalygen_finetune": "maybe"}, "expected auto, on or off"),
                         ({"anomalygen_max_iter": 0}, "anomalygen_max_iter is 0")):  # fmt: skip
         with pytest.raises(InputError, match=says):
-            preflight.make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})
+            make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})

@@ -22,6 +22,7 @@ from deft_aoi.run import Plan, load_run
 from deft_aoi.stages import inline, preflight
 from deft_aoi.stages.anomalygen_slots import BASE, CHECKPOINT, DATASET, Slots, checkpoint_view, container, fetch_task
 from deft_aoi.stages.generator_plan import generator_findings
+from deft_aoi.stages.plan_making import make_plan
 from deft_aoi.stages.synthetic_rows import within_share
 from small_workspace import make_workspace
 
@@ -302,7 +303,7 @@ def test_the_container_is_asked_for_as_the_contract_says(tmp_path: Path) -> None
 def test_values_that_cannot_be_used_are_refused(tmp_path: Path, asked: dict[str, Any], says: str) -> None:
     make_workspace(tmp_path / "w", counts=(40, 24, 48, 60))
     with pytest.raises(InputError, match=says):
-        preflight.make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})
+        make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})
 
 
 def test_the_report_counts_the_pairs_and_shows_them(finished: RunPaths) -> None:

@@ -10,7 +10,7 @@ from deft_aoi.data.pregen import MODE as PREGEN
 from deft_aoi.executors.base import Task
 from deft_aoi.paths import iter_number
 from deft_aoi.run import Run
-from deft_aoi.stages import inline, source_embeddings
+from deft_aoi.stages import inline, realism, source_embeddings
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.routing import INLINE
 
@@ -28,9 +28,7 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
         if iter_number(label) > 1:
             return
         pairs = read_rows(run.paths.synth_pool / ROWS)
-        yield inline.realism_task(
-            run, run.paths.synth_pool, inline.pictures_of(run, pairs), inline.source_rows(run, label)
-        )
+        yield realism.task(run, run.paths.synth_pool, realism.pictures_of(run, pairs), inline.source_rows(run, label))
 
 
 def collect(run: Run, label: str) -> StageResult:
@@ -42,11 +40,11 @@ def collect(run: Run, label: str) -> StageResult:
     manifest = run.paths.synth_pool / MANIFEST
     record = verify_pregen(run.workspace, run.paths)
     embedded = source_embeddings.seal(run)
-    pairs, realism = int(record["pairs"]), inline.realism_facts(run.paths.synth_pool)
+    pairs, screened = int(record["pairs"]), realism.facts(run.paths.synth_pool)
     summary = f"{pairs} pre-generated pairs {'staged' if iter_number(label) == 1 else 'unchanged'}"
-    summary += inline.flagged_words(run, realism)
+    summary += realism.flagged_words(run, screened)
     facts = {
-        "mode": PREGEN, "pairs": pairs, "by_label": record["by_label"], "realism": realism,
+        "mode": PREGEN, "pairs": pairs, "by_label": record["by_label"], "realism": screened,
         "source_embeddings": str(source_embeddings.path(run)), "source_images": embedded["images"],
     }  # fmt: skip
     return StageResult(summary, facts, (manifest, source_embeddings.path(run)))

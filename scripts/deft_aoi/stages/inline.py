@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import PASS, image_paths, normalise_label, parse_csv, read_rows, write_rows
+from deft_aoi.contracts import PASS, normalise_label, parse_csv, read_rows, write_rows
 from deft_aoi.data.pairs import Pair, convert_pairs, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, Entry, problems, read_entries
@@ -26,6 +26,7 @@ from deft_aoi.executors.choice import LOCAL
 from deft_aoi.fsio import atomic_write_json, move_aside, sha256_file
 from deft_aoi.paths import iter_number
 from deft_aoi.run import Run
+from deft_aoi.stages import realism
 from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task, finetuned
 from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.mask_places import diagnosis, too_large
@@ -33,8 +34,6 @@ from deft_aoi.stages.merge import earlier_rows
 
 EVERY = "*"  # in `anomalygen_labels`: whatever gap analysis asks for
 ROWS, PAIRS = "sdg_rows.csv", "pairs.json"
-REALISM = "realism"
-_REAL_ROWS = 300  # good parts, and as many defects, that the realism screen compares with
 
 
 def is_reference(run: Run) -> bool:
@@ -80,7 +79,8 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     yield _sdg_task(run, label, slots)
     stage_pairs(run, label)
     real = source_rows(run, label)
-    yield realism_task(run, run.paths.anomalygen(label), pictures_of(run, read_rows(_rows_csv(run, label))), real)
+    pictures = realism.pictures_of(run, read_rows(_rows_csv(run, label)))
+    yield realism.task(run, run.paths.anomalygen(label), pictures, real)
 
 
 def collect(run: Run, label: str) -> StageResult:
@@ -100,12 +100,12 @@ def collect(run: Run, label: str) -> StageResult:
     made = Counter(json.loads((home / PAIRS).read_text(encoding="utf-8"))["by_type"])
     facts = {
         **base, "pairs": sum(made.values()), **_totals(counts, allocated, made), "rows_csv": str(_rows_csv(run, label)),
-        "sdg_csv": str(home / "sdg" / RESULT), "dataset": str(folder), "realism": realism_facts(home),
+        "sdg_csv": str(home / "sdg" / RESULT), "dataset": str(folder), "realism": realism.facts(home),
     }  # fmt: skip
     numbers = f"{sum(counts.values())} requested, {sum(allocated.values())} allocated, {sum(made.values())} generated"
-    summary = f"SDG: {numbers}{flagged_words(run, facts['realism'])}"
+    summary = f"SDG: {numbers}{realism.flagged_words(run, facts['realism'])}"
     summary += f" · no generator for {', '.join(unmade)}" if unmade else ""
-    files = ("allocation.json", "testcase.jsonl", f"sdg/{RESULT}", ROWS, PAIRS, f"{REALISM}/realism.csv")
+    files = ("allocation.json", "testcase.jsonl", f"sdg/{RESULT}", ROWS, PAIRS, f"{realism.NAME}/realism.csv")
     return StageResult(summary, facts, tuple(home / name for name in files))
 
 
@@ -336,58 +336,3 @@ def _refused(csv: Path) -> list[str]:
 
 def _rows_csv(run: Run, label: str) -> Path:
     return run.paths.anomalygen(label) / ROWS
-
-
-def pictures_of(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows (paths relative to the workspace) as one line a picture: name, label, light, test, golden."""
-    root, ext = run.workspace.root, run.optics.ext
-    names = [f"{folder}/{name}" for folder, name in zip(rows["input_path"], rows["object_name"])]
-    frames = [
-        pd.DataFrame(
-            {
-                "name": names, "label": rows["label"].to_numpy(), "light": light,
-                "test": image_paths(rows, "input_path", root, light, ext),
-                "golden": image_paths(rows, "golden_path", root, light, ext),
-            }
-        )
-        for light in run.optics.lights
-    ]  # fmt: skip
-    return pd.concat(frames, ignore_index=True)
-
-
-def realism_task(run: Run, home: Path, pairs: pd.DataFrame, real: pd.DataFrame) -> Task:
-    """Screen the pairs against real parts, on this host whatever the platform."""
-    some = pd.concat([part.iloc[:: max(1, -(-len(part) // _REAL_ROWS))] for part in _by_goodness(real)])
-    for name, table in (("realism_pairs.csv", pairs), ("realism_real.csv", pictures_of(run, some))):
-        write_rows(home / name, table)
-    output = home / REALISM
-    command = ("realism_screen", "--pairs", str(home / "realism_pairs.csv"), "--real", str(home / "realism_real.csv"))
-    return Task(REALISM, (*command, "--output", str(output)), output, expects=(output / "realism.csv",))
-
-
-def _by_goodness(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    good = (rows["label"] == PASS).to_numpy()
-    return rows[good], rows[~good]
-
-
-def flagged_words(run: Run, realism: Mapping[str, Any]) -> str:
-    """What the realism screen said, and that a flag keeps no pair out of training."""
-    if not realism["checked"]:
-        return ""
-    if not realism["flagged"]:
-        return ", none looks unlike real parts"
-    return (
-        f", {realism['flagged']} flagged (they look unlike real parts: {run.paths.relative(Path(realism['csv']))}); "
-        "they are used all the same, and go first where synthetic rows are too many"
-    )
-
-
-def realism_facts(home: Path) -> dict[str, Any]:
-    """How many pairs were screened and flagged, and for what."""
-    csv = home / REALISM / "realism.csv"
-    if not csv.is_file():
-        return {"csv": None, "checked": 0, "flagged": 0, "by_flag": {}}
-    table = parse_csv(csv)
-    flags = Counter(flag for text in table["flags"] for flag in text.split("; ") if flag)
-    flagged = int((table["flags"] != "").sum())
-    return {"csv": str(csv), "checked": len(table), "flagged": flagged, "by_flag": dict(sorted(flags.items()))}
