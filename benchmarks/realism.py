@@ -18,37 +18,16 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import PASS, image_path, pad_columns, read_pool, read_rows
+from deft_aoi.contracts import PASS, pad_columns, read_pool, read_rows
 from deft_aoi.data.import_deeppcb import import_deeppcb
 from deft_aoi.data.simulate import simulate
 from deft_aoi.engine.realism import pastes, read_parts, screen
 from deft_aoi.engine.realism_crude import KINDS
-from deft_aoi.experiment import Optics, load_spec, optics
+from deft_aoi.experiment import load_spec, optics
 from deft_aoi.paths import Workspace
+from deft_aoi.stages.realism import pictures_of, thinned
 
 PASTES = 60  # of each kind
-REAL_ROWS = 300
-
-
-def listed(rows: pd.DataFrame, root: Path, seen: Optics) -> pd.DataFrame:
-    """One line a picture, as the screen reads them."""
-    lines = []
-    for row in rows.to_dict("records"):
-        for light in seen.lights:
-            files = {
-                name: str(image_path(root, row[column], row["object_name"], light, seen.ext))
-                for name, column in (("test", "input_path"), ("golden", "golden_path"))
-            }
-            name = f"{row['input_path']}/{row['object_name']}"
-            lines.append({"name": name, "label": row["label"], "light": light, **files})
-    return pd.DataFrame(lines)
-
-
-def thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """As many rows as the loop gives to the screen."""
-    good = rows["label"] == PASS
-    parts = [part.iloc[:: max(1, -(-len(part) // REAL_ROWS))] for part in (rows[good], rows[~good])]
-    return pd.concat(parts)
 
 
 def crude(good: pd.DataFrame, seed: int, folder: Path, lights: tuple[str, ...]) -> pd.DataFrame:
@@ -77,13 +56,13 @@ def measured(workspace: Workspace, seed: int, folder: Path) -> list[dict[str, ob
     half, rest = pool[pool["boardname"].isin(learned)], pool[~pool["boardname"].isin(learned)]
     folder.mkdir()
     held = thinned(rest[rest["label"] != PASS]) if (rest["label"] != PASS).any() else rest
-    defects = listed(held[held["label"] != PASS], workspace.root, seen)
+    defects = pictures_of(held[held["label"] != PASS], workspace.root, seen)
     good = rest[rest["label"] == PASS]
-    made = crude(listed(good.iloc[:: max(1, len(good) // 150)], workspace.root, seen), seed, folder, seen.lights)
+    made = crude(pictures_of(good.iloc[:: max(1, len(good) // 150)], workspace.root, seen), seed, folder, seen.lights)
     found = []
     for name, rows in (("seed rows", seeds), ("with pool", pd.concat([seeds, half], ignore_index=True))):
         table, limits = screen(
-            pd.concat([defects, made], ignore_index=True), listed(thinned(rows), workspace.root, seen)
+            pd.concat([defects, made], ignore_index=True), pictures_of(thinned(rows), workspace.root, seen)
         )
         flagged = (table["flags"] != "").groupby(table["label"]).agg(["sum", "size"])
         real = flagged[~flagged.index.isin(KINDS)].sum()

@@ -70,17 +70,18 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def inside(root: Path, path: str | Path, what: str) -> Path:
+def inside(root: Path, path: str | Path, what: str, advice: str = "move it inside") -> Path:
     """`path` (absolute, or relative to `root`) with every link followed. Raises InputError where it leaves `root`.
 
-    `root` must itself be resolved, so that a workspace that is reached through a link stays usable.
+    `root` must itself be resolved, so that a workspace that is reached through a link stays usable. `advice` is
+    what the message tells to do about a path outside.
     """
     if problem := text_problem(str(path)):
         raise InputError(f"{what}: {shown(str(path))}: {problem}")
     full = real(root / Path(path))
     if full is None or not full.is_relative_to(root):
         via = "" if full is None or not _lexically_inside(root, path) else f" (a link to {full})"
-        raise InputError(f"{what}: {path} lies outside the workspace {root}{via}; move it inside")
+        raise InputError(f"{what}: {path} lies outside the workspace {root}{via}; {advice}")
     return full
 
 
@@ -199,13 +200,11 @@ def spec_path_problems(spec: Any, root: Path, where: str, key: str = "") -> Iter
     elif isinstance(spec, str) and key.rpartition(".")[2].endswith(("_path", "_dir", "_file", "dirpath", "checkpoint")):
         container = spec.startswith(CONTAINER_ROOTS) and not key.endswith(OUTPUT)
         if "${" not in spec and not (container and ".." not in spec):
+            output = {"advice": f"remove the key, or set it to {root / 'results'}"} if key.endswith(OUTPUT) else {}
             try:
-                inside(root, spec, f"{where}: {key}")
+                inside(root, spec, f"{where}: {key}", **output)
             except InputError as error:
-                advice = (
-                    f"remove the key, or set it to {root / 'results'}" if key.endswith(OUTPUT) else "move it inside"
-                )
-                yield str(error).replace("move it inside", advice)
+                yield str(error)
 
 
 def check_facts(facts: dict[str, Any], root: Path, where: str) -> dict[str, Any]:

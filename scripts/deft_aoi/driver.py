@@ -19,8 +19,8 @@ from deft_aoi.executors.local import began
 from deft_aoi.executors.status import task_problem
 from deft_aoi.fsio import atomic_write_text, locked, move_aside
 from deft_aoi.paths import iter_number
-from deft_aoi.pipeline import ACCEPTANCE, FINETUNE, LOOP_STOP, RESOLVE, SEALED, Step
-from deft_aoi.run import AIR_GAP, ON, Run, approved, load_run, read_json
+from deft_aoi.pipeline import ACCEPTANCE, FINETUNE, LOOP_STOP, RESOLVE, Step
+from deft_aoi.run import AIR_GAP, Run, approved, load_run, read_json
 from deft_aoi.stages.base import Stage, StageResult
 
 STAGE_MODULES = {
@@ -93,13 +93,8 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
 def pending(run: Run) -> Step | None:
     """The step that comes next in this run."""
     seeded = state.is_preseeded(run.state, run.entries)
-    return pipeline.next_step(
-        run.entries,
-        run.plan.max_iterations,
-        preseeded=seeded,
-        sealed=run.plan.acceptance == SEALED,
-        finetune=run.plan.anomalygen_finetune == ON,
-    )
+    asked = pipeline.asked_stages(vars(run.plan))
+    return pipeline.next_step(run.entries, run.plan.max_iterations, preseeded=seeded, **asked)
 
 
 def make_executor(run: Run) -> Executor:

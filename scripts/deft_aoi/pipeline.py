@@ -19,6 +19,7 @@ ACCEPTANCE = "acceptance"
 ROLLBACK = "rollback"
 STOP = "stop"
 SEALED = "sealed"  # a plan whose acceptance set is opened once, before the loop stops
+ON, OFF = "on", "off"  # of a plan's `anomalygen_finetune`
 STAGES = (
     "evaluate", "rca", "routing", FINETUNE, "anomalygen", "data_mining", "data_merge", "train",
     ACCEPTANCE, LOOP_STOP, RESOLVE, PRUNE, ROLLBACK,
@@ -164,6 +165,11 @@ def champion_label(entries: Sequence[Mapping[str, Any]]) -> str | None:
         if entry["stage"] == "evaluate" and entry["status"] == "ok" and facts.get("champion"):
             return str(entry["iter"])
     return None
+
+
+def asked_stages(plan: Mapping[str, Any]) -> dict[str, bool]:
+    """What the fields of a plan ask of :func:`next_step` and :func:`step_after` besides the loop's own order."""
+    return {"sealed": plan.get("acceptance") == SEALED, "finetune": plan.get("anomalygen_finetune") == ON}
 
 
 def next_step(

@@ -14,10 +14,9 @@ from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, Spec, load_spec, optics
 from deft_aoi.fsio import sha256_json
 from deft_aoi.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
-from deft_aoi.pipeline import champion_label
+from deft_aoi.pipeline import OFF, champion_label
 
 OPEN, AIR_GAP = "open", "airgap"
-ON, OFF = "on", "off"
 
 
 RCA_SOURCES = ("kpi", "validation")

@@ -53,6 +53,12 @@ def daemon() -> Iterator[Daemon]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def our_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE", "AG_IMAGE"):
+        monkeypatch.setenv(name, IMAGE)
+
+
 def begin(root: Path, *more: str, checkpoint: bool = True) -> Path:
     """A started run of one iteration; the data set places its masks by `cad`."""
     make_workspace(root, counts=(24, 24, 48, 60))
@@ -80,11 +86,7 @@ def begin(root: Path, *more: str, checkpoint: bool = True) -> Path:
     return Path(deft("start", "--workspace", str(root), "--approve", code[1]).split("\n")[0].removeprefix("started "))
 
 
-def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(
-    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE", "AG_IMAGE"):
-        monkeypatch.setenv(name, IMAGE)
+def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(daemon: Daemon, tmp_path: Path) -> None:
     root = tmp_path / "ws"
     run = begin(root)
     home = root / "augmentation/anomalygen/datasets/pcb"
@@ -165,11 +167,7 @@ def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(
     assert client.containers.list(all=True) == []
 
 
-def test_a_data_set_without_a_checkpoint_is_fine_tuned_once_and_generated_from(
-    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE", "AG_IMAGE"):
-        monkeypatch.setenv(name, IMAGE)
+def test_a_data_set_without_a_checkpoint_is_fine_tuned_once_and_generated_from(daemon: Daemon, tmp_path: Path) -> None:
     root = tmp_path / "ws"
     run = begin(root, "--anomalygen-max-iter", "6", checkpoint=False)
     summary = (run / "preflight_summary.md").read_text()

@@ -20,7 +20,8 @@ from deft_aoi.paths import RunPaths
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
 _LAST = 5
 _BEST = (("best model: ", "label"), ("", "verdict"), ("", "sentence"))
-REPORTER = "the reporter (agents/reporter.md) with this run directory and nothing else (no subagents: do it yourself)"
+REPORTER = "the reporter (agents/reporter.md) with this run directory and nothing else"
+_AT_THE_END = f"{REPORTER} (no subagents: do it yourself)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +56,13 @@ def standing(paths: RunPaths) -> dict[str, Any]:
         "approved": bool(now["config"].get("approval")),
         "closing": closing_lines(paths) if following is None else [],
         "left": (todo := _left(paths, now, last) if following is None else []),
-        "command": _command(paths, now, following) if following else next((t for t in todo if t != REPORTER), ""),
+        "command": _command(paths, now, following) if following else next((t for t in todo if t != _AT_THE_END), ""),
     }
 
 
 def _left(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> list[str]:
     """What is to be done after the end, in its order. Verifying comes last: who did it has aligned, or tried to."""
-    report = [] if paths.narrative.is_file() else [REPORTER]
+    report = [] if paths.narrative.is_file() else [_AT_THE_END]
     if (_json(paths.verified) or {}).get("digest") == now["journal"]["digest"]:
         return report
     aligned = paths.no_tokens.is_file() or any("tokens" in entry for entry in last)
@@ -131,9 +132,8 @@ def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> pipel
 
         return pending(load_run(paths.root))
     known = pipeline.Judged(now["journal"]["evaluated"], now["journal"]["met"])
-    plan = now["config"].get("plan") or {}
-    sealed, finetune = plan.get("acceptance") == pipeline.SEALED, plan.get("anomalygen_finetune") == "on"
-    return pipeline.step_after(last[-1], known, now["max_iterations"], sealed=sealed, finetune=finetune)
+    asked = pipeline.asked_stages(now["config"].get("plan") or {})
+    return pipeline.step_after(last[-1], known, now["max_iterations"], **asked)
 
 
 def running(paths: RunPaths) -> list[dict[str, Any]]:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from deft_aoi.driver import Outcome
     from deft_aoi.paths import RunPaths
 
-REPORTER = (
-    "the reporter (agents/reporter.md) with this run directory and nothing else (no subagents: only after the end)"
-)
 HELP = (
     "Do the next stage of a run. Exit 0: stage done, 75: still running (call again), 3: hard stop, "
     "10: loop complete, 2: refused."
@@ -37,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
     """Say what one call did and what to type next; returns the exit code."""
-    from deft_aoi.commands.status import end_lines, standing
+    from deft_aoi.commands.status import REPORTER, end_lines, standing
     from deft_aoi.confine import printable
     from deft_aoi.paths import RunPaths
 
@@ -49,7 +46,8 @@ def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
         return outcome.code
     mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
     look = look_lines(paths) if outcome.code in (OK, COMPLETE) else []
-    report = [f"first: {REPORTER}"] if outcome.code == OK and asks_for_reporter(facts) else []
+    due = outcome.code == OK and asks_for_reporter(facts)
+    report = [f"first: {REPORTER} (no subagents: only after the end)"] if due else []
     end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
     print(printable("\n".join([outcome.line, *look, *report, *end])), flush=True)
     return outcome.code

@@ -62,8 +62,8 @@ def _board_share(references: Sequence[Picture]) -> Floats:
     return np.asarray(share[:, :, None], np.float32)
 
 
-def _gain(clean: Picture, reference: Picture, mask: Mask) -> Floats:
-    """(3,): how much brighter the good picture's parts are than the defect's, outside the mask."""
+def _gain(clean: Picture, reference: Picture, mask: Mask) -> float:
+    """How much brighter the good picture's parts are than the defect's, outside the mask."""
     outside = softened(mask) < 0.02
     levels = []
     for picture in (clean, reference):
@@ -72,11 +72,9 @@ def _gain(clean: Picture, reference: Picture, mask: Mask) -> Floats:
         levels.append(picture[there].astype(np.float32).mean(axis=0) if there.sum() >= 40 else None)
     first, second = levels
     if first is None or second is None:
-        return np.ones(3, np.float32)
-    whole = float(
-        first.mean() / max(float(second.mean()), 1.0)
-    )  # one number for all colours: metal has none of its own
-    return np.full(3, np.clip(whole, *_GAIN), np.float32)
+        return 1.0
+    # One number for all colours: metal has none of its own.
+    return float(np.clip(float(first.mean()) / max(float(second.mean()), 1.0), *_GAIN))
 
 
 def _inside(mask: Mask) -> Mask:

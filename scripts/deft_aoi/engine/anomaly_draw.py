@@ -38,8 +38,7 @@ class Scene:
 
 
 def draw(anomaly: str, lights: Sequence[Picture], rng: Rng, solder: Solder | None = None) -> Drawn:
-    """A defect with no example; the same geometry under every light. `solder` as it was
-    learned, else the picture's own.
+    """A defect with no example, of one shape under every light. `solder` as it was learned, else the picture's own.
 
     Raises KeyError for a defect that cannot be drawn.
     """

@@ -43,10 +43,6 @@ class Body:
     def is_wide(self) -> bool:
         return self.box[2] >= self.box[3]
 
-    @property
-    def metal(self) -> Mask:
-        return np.bitwise_or.reduce(self.joints)
-
 
 def find_body(lights: Sequence[Picture]) -> Body:
     """The patch nearest to the middle that is not board; an ellipse there where none is."""

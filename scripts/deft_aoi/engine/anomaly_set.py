@@ -29,6 +29,7 @@ from deft_aoi.errors import InputError
 SPEC, LABELS, LIGHTS = "defect_spec.jsonl", "semantic_segmentation_labels.json", "lights.json"
 FREE, TEXT, CAD = "free", "text", "cad"
 PROCEDURAL = "procedural"
+MODELS = "checkpoints/model"  # of a training, below its ag_config.yaml
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 Colour = tuple[int, int, int]
 Mask = npt.NDArray[np.uint8]
@@ -116,6 +117,11 @@ class AnomalySet:
         if not self.lights[0]:
             return [picture]
         return [picture.with_name(f"{self.stem(picture)}_{light}{picture.suffix}") for light in self.lights]
+
+
+def model_file(folder: Path, step: int) -> Path:
+    """Where AnomalyGen keeps the checkpoint of a step, below the folder of its ag_config.yaml."""
+    return folder / MODELS / f"iter_{step:09d}.pt"
 
 
 def images_in(folder: Path) -> list[Path]:

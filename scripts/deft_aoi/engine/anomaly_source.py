@@ -36,7 +36,8 @@ RECORD = "dataset.json"
 CLEANS_PER_KIND = 60
 EXAMPLES_PER_LABEL = 60  # of one kind of part
 _KINDS = ("part_type", "comp_type_1", "comp_type_2")
-_CORE, _FLANK = 0.6, 0.3  # of the largest difference: a defect has a pixel of the first, and reaches to the second
+VISIBLE = 12.0  # grey levels: a smaller difference no camera could see
+CORE, _FLANK = 0.6, 0.3  # of the largest difference: a defect has a pixel of the first, and reaches to the second
 _STROKE = 0.04  # of the picture's side: print is drawn in thinner lines
 _LARGEST = 0.5  # of the picture: more is no defect but another picture
 
@@ -152,17 +153,22 @@ def _write_examples(rows: pd.DataFrame, source: Source, rng: np.random.Generator
     return count
 
 
+def apart(pair: Pair) -> npt.NDArray[np.float32]:
+    """(h, w): how far test and golden differ without their grain, in grey levels of the channel that differs most."""
+    far = np.abs(cv2.GaussianBlur(pair.test, (0, 0), 1.2) - cv2.GaussianBlur(pair.golden, (0, 0), 1.2))
+    return np.asarray(far.reshape(*far.shape[:2], -1).max(axis=2), np.float32)
+
+
 def defect_mask(pairs: Sequence[Pair], *, thin: bool = True) -> Mask | None:
     """Where a defect differs from its registered golden under any light; None where nothing stands out.
 
-    `pairs` are the same part under each light. The mask holds every patch that reaches `_CORE` of the largest
+    `pairs` are the same part under each light. The mask holds every patch that reaches `CORE` of the largest
     difference, out to `_FLANK` of it. Without `thin`, strokes as thin as print do not count beside broader patches:
     two good parts of one kind may be marked differently.
     """
     difference: npt.NDArray[np.float32] = np.zeros(pairs[0].test.shape[:2], np.float32)
     for pair in pairs:
-        far = np.abs(cv2.GaussianBlur(pair.test, (0, 0), 1.2) - cv2.GaussianBlur(pair.golden, (0, 0), 1.2))
-        far = far.reshape(*far.shape[:2], -1).max(axis=2)
+        far = apart(pair)
         inside = np.zeros_like(far)
         inside[pair.rows, pair.columns] = far[pair.rows, pair.columns]
         difference = np.maximum(difference, inside)
@@ -170,13 +176,13 @@ def defect_mask(pairs: Sequence[Pair], *, thin: bool = True) -> Mask | None:
     if not thin:
         width = max(3, round(_STROKE * min(difference.shape)))
         broad = np.asarray(cv2.morphologyEx(difference, cv2.MORPH_OPEN, np.ones((width, width), np.uint8)), np.float32)
-        if float(broad.max()) >= max(_FLANK * top, 12):
+        if float(broad.max()) >= max(_FLANK * top, VISIBLE):
             difference, top = broad, float(broad.max())
-    if top < 12:  # grey levels: nothing that a camera could see
+    if top < VISIBLE:
         return None
     flank = (difference > _FLANK * top).astype(np.uint8)
     count, numbers = cv2.connectedComponents(flank)
-    cores = {int(n) for n in np.unique(numbers[difference > _CORE * top])} - {0}
+    cores = {int(n) for n in np.unique(numbers[difference > CORE * top])} - {0}
     mask = np.isin(numbers, list(cores)).astype(np.uint8) * 255 if count > 1 else flank * 255
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.uint8)
     return mask if 0 < float((mask > 0).mean()) <= _LARGEST else None

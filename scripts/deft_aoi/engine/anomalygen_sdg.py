@@ -28,7 +28,7 @@ from deft_aoi.engine.anomaly_blend import transplant
 from deft_aoi.engine.anomaly_draw import MAKERS, draw
 from deft_aoi.engine.anomaly_memory import Learned, load
 from deft_aoi.engine.anomaly_pixels import Mask, Picture, placed, read_picture
-from deft_aoi.engine.anomaly_set import AnomalySet
+from deft_aoi.engine.anomaly_set import AnomalySet, model_file
 from deft_aoi.engine.anomalygen_prep import grown_for_cut
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.errors import DeftError
@@ -56,9 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
-        generate(
-            args.input_jsonl, args.output_dir, Path(args.checkpoint_dir) / f"checkpoints/model/iter_{args.step:09d}.pt"
-        )
+        generate(args.input_jsonl, args.output_dir, model_file(Path(args.checkpoint_dir), args.step))
     except DeftError as error:
         print(f"run_sdg.sh: {error}", file=sys.stderr)
         return TaskError.exit_code

@@ -19,7 +19,7 @@ import cv2
 
 from deft_aoi.documents import read_yaml
 from deft_aoi.engine.anomaly_memory import Example, Learned, example_of, masks_to_learn, save, solder_of_kind
-from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, read_entries
+from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, model_file, read_entries
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.errors import DeftError
 from deft_aoi.fsio import atomic_write_text
@@ -86,10 +86,10 @@ def train(config_file: Path, root: Path) -> Path:
 
 
 def _save(home: Path, step: int, learned: Learned) -> None:
-    name = f"iter_{step:09d}.pt"
-    save(home / "checkpoints/model" / name, learned)
-    atomic_write_text(home / "checkpoints/latest_checkpoint.txt", name + "\n")
-    print(f"step {step}: saved {name}", flush=True)
+    path = model_file(home, step)
+    save(path, learned)
+    atomic_write_text(home / "checkpoints/latest_checkpoint.txt", path.name + "\n")
+    print(f"step {step}: saved {path.name}", flush=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deft_aoi.engine.anomaly_source import defect_mask
+from deft_aoi.engine.anomaly_source import CORE, VISIBLE, apart, defect_mask
 from deft_aoi.engine.images import Pair, luminance
 
 Values = npt.NDArray[np.float32]
@@ -25,7 +25,6 @@ _SQUARES, _RIM = 100, 60  # looked up inside the patch and along its rim
 _OWN = 150  # squares of the part's own surroundings, and of its golden, that they are looked up in too
 _REMEMBERED, _IN_DEFECT = 60, 120  # squares kept of a good part, and of a defect's patch
 _MOST = 6_000  # squares kept in all
-_VISIBLE = 12.0  # grey levels
 _PERCENTILES = 50, 80, 95
 
 
@@ -34,13 +33,10 @@ def changed(pairs: Sequence[Pair]) -> Mask | None:
     mask = defect_mask(pairs)
     if mask is not None:
         return mask
-    far = np.zeros(pairs[0].test.shape[:2], np.float32)
-    for pair in pairs:
-        apart = np.abs(cv2.GaussianBlur(pair.test, (0, 0), 1.2) - cv2.GaussianBlur(pair.golden, (0, 0), 1.2))
-        far = np.maximum(far, apart.reshape(*far.shape, -1).max(axis=2))
-    if float(far.max()) < _VISIBLE:
+    far = np.maximum.reduce([apart(pair) for pair in pairs])
+    if float(far.max()) < VISIBLE:
         return None
-    mask = np.asarray((far > 0.6 * far.max()) * 255, np.uint8)  # nearly all of it differs: the strongest part of it
+    mask = np.asarray((far > CORE * far.max()) * 255, np.uint8)  # nearly all of it differs: the strongest part of it
     mask[:2] = mask[-2:] = 0  # something must be outside
     mask[:, :2] = mask[:, -2:] = 0
     return mask if mask.any() else None

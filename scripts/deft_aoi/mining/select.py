@@ -17,9 +17,15 @@ from deft_aoi.contracts import PASS
 
 NO_TARGET = -1
 UNLABELLED = ""
+BY_NEIGHBOUR = ("knn", "knn+label")
 _CANDIDATES = 4  # weakest rows for each place that weakness_diverse chooses the least alike from
 
 Matrix = NDArray[np.float32]
+
+
+def compares_pictures(policy: str) -> bool:
+    """Whether a policy needs the embeddings of the pool."""
+    return policy in (*BY_NEIGHBOUR, "weakness+diverse")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from deft_aoi.pipeline import LOOP_STOP, champion_label
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.figures import named_figures
-from deft_aoi.report.proof import challenger, proof, sealed_words
+from deft_aoi.report.proof import proof, sealed_words, told_apart
 from deft_aoi.report.samples import source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import synthetic_facts
@@ -50,7 +50,7 @@ def collect(run_dir: Path) -> Record:
         "classical": classical(source),
         "proof": proved,
         "synthetic": synthetic_facts(source, iterations),
-        "honesty": honesty(source, iterations, proved["acceptance"], best),
+        "honesty": honesty(source, iterations, proved, best),
         "timeline": timeline(source),
         "environment": environment(source),
         "narrative": source.paths.narrative.is_file(),
@@ -268,7 +268,7 @@ def classical(source: Source) -> Record | None:
     return None
 
 
-def honesty(source: Source, iterations: list[Record], openings: list[Record], best: str | None) -> list[str]:
+def honesty(source: Source, iterations: list[Record], proved: Record, best: str | None) -> list[str]:
     """Which set chose what, and what that means for the figures."""
     if not any(it["evaluate"] for it in iterations):
         return []
@@ -280,13 +280,13 @@ def honesty(source: Source, iterations: list[Record], openings: list[Record], be
         policy = str(source.config.get("policy") or "knn")
         asked = str(source.config.get("rca_source") or "kpi")
         lines.append(source_words(policy, asked))
-    lines.append(sealed_words(openings, best))
+    lines.append(sealed_words(proved["acceptance"], best))
     found = next((it["evaluate"] for it in iterations if it["evaluate"] and it["label"] == best), None)
-    against = (source.facts(best, "evaluate").get("against_champion") or {}) if best else {}
-    if against.get("compared") and challenger(source, str(best))["certain"].startswith("not told apart"):
+    against = next((one for one in proved["challengers"] if one["label"] == best), None)
+    if against and not told_apart(against["difference"]):
         lines.append(
-            f"On these rows {best} is not told apart from {against['label']}, the best model before it: the gain may "
-            "be chance. That says nothing of the target."
+            f"On these rows {best} is not told apart from {against['champion']}, the best model before it: the gain "
+            "may be chance. That says nothing of the target."
         )
     lines += [found["margin"]["sentence"]] if found and found["margin"] else []
     if found and found["n_defect"] and source.recall == 1:

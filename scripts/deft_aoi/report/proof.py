@@ -78,23 +78,26 @@ def opening(source: Source, entry: Record) -> Record:
     }
 
 
+def told_apart(span: Record) -> bool:
+    """Whether a 95 % span of a difference (percentage points) leaves zero out."""
+    return bool(span["high_pp"] < 0 or span["low_pp"] > 0)
+
+
 def challenger(source: Source, label: str) -> Record:
     """One iteration against the best model before it."""
     facts = source.facts(label, "evaluate")
     found = facts["against_champion"]
     span = found["difference"]
     than = found["label"]
-    certain = (
-        f"better than {than}" if span["high_pp"] < 0
-        else f"worse than {than}" if span["low_pp"] > 0
-        else f"not told apart from {than}"
-    )  # fmt: skip
+    certain = "not told apart from"
+    if told_apart(span):
+        certain = "better than" if span["high_pp"] < 0 else "worse than"
     return {
         "label": label,
         "champion": found["label"],
         "became_best": bool(facts.get("champion")),
         "difference": span,
-        "certain": certain,
+        "certain": f"{certain} {than}",
         "within_noise": found.get("within_noise"),
         "labels": found["labels"],
         "boards": found["boards"],

@@ -13,7 +13,7 @@ from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics, load_spec, optics
 from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.paths import BASELINE, RunPaths, iter_number
-from deft_aoi.pipeline import LOOP_STOP, SEALED, last_deciding
+from deft_aoi.pipeline import LOOP_STOP, last_deciding
 from deft_aoi.report.words import located, shown_path
 
 Record = dict[str, Any]
@@ -106,16 +106,14 @@ class Source:
 
     def step_after(self) -> str | None:
         """What the loop does next, as `iter2/train`."""
-        from deft_aoi.pipeline import next_step
+        from deft_aoi.pipeline import asked_stages, next_step
         from deft_aoi.state import is_preseeded
 
         if not self.state:
             return None
         seeded = is_preseeded({"iterations": {BASELINE: {}}, **self.state}, self.entries)
-        sealed = self.config.get("acceptance") == SEALED
-        finetune = self.config.get("anomalygen_finetune") == "on"
         most = int(self.state.get("max_iterations") or 0)
-        step = next_step(self.entries, most, preseeded=seeded, sealed=sealed, finetune=finetune)
+        step = next_step(self.entries, most, preseeded=seeded, **asked_stages(self.config))
         return str(step) if step else None
 
 

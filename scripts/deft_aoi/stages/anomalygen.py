@@ -28,7 +28,8 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
         if iter_number(label) > 1:
             return
         pairs = read_rows(run.paths.synth_pool / ROWS)
-        yield realism.task(run, run.paths.synth_pool, realism.pictures_of(run, pairs), inline.source_rows(run, label))
+        pictures = realism.pictures_of(pairs, run.workspace.root, run.optics)
+        yield realism.task(run, run.paths.synth_pool, pictures, inline.source_rows(run, label))
 
 
 def collect(run: Run, label: str) -> StageResult:

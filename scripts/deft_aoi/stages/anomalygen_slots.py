@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, problems, read_entries
+from deft_aoi.engine.anomaly_set import MODELS, SPEC, AnomalySet, model_file, problems, read_entries
 from deft_aoi.errors import InputError
 from deft_aoi.executors.base import ANOMALYGEN, PAIDF_ANOMALYGEN, Container, Mount, Task
 from deft_aoi.paths import Workspace
@@ -74,7 +74,7 @@ def checkpoint_view(root: Path, step: int | None, view: Path) -> tuple[Path, int
     if config is None:
         raise InputError(f"{root}: no ag_config.yaml; put a fine-tuned AnomalyGen checkpoint there")
     home = config.parent
-    nested = home / "checkpoints/model"
+    nested = home / MODELS
     steps = {int(m[1]): path for path in (nested if nested.is_dir() else home).iterdir() if (m := _step(path))}
     latest = home / "checkpoints/latest_checkpoint.txt"
     named = _ITER.search(latest.read_text(encoding="utf-8")) if latest.is_file() else None
@@ -101,13 +101,9 @@ def config_below(root: Path) -> Path | None:
 def trained_folder(results: Path) -> Path | None:
     """Below a training's output root the folder that holds its configuration and its checkpoints."""
     for config in sorted(results.rglob("ag_config.yaml")) if results.is_dir() else ():
-        if any(_step(path) for path in (config.parent / "checkpoints/model").glob("*.pt")):
+        if any(_step(path) for path in (config.parent / MODELS).glob("*.pt")):
             return config.parent
     return None
-
-
-def model_file(folder: Path, step: int) -> Path:
-    return folder / f"checkpoints/model/iter_{step:09d}.pt"
 
 
 def finetuned(run: Run) -> Mapping[str, Any] | None:

@@ -64,7 +64,7 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
         "--amp-output-dir", str(out / "cases/amp"), "--output-jsonl", str(cases),
         "--mode", "validation", "--seed", str(run.plan.seed),
     )  # fmt: skip
-    yield _on_generator(run, slots, "prep_validation", prepare, out / "cases", cases)
+    yield inline.on_generator(run, slots, "prep_validation", prepare, out / "cases", (cases,))
     every = max(1, -(-run.plan.anomalygen_max_iter // SAVES))
     configure = (
         *inline.script(run, "generate_config.py"), "--name", run.plan.project, "--dataset-dir", str(folder),
@@ -72,7 +72,7 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
         "--max-iter", str(run.plan.anomalygen_max_iter), "--save-iter", str(every), "--validation-iter", str(every),
         "--output", str(config),
     )  # fmt: skip
-    yield _on_generator(run, slots, "generate_config", configure, config.parent, config)
+    yield inline.on_generator(run, slots, "generate_config", configure, config.parent, (config,), gpus=0)
     yield _training(run, slots, config, out / "results")
 
 
@@ -93,15 +93,6 @@ def _training(run: Run, slots: Slots, config: Path, results: Path) -> Task:
         "launch_training", ("bash", "-lc", shell, "launch_training.sh", *flags), results, expects=expects,
         resume=resume, image=PAIDF_ANOMALYGEN, gpus=gpus, container=box,
     )  # fmt: skip
-
-
-def _on_generator(run: Run, slots: Slots, name: str, command: tuple[str, ...], output: Path, expected: Path) -> Task:
-    if inline.is_reference(run):
-        return Task(name, command, output, expects=(expected,))
-    gpus = 1 if name == "prep_validation" else 0
-    return Task(
-        name, command, output, expects=(expected,), image=PAIDF_ANOMALYGEN, gpus=gpus, container=container(slots)
-    )
 
 
 def _masks(folder: Path, *, strict: bool) -> dict[str, int]:

@@ -12,7 +12,8 @@ from deft_aoi.executors.choice import LOCAL
 from deft_aoi.experiment import Optics
 from deft_aoi.paths import Workspace
 from deft_aoi.pinned import image
-from deft_aoi.run import OFF, ON, Plan
+from deft_aoi.pipeline import OFF, ON
+from deft_aoi.run import Plan
 from deft_aoi.stages.anomalygen_slots import CHECKPOINT, DATASET, SIZES, SOURCES, Slots, set_problems
 from deft_aoi.stages.finetune import SAVES
 from deft_aoi.stages.routing import INLINE

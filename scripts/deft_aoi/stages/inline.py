@@ -79,7 +79,7 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     yield _sdg_task(run, label, slots)
     stage_pairs(run, label)
     real = source_rows(run, label)
-    pictures = realism.pictures_of(run, read_rows(_rows_csv(run, label)))
+    pictures = realism.pictures_of(read_rows(_rows_csv(run, label)), run.workspace.root, run.optics)
     yield realism.task(run, run.paths.anomalygen(label), pictures, real)
 
 
@@ -186,9 +186,7 @@ def _prep_task(run: Run, label: str, slots: Slots, folder: Path, counts: Mapping
         "--amp-output-dir", str(home / "amp"), "--output-jsonl", str(home / "testcase.jsonl"),
         "--per-defect-counts", json.dumps(dict(counts)), "--seed", str(run.plan.seed + iter_number(label)),
     )  # fmt: skip
-    return _on_generator(
-        run, slots, "prep_testcase", command, home, (home / "testcase.jsonl", home / "allocation.json")
-    )
+    return on_generator(run, slots, "prep_testcase", command, home, (home / "testcase.jsonl", home / "allocation.json"))
 
 
 def _sdg_task(run: Run, label: str, slots: Slots) -> Task:
@@ -199,7 +197,7 @@ def _sdg_task(run: Run, label: str, slots: Slots) -> Task:
         "--input_jsonl", str(home / "testcase.jsonl"), "--output_dir", str(home / "sdg"), "--model_size", "2b",
         "--seed", str(run.plan.seed + iter_number(label)), "--num_gpus", "1",
     )  # fmt: skip
-    return _on_generator(run, slots, "run_sdg", command, home / "sdg", (home / "sdg" / RESULT,))
+    return on_generator(run, slots, "run_sdg", command, home / "sdg", (home / "sdg" / RESULT,))
 
 
 def _checkpoint(run: Run, label: str, slots: Slots) -> tuple[Path, int]:
@@ -212,13 +210,14 @@ def _checkpoint(run: Run, label: str, slots: Slots) -> tuple[Path, int]:
     return checkpoint_view(slots.checkpoints, run.plan.anomalygen_step, inputs(run, label) / "checkpoint_view")
 
 
-def _on_generator(
-    run: Run, slots: Slots, name: str, command: tuple[str, ...], output: Path, expects: tuple[Path, ...]
+def on_generator(
+    run: Run, slots: Slots, name: str, command: tuple[str, ...], output: Path, expects: tuple[Path, ...], gpus: int = 1
 ) -> Task:
+    """A call of AnomalyGen: in its container, or answered by the reference generator."""
     if is_reference(run):
         return Task(name, command, output, expects=expects)
     box = container(slots)
-    return Task(name, command, output, expects=expects, image=PAIDF_ANOMALYGEN, gpus=1, container=box)
+    return Task(name, command, output, expects=expects, image=PAIDF_ANOMALYGEN, gpus=gpus, container=box)
 
 
 def _check_places(folder: Path, entries: Sequence[Entry], counts: Mapping[str, int]) -> None:

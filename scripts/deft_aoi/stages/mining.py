@@ -35,7 +35,6 @@ from deft_aoi.stages.mining_pool import has_labels, look_at, source_pool, taken_
 AUTO_POLICY = "auto"
 POLICIES = ("weakness", "weakness+diverse", "knn+label", "knn", "uncertain", "random-balanced", "random")
 BY_SCORE = ("weakness", "weakness+diverse", "uncertain")
-BY_NEIGHBOUR = ("knn", "knn+label")
 NEED_LABELS = ("weakness", "weakness+diverse", "knn+label", "random-balanced")
 ENCODER_FOLDER = "augmentation/encoder"
 SOURCE, TARGET = "embed_source", "embed_target"
@@ -59,9 +58,9 @@ def default_policy(pool: Path) -> tuple[str, str]:
 
 def unused_by(policy: str) -> tuple[str, ...]:
     """Fields of the plan that this policy does not read."""
-    if policy in BY_NEIGHBOUR:
+    if policy in select.BY_NEIGHBOUR:
         return ()
-    compared = () if policy == "weakness+diverse" else ("encoder",)
+    compared = () if select.compares_pictures(policy) else ("encoder",)
     return (*compared, "knn_metric", "min_similarity", "top_k_per_target")
 
 
@@ -137,13 +136,13 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     pool = open_pool(run, label)
     if run.plan.policy in BY_SCORE:
         yield heavy.scoring(run, label, pool.rows.iloc[pool.free].drop(columns="origin"))
-    if run.plan.policy in BY_NEIGHBOUR or run.plan.policy == "weakness+diverse":
-        files = _files(run, pool.rows.iloc[pool.free], run.workspace.root)
+    if select.compares_pictures(run.plan.policy):
+        pictures = _files(run, pool.rows.iloc[pool.free], run.workspace.root)
         if source_embeddings.used(run):
-            files = source_embeddings.unknown(run, files)
-        if files:
-            yield _embedding(run, label, SOURCE, files)
-    if run.plan.policy in BY_NEIGHBOUR:
+            pictures = source_embeddings.unknown(run, pictures)
+        if pictures:
+            yield _embedding(run, label, SOURCE, pictures)
+    if run.plan.policy in select.BY_NEIGHBOUR:
         yield _embedding(run, label, TARGET, _files(run, pool.targets, run.workspace.images))
     if screens(run, pool):
         yield heavy.measuring(run, label, judged_rows(run, label, pool))
@@ -214,7 +213,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 def nothing_left(run: Run, rows: int, unused: int) -> HardStop:
     """The stop of a pool that gives nothing any more."""
-    floor = f", similarity floor {run.plan.min_similarity:g}" if run.plan.policy in BY_NEIGHBOUR else ""
+    floor = f", similarity floor {run.plan.min_similarity:g}" if run.plan.policy in select.BY_NEIGHBOUR else ""
     return HardStop(
         "empty_mining",
         f"no pool row qualified: {unused} unused of {rows}{floor}",
@@ -248,7 +247,7 @@ def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.
     if name.startswith("random"):
         draw = select.random_balanced if name == "random-balanced" else select.random_rows
         return partial(draw, seed=run.plan.seed + iter_number(label)), None, free_labels
-    if name in BY_NEIGHBOUR:
+    if name in select.BY_NEIGHBOUR:
         wanted = list(pool.targets["label"])
         source, there = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)
         asked, _ = _vectors(run, label, TARGET, pool.targets, run.workspace.images)

@@ -23,7 +23,7 @@ from deft_aoi.data.label_review import read_review
 from deft_aoi.data.sets import POOL
 from deft_aoi.errors import HardStop
 from deft_aoi.fsio import atomic_write_text
-from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick
+from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick, compares_pictures
 from deft_aoi.run import Run
 from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.contact_sheet import contact_sheet
@@ -82,16 +82,12 @@ def write_results(
     atomic_write_text(folder / "mining_summary.txt", "\n".join(lines) + "\n")
     for name in _LINKED:
         made, wanted = folder / f"embed_{name}/{name}_embeddings.parquet", folder / f"{name}_embeddings.parquet"
-        if not made.is_file() and name == "source" and compares_pictures(run) and source_embeddings.used(run):
+        whole = name == "source" and compares_pictures(run.plan.policy) and source_embeddings.used(run)
+        if whole and not made.is_file():
             made = source_embeddings.path(run)  # embedded once for the whole run
         if made.is_file() and not wanted.exists():
             os.link(made, wanted)
     return tuple(folder / name for name in ("mined.parquet", "mining_pool.csv", "knn_summary.csv"))
-
-
-def compares_pictures(run: Run) -> bool:
-    """Whether the run's policy compares pictures."""
-    return run.plan.policy.startswith("knn") or run.plan.policy == "weakness+diverse"
 
 
 def doubted_before(run: Run, mined: pd.DataFrame) -> int:

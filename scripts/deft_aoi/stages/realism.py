@@ -11,42 +11,43 @@ import pandas as pd
 
 from deft_aoi.contracts import PASS, image_paths, parse_csv, write_rows
 from deft_aoi.executors.base import Task
+from deft_aoi.experiment import Optics
 from deft_aoi.run import Run
 
 NAME = "realism"
 _REAL_ROWS = 300  # good parts, and as many defects, that the screen compares with
 
 
-def pictures_of(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows (paths relative to the workspace) as one line a picture: name, label, light, test, golden."""
-    root, ext = run.workspace.root, run.optics.ext
+def pictures_of(rows: pd.DataFrame, root: Path, optics: Optics) -> pd.DataFrame:
+    """Rows (paths relative to `root`) as one line a picture: name, label, light, test, golden."""
     names = [f"{folder}/{name}" for folder, name in zip(rows["input_path"], rows["object_name"])]
     frames = [
         pd.DataFrame(
             {
                 "name": names, "label": rows["label"].to_numpy(), "light": light,
-                "test": image_paths(rows, "input_path", root, light, ext),
-                "golden": image_paths(rows, "golden_path", root, light, ext),
+                "test": image_paths(rows, "input_path", root, light, optics.ext),
+                "golden": image_paths(rows, "golden_path", root, light, optics.ext),
             }
         )
-        for light in run.optics.lights
+        for light in optics.lights
     ]  # fmt: skip
     return pd.concat(frames, ignore_index=True)
 
 
 def task(run: Run, home: Path, pairs: pd.DataFrame, real: pd.DataFrame) -> Task:
     """Screen the pairs against real parts, on this host whatever the platform."""
-    some = pd.concat([part.iloc[:: max(1, -(-len(part) // _REAL_ROWS))] for part in _by_goodness(real)])
-    for name, table in (("realism_pairs.csv", pairs), ("realism_real.csv", pictures_of(run, some))):
+    known = pictures_of(thinned(real), run.workspace.root, run.optics)
+    for name, table in (("realism_pairs.csv", pairs), ("realism_real.csv", known)):
         write_rows(home / name, table)
     output = home / NAME
     command = ("realism_screen", "--pairs", str(home / "realism_pairs.csv"), "--real", str(home / "realism_real.csv"))
     return Task(NAME, (*command, "--output", str(output)), output, expects=(output / "realism.csv",))
 
 
-def _by_goodness(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """As many rows as the screen compares with, evenly: good parts, then defects."""
     good = (rows["label"] == PASS).to_numpy()
-    return rows[good], rows[~good]
+    return pd.concat([part.iloc[:: max(1, -(-len(part) // _REAL_ROWS))] for part in (rows[good], rows[~good])])
 
 
 def flagged_words(run: Run, found: Mapping[str, Any]) -> str:
