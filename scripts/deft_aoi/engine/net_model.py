@@ -77,31 +77,6 @@ def fuse(test: Tensor, golden: Tensor) -> Tensor:
     return fused.contiguous(memory_format=torch.channels_last)
 
 
-def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Each pair turned, flipped, and its golden moved a little further: all on the device, no branch per row.
-
-    `pixels` uint8 (n, 2, planes, h, w); `turn` (n,): bit 0 flips rows, bit 1 columns, bit 2 (square images) swaps the
-    axes; `shift` (n, 2): whole pixels down and right, the edge repeated.
-    """
-    rows, _, planes, height, width = pixels.shape
-    y = torch.arange(height, device=pixels.device).view(1, -1, 1).expand(rows, -1, width)
-    x = torch.arange(width, device=pixels.device).view(1, 1, -1).expand(rows, height, -1)
-    code = turn.view(-1, 1, 1)
-    if height == width:
-        y, x = torch.where(code & 4 > 0, x, y), torch.where(code & 4 > 0, y, x)
-    y = torch.where(code & 1 > 0, height - 1 - y, y)
-    x = torch.where(code & 2 > 0, width - 1 - x, x)
-    moved_y = (y + shift[:, :1, None]).clamp(0, height - 1)
-    moved_x = (x + shift[:, 1:, None]).clamp(0, width - 1)
-    flat = pixels.flatten(3)
-
-    def pick(part: int, rows_at: Tensor, columns_at: Tensor) -> Tensor:
-        places = (rows_at * width + columns_at).view(rows, 1, -1).expand(-1, planes, -1)
-        return flat[:, part].gather(2, places).view(rows, planes, height, width)
-
-    return pick(0, y, x), pick(1, moved_y, moved_x)
-
-
 def views(fused: Tensor) -> Tensor:
     """(n, c, h, w) to (4n, c, h, w): the four rotations of a square image, the four flips of another."""
     if fused.shape[2] == fused.shape[3]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 TURNS = 8
+PASTE_NUMBERS = 7
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,30 @@ class Recipe:
     weight_decay: float = 0.02
     shift: int = 3
     smoothing: float = 0.01
+    pasted_share: float = 0.0  # of a batch: PASS rows that get a patch of their own image put elsewhere
     trunk_share: float = 0.02  # of the learning rate, for a staged backbone that is fine-tuned
 
     def epoch_steps(self, rows: int, *, later: bool) -> int:
         return max(self.later_steps if later else self.steps, rows // self.rows_per_step)
 
 
-ON_GPU = Recipe(net_width=48, steps=150, later_steps=120, images=12, rows_per_step=40)
+ON_GPU = Recipe(net_width=48, steps=150, later_steps=120, images=12, rows_per_step=40, pasted_share=1 / 12)
+# No patches: in so short a training they cost more than they gave (benchmarks/results/net.md).
 ON_CPU = Recipe(net_width=16, steps=40, later_steps=30, images=2, rows_per_step=40)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Rows and augmentation of the steps of one epoch: `rows`, `turn` (steps, batch); `shift` (steps, batch, 2)."""
+    """Rows and augmentation of the steps of one epoch.
+
+    `rows`, `turn` (steps, batch); `shift` (steps, batch, 2); `paste` (steps, pasted, PASTE_NUMBERS) in [0, 1): how
+    net_augment.pasted changes the last `pasted` rows of a batch.
+    """
 
     rows: npt.NDArray[np.int64]
     turn: npt.NDArray[np.int64]
     shift: npt.NDArray[np.int64]
+    paste: npt.NDArray[np.float32]
 
 
 def defects_in_batch(batch: int, ratio: float) -> int:
@@ -53,9 +61,15 @@ def defects_in_batch(batch: int, ratio: float) -> int:
     return min(max(1, round(batch * ratio)), batch - 1)
 
 
+def pasted_in_batch(batch: int, defects: int, share: float) -> int:
+    """Share `share` of a batch, at most half of its PASS rows."""
+    return min(round(batch * share), (batch - defects) // 2)
+
+
 def draw_epoch(
-    defect: npt.NDArray[np.bool_], *, seed: int, epoch: int, steps: int, batch: int, defects: int, shift: int
-) -> Draw:
+    defect: npt.NDArray[np.bool_], *, seed: int, epoch: int, steps: int, batch: int, defects: int, pasted: int,
+    shift: int,
+) -> Draw:  # fmt: skip
     """The same for every device and number of GPUs; the first `defects` of each batch are defects, the rest PASS.
 
     It depends on seed and epoch alone, so a resumed training draws what the unbroken one would have drawn.
@@ -67,7 +81,8 @@ def draw_epoch(
         axis=1,
     )
     turn = rng.integers(0, TURNS, (steps, batch))
-    return Draw(rows.astype(np.int64), turn, rng.integers(-shift, shift + 1, (steps, batch, 2)))
+    moved = rng.integers(-shift, shift + 1, (steps, batch, 2))
+    return Draw(rows.astype(np.int64), turn, moved, rng.random((steps, pasted, PASTE_NUMBERS), np.float32))
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

@@ -17,14 +17,22 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from deft_aoi.engine.net_augment import augmented, pasted
+from deft_aoi.engine.net_batches import Pixels, sent
 from deft_aoi.engine.net_checkpoint import NetFacts, Progress, Tensors, load_resume, save_resume
-from deft_aoi.engine.net_model import augmented, fuse, load_staged, logits_of, make_net
-from deft_aoi.engine.net_recipe import Draw, Recipe, defects_in_batch, draw_epoch, learning_rate
+from deft_aoi.engine.net_model import fuse, load_staged, logits_of, make_net
+from deft_aoi.engine.net_recipe import (
+    PASTE_NUMBERS,
+    Recipe,
+    defects_in_batch,
+    draw_epoch,
+    learning_rate,
+    pasted_in_batch,
+)
 from deft_aoi.engine.pixels import PixelTable
 
 _SCORED_TOGETHER = 256
 _WARM_UP = 3
-_RESIDENT_SHARE = 0.4  # of the free memory of a GPU that the images may take
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,16 @@ class Job:
         """Steps of one epoch."""
         return self.recipe.epoch_steps(len(self.table), later=self.initial is not None)
 
+    @property
+    def defects(self) -> int:
+        """Defects of a batch: its first rows."""
+        return defects_in_batch(self.batch, self.defect_share)
+
+    @property
+    def pasted(self) -> int:
+        """PASS rows of a batch that get a patch: its last rows."""
+        return pasted_in_batch(self.batch, self.defects, self.recipe.pasted_share)
+
 
 # Called by the first process at the end of an epoch with the model and the progress so far; returns the new progress
 # and whether to stop.
@@ -73,36 +91,13 @@ def prepare(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-class Pixels:
-    """Images for the device: all of them in its memory where they fit, else sent batch by batch."""
-
-    def __init__(self, table: PixelTable, batch: int, device: torch.device) -> None:
-        self.table, self.device = table, device
-        size = len(table) * int(np.prod(table.shape))
-        self.resident = device.type == "cpu" or size < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        self.rows = torch.zeros(batch, dtype=torch.int64, device=device)
-        if self.resident:
-            self.data = torch.from_numpy(table.read(slice(None))).to(device)
-        else:
-            self.data = torch.zeros((batch, *table.shape), dtype=torch.uint8, device=device)
-
-    def stage(self, rows: npt.NDArray[np.int64], rows_there: Tensor) -> None:
-        """Make `batch` give these rows."""
-        if self.resident:
-            self.rows.copy_(rows_there)
-        else:
-            self.data.copy_(torch.from_numpy(self.table.read(rows)).pin_memory(), non_blocking=True)
-
-    def batch(self) -> Tensor:
-        return self.data.index_select(0, self.rows) if self.resident else self.data
-
-
 class Trainer:
     """One process's model, optimizer and buffers. A step on a single GPU is one replay of a recorded CUDA graph."""
 
     def __init__(self, job: Job, rank: int = 0, world: int = 1) -> None:
         prepare(job.seed)
         self.job, self.rank, self.world, self.device = job, rank, world, device_for(rank)
+        self.mine, self.last = shares(job.batch, job.pasted, rank, world)
         self.net = make_net(job.facts, frozen=job.frozen)
         if job.initial is not None:
             self.net.load_state_dict({name: torch.from_numpy(value) for name, value in job.initial.items()})
@@ -131,18 +126,17 @@ class Trainer:
 
     def _make_buffers(self) -> None:
         job = self.job
-        defects = defects_in_batch(job.batch, job.defect_share)
-        label = (torch.arange(job.batch) < defects).float()
+        label = (torch.arange(job.batch) < job.defects).float()
         weight = torch.where(label > 0, job.cls_weight[1], job.cls_weight[0])
-        mine = slice(self.rank, None, self.world)
         target = label * (1 - 2 * job.recipe.smoothing) + job.recipe.smoothing
-        self.target = target[mine].to(self.device)
+        self.target = target[self.mine].to(self.device)
         # Processes average their gradients: each divides by its share of the whole batch's weight.
-        self.weight = (weight / (weight.sum() / self.world))[mine].to(self.device)
+        self.weight = (weight / (weight.sum() / self.world))[self.mine].to(self.device)
         own = len(self.target)
         self.pixels = Pixels(job.table, own, self.device)
         self.turn = torch.zeros(own, dtype=torch.int64, device=self.device)
         self.shift = torch.zeros((own, 2), dtype=torch.int64, device=self.device)
+        self.paste = torch.zeros((len(range(job.pasted)[self.last]), PASTE_NUMBERS), device=self.device)
 
     def _make_optimizer_state(self) -> None:
         """What AdamW makes at its first step, made now: a resume and a recorded graph both need it in place."""
@@ -167,10 +161,16 @@ class Trainer:
     def _compute(self) -> None:
         on_gpu = self.device.type == "cuda"
         test, golden = augmented(self.pixels.batch(), self.turn, self.shift)
+        target, weight = self.target, self.weight
+        if changed := len(self.paste):
+            test, defect, unclear = pasted(test, self.paste)
+            low = self.job.recipe.smoothing
+            target = torch.cat([target[:-changed], torch.where(defect, 1 - low, low)])
+            weight = torch.cat([weight[:-changed], weight[-changed:] * ~unclear])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False):
             logits = self.model(fuse(test, golden)).float()
-        loss = functional.binary_cross_entropy_with_logits(logits, self.target, reduction="none")
-        (loss * self.weight).sum().backward()
+        loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        (loss * weight).sum().backward()
         self.optimizer.step()
 
     def _record(self) -> None:
@@ -192,19 +192,20 @@ class Trainer:
         self._rewind(parameters, buffers)
 
     def run_epoch(self, epoch: int) -> None:
-        job, mine = self.job, slice(self.rank, None, self.world)
+        job = self.job
         torch.manual_seed(job.seed * 1_000_003 + epoch * self.world + self.rank)
         draw = draw_epoch(
-            job.defect, seed=job.seed, epoch=epoch, steps=job.steps, batch=job.batch,
-            defects=defects_in_batch(job.batch, job.defect_share), shift=job.recipe.shift,
+            job.defect, seed=job.seed, epoch=epoch, steps=job.steps, batch=job.batch, defects=job.defects,
+            pasted=job.pasted, shift=job.recipe.shift,
         )  # fmt: skip
-        rows, turn, shift = _sent(draw, mine, self.device)
+        rows, turn, shift, paste = sent(draw, self.mine, self.last, self.device)
         peak = job.recipe.lr if job.initial is None else job.recipe.later_lr
         self.net.train()
         for step in range(job.steps):
-            self.pixels.stage(draw.rows[step, mine], rows[step])
+            self.pixels.stage(draw.rows[step, self.mine], rows[step])
             self.turn.copy_(turn[step])
             self.shift.copy_(shift[step])
+            self.paste.copy_(paste[step])
             lr = learning_rate(epoch * job.steps + step, job.epochs * job.steps, peak)
             self.lr.fill_(lr)
             self.trunk_lr.fill_(lr * job.recipe.trunk_share)
@@ -233,10 +234,9 @@ class Trainer:
                     value.copy_(torch.from_numpy(tensors[f"adam.{number}.{name}"]))
 
 
-def _sent(draw: Draw, mine: slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    parts = (draw.rows[:, mine], draw.turn[:, mine], draw.shift[:, mine])
-    rows, turn, shift = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts)
-    return rows, turn, shift
+def shares(batch: int, pasted: int, rank: int, world: int) -> tuple[slice, slice]:
+    """One process's rows of a batch, every `world`-th, and which of the batch's last `pasted` rows are among them."""
+    return slice(rank, None, world), slice((rank - (batch - pasted)) % world, None, world)
 
 
 def _array(value: Tensor) -> npt.NDArray[Any]:

@@ -1,0 +1,71 @@
+"""What training does to the images of a batch, all on the device and without a branch per row. Needs torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_SMALLEST = 2.0  # pixels from a patch's centre to its rim
+_LARGEST = 1 / 6  # of the side
+_OF_RANGE, _AT_LEAST = 0.5, 0.15
+_STILL_GOOD = 0.2
+
+
+def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Each pair turned, flipped, and its golden moved a little further.
+
+    `pixels` uint8 (n, 2, planes, h, w); `turn` (n,): bit 0 flips rows, bit 1 columns, bit 2 (square images) swaps the
+    axes; `shift` (n, 2): whole pixels down and right, the edge repeated.
+    """
+    rows, _, planes, height, width = pixels.shape
+    y = torch.arange(height, device=pixels.device).view(1, -1, 1).expand(rows, -1, width)
+    x = torch.arange(width, device=pixels.device).view(1, 1, -1).expand(rows, height, -1)
+    code = turn.view(-1, 1, 1)
+    if height == width:
+        y, x = torch.where(code & 4 > 0, x, y), torch.where(code & 4 > 0, y, x)
+    y = torch.where(code & 1 > 0, height - 1 - y, y)
+    x = torch.where(code & 2 > 0, width - 1 - x, x)
+    moved_y = (y + shift[:, :1, None]).clamp(0, height - 1)
+    moved_x = (x + shift[:, 1:, None]).clamp(0, width - 1)
+    flat = pixels.flatten(3)
+
+    def pick(part: int, rows_at: Tensor, columns_at: Tensor) -> Tensor:
+        places = (rows_at * width + columns_at).view(rows, 1, -1).expand(-1, planes, -1)
+        return flat[:, part].gather(2, places).view(rows, planes, height, width)
+
+    return pick(0, y, x), pick(1, moved_y, moved_x)
+
+
+@torch.no_grad()
+def pasted(test: Tensor, how: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The last rows with a patch of their own image put elsewhere: a defect of no known type.
+
+    A few labelled types alone teach a network to miss every other type; a patch from elsewhere (CutPaste: Li et al.,
+    CVPR 2021) teaches it that what the golden lacks counts. `test` uint8 (n, planes, h, w); `how` (k, 7) in [0, 1):
+    centre (y, x), half height and width, box or ellipse, whence (y, x); the same place in all planes. Returns the
+    images, and for the k rows (k,) bool: the patch is a defect (some 3 x 3 pixels changed by half of the image's
+    range); nobody can tell. Else the row is as good as before.
+    """
+    own = test[-len(how) :]
+    rows, planes, height, width = own.shape
+    part = how.view(rows, -1, 1, 1).unbind(1)
+    y = torch.arange(height, device=own.device).view(1, -1, 1)
+    x = torch.arange(width, device=own.device).view(1, 1, -1)
+    down = (y - part[0] * height) / _half(part[2], height)
+    right = (x - part[1] * width) / _half(part[3], width)
+    box = (down.abs() < 1) & (right.abs() < 1)
+    inside = torch.where(part[4] < 0.5, box, down**2 + right**2 < 1)
+    from_y, from_x = (y + (part[5] * height).long()) % height, (x + (part[6] * width).long()) % width
+    places = (from_y * width + from_x).view(rows, 1, -1).expand(-1, planes, -1)
+    new = torch.where(inside[:, None], own.flatten(2).gather(2, places).view_as(own), own)
+    before = functional.avg_pool2d(own.float() / 255, 3, 1)
+    change = functional.avg_pool2d((new.float() - own.float()).abs() / 255, 3, 1).amax((2, 3))
+    needed = (_OF_RANGE * (before.amax((2, 3)) - before.amin((2, 3)))).clamp(min=_AT_LEAST)
+    seen = (change / needed).amax(1)
+    return torch.cat([test[: -len(how)], new]), seen >= 1, (seen >= _STILL_GOOD) & (seen < 1)
+
+
+def _half(share: Tensor, side: int) -> Tensor:
+    """Small patches more often than large ones."""
+    return _SMALLEST + share**2 * max(side * _LARGEST - _SMALLEST, 0)
