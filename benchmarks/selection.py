@@ -1,7 +1,7 @@
 """Selection policies side by side: three iterations of each from one baseline, on the same splits, paired by seed.
 
   PYTHONPATH=scripts python benchmarks/selection.py DATA --engine net|features --out points.jsonl [--seeds 10]
-      [--cells FIRST:LAST] [--only POLICY,...] [--recipe gpu|small|cpu] [--at-once 8] [--minutes M] [--models DIR]
+      [--cells FIRST:LAST] [--only POLICY,...] [--recipe gpu|plain|small|cpu] [--at-once 8] [--minutes M] [--models DIR]
 DATA is a folder of selection_data.py. A seed is another split (another simulated line) and another training seed. The
 policies are the library's; targets of knn are KPI rows, as the loop does by default. Wrong labels are planted in the
 pool alone. Only the last checkpoint of a training is judged. Points are appended as they come; a call goes on where an
@@ -162,7 +162,8 @@ class Net:
         from deft_aoi.engine.net_recipe import ON_CPU, ON_GPU
 
         small = replace(ON_GPU, net_width=24, steps=80, later_steps=60, images=6)
-        self.data, self.recipe = data, {"gpu": ON_GPU, "small": small, "cpu": ON_CPU}[recipe]
+        plain = replace(ON_GPU, pasted_share=0.0)
+        self.data, self.recipe = data, {"gpu": ON_GPU, "plain": plain, "small": small, "cpu": ON_CPU}[recipe]
 
     def _table(self, rows: Rows) -> Any:
         from deft_aoi.engine.pixels import PixelTable
@@ -304,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--engine", choices=("net", "features"), required=True)
-    parser.add_argument("--recipe", choices=("gpu", "small", "cpu"), default="gpu", help="of the net engine")
+    parser.add_argument("--recipe", choices=("gpu", "plain", "small", "cpu"), default="gpu", help="of the net engine")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--cells", default=":", help="FIRST:LAST of the grid (default: all)")
