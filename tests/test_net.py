@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from safetensors.numpy import load_file
 
 from deft_aoi.contracts import read_rows
 from deft_aoi.engine.choice import FEATURES, NET, engine_of
-from deft_aoi.engine.net_recipe import defects_in_batch, draw_epoch, learning_rate, pasted_in_batch
+from deft_aoi.engine.net_recipe import defects_in_batch, draw_epoch, learning_rate
 from deft_aoi.engine.pixels import pixel_table
 from deft_aoi.experiment import load_spec, optics
 from deft_aoi.kpi.sweep import auroc, sweep
@@ -251,94 +250,6 @@ def test_every_batch_has_its_share_of_defects() -> None:
     assert (again.paste == drawn.paste).all()
     assert drawn.paste.shape == (7, 8, 7)
     assert np.abs(drawn.shift).max() == 3
-
-
-def test_patches_go_into_pass_rows_alone_and_into_half_of_them_at_most() -> None:
-    assert pasted_in_batch(192, 38, 1 / 12) == 16
-    assert pasted_in_batch(32, 6, 1 / 12) == 3
-    assert pasted_in_batch(8, 7, 0.5) == 0
-    assert pasted_in_batch(10, 2, 0.9) == 4
-
-
-# Centre, half height and width (the largest), a box, from 12 rows further down.
-PATCH = [0.5, 0.5, 1.0, 1.0, 0.0, 0.25, 0.0]
-
-
-@needs_torch
-def test_a_patch_from_elsewhere_is_a_defect_and_one_that_looks_the_same_is_none() -> None:
-    import torch
-
-    from deft_aoi.engine.net_augment import pasted
-
-    flat, halves = torch.full((1, 2, 48, 48), 90), torch.full((1, 2, 48, 48), 90)
-    halves[:, :, 30:] = 200  # twelve rows below the centre the image is another
-    test = torch.cat([halves, flat, halves]).to(torch.uint8)
-    images, defect, unclear = pasted(test, torch.tensor([PATCH, PATCH]))
-    assert (images[:2] == test[:2]).all()
-    assert defect.tolist() == [False, True]
-    assert unclear.tolist() == [False, False]
-    changed = (images[2] != test[2]).all(0).nonzero()
-    assert changed.min(0).values.tolist() == [18, 17]
-    assert changed.max(0).values.tolist() == [29, 31]
-
-
-@needs_torch
-def test_a_faint_patch_teaches_nothing() -> None:
-    import torch
-
-    from deft_aoi.engine.net_augment import pasted
-
-    test = torch.zeros((1, 1, 48, 48), dtype=torch.uint8)
-    test[:, :, 30:] = 20  # of 255: less than anyone calls a defect, more than noise
-    _, defect, unclear = pasted(test, torch.tensor([PATCH]))
-    assert defect.tolist() == [False]
-    assert unclear.tolist() == [True]
-
-
-@needs_torch
-def test_a_step_is_told_which_rows_show_a_patch(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deft_aoi.engine import net_augment, net_train
-    from deft_aoi.engine.net_checkpoint import NetFacts
-    from deft_aoi.engine.net_recipe import ON_CPU
-
-    spec, csv = line.workspace / "specs/baseline_spec.yaml", line.workspace / "train/base/training_set.csv"
-    view, rows = optics(load_spec(spec), spec), read_rows(csv)
-    table = pixel_table(rows, line.workspace / "kpi/images", view, 1, "rows")
-    defect = (rows["label"] != "PASS").to_numpy()
-    facts, seen, told = NetFacts.of(view, 1, ON_CPU.net_width), [], []
-    recipe = replace(ON_CPU, steps=8, pasted_share=0.25)
-
-    def pasted(*given: Any) -> Any:
-        seen.append(net_augment.pasted(*given))
-        return seen[-1]
-
-    def loss(logits: Any, target: Any, **more: Any) -> Any:
-        told.append(target)
-        return real(logits, target, **more)
-
-    real = net_train.functional.binary_cross_entropy_with_logits
-    monkeypatch.setattr(net_train, "pasted", pasted)
-    monkeypatch.setattr(net_train.functional, "binary_cross_entropy_with_logits", loss)
-    job = net_train.Job(line.root, table, defect, facts, recipe, 1, 32, 0.2, (1.0, 10.0), 0, None, "test")
-    net_train.Trainer(job).run_epoch(0)
-    assert len(told) == 8
-    for target, (_, is_defect, _) in zip(told, seen, strict=True):
-        assert (target > 0.5).tolist() == [True] * 6 + [False] * 18 + is_defect.tolist()
-    assert 8 <= sum(int(is_defect.sum()) for _, is_defect, _ in seen) <= 56
-
-
-@needs_torch
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_every_process_changes_its_own_rows_as_one_process_would(world: int) -> None:
-    from deft_aoi.engine.net_train import shares
-
-    batch, pasted = 32, 3
-    seen = {}
-    for rank in range(world):
-        mine, last = shares(batch, pasted, rank, world)
-        own, numbers = list(range(batch))[mine], list(range(pasted))[last]
-        seen |= dict(zip(own[len(own) - len(numbers) :], numbers, strict=True))
-    assert seen == {29: 0, 30: 1, 31: 2}
 
 
 def test_the_learning_rate_rises_to_its_peak_and_ends_near_nothing() -> None:
