@@ -128,7 +128,7 @@ def test_two_processes_train_with_patches(workspace: Path, tmp_path: Path) -> No
 @needs_torch
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_every_process_changes_its_own_rows_as_one_process_would(world: int) -> None:
-    from deft_aoi.engine.net_train import shares
+    from deft_aoi.engine.net_batches import shares
 
     batch, pasted = 32, 3
     seen = {}

@@ -18,7 +18,7 @@ def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tens
     `pixels` uint8 (n, 2, planes, h, w); `turn` (n,): bit 0 flips rows, bit 1 columns, bit 2 (square images) swaps the
     axes; `shift` (n, 2): whole pixels down and right, the edge repeated.
     """
-    rows, _, planes, height, width = pixels.shape
+    rows, _, _, height, width = pixels.shape
     y = torch.arange(height, device=pixels.device).view(1, -1, 1).expand(rows, -1, width)
     x = torch.arange(width, device=pixels.device).view(1, 1, -1).expand(rows, height, -1)
     code = turn.view(-1, 1, 1)
@@ -28,13 +28,7 @@ def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tens
     x = torch.where(code & 2 > 0, width - 1 - x, x)
     moved_y = (y + shift[:, :1, None]).clamp(0, height - 1)
     moved_x = (x + shift[:, 1:, None]).clamp(0, width - 1)
-    flat = pixels.flatten(3)
-
-    def pick(part: int, rows_at: Tensor, columns_at: Tensor) -> Tensor:
-        places = (rows_at * width + columns_at).view(rows, 1, -1).expand(-1, planes, -1)
-        return flat[:, part].gather(2, places).view(rows, planes, height, width)
-
-    return pick(0, y, x), pick(1, moved_y, moved_x)
+    return _pick(pixels[:, 0], y, x), _pick(pixels[:, 1], moved_y, moved_x)
 
 
 @torch.no_grad()
@@ -48,8 +42,8 @@ def pasted(test: Tensor, how: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     range); nobody can tell. Else the row is as good as before.
     """
     own = test[-len(how) :]
-    rows, planes, height, width = own.shape
-    part = how.view(rows, -1, 1, 1).unbind(1)
+    height, width = own.shape[2:]
+    part = how.view(len(how), -1, 1, 1).unbind(1)
     y = torch.arange(height, device=own.device).view(1, -1, 1)
     x = torch.arange(width, device=own.device).view(1, 1, -1)
     down = (y - part[0] * height) / _half(part[2], height)
@@ -57,13 +51,19 @@ def pasted(test: Tensor, how: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     box = (down.abs() < 1) & (right.abs() < 1)
     inside = torch.where(part[4] < 0.5, box, down**2 + right**2 < 1)
     from_y, from_x = (y + (part[5] * height).long()) % height, (x + (part[6] * width).long()) % width
-    places = (from_y * width + from_x).view(rows, 1, -1).expand(-1, planes, -1)
-    new = torch.where(inside[:, None], own.flatten(2).gather(2, places).view_as(own), own)
+    new = torch.where(inside[:, None], _pick(own, from_y, from_x), own)
     before = functional.avg_pool2d(own.float() / 255, 3, 1)
     change = functional.avg_pool2d((new.float() - own.float()).abs() / 255, 3, 1).amax((2, 3))
     needed = (_OF_RANGE * (before.amax((2, 3)) - before.amin((2, 3)))).clamp(min=_AT_LEAST)
     seen = (change / needed).amax(1)
     return torch.cat([test[: -len(how)], new]), seen >= 1, (seen >= _STILL_GOOD) & (seen < 1)
+
+
+def _pick(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The pixels at row `y` and column `x`, (n, h, w) or what spreads to it, in every plane of (n, planes, h, w)."""
+    rows, planes, _, width = images.shape
+    places = (y * width + x).view(rows, 1, -1).expand(-1, planes, -1)
+    return images.flatten(2).gather(2, places).view_as(images)
 
 
 def _half(share: Tensor, side: int) -> Tensor:

@@ -37,6 +37,11 @@ class Pixels:
         return self.data.index_select(0, self.rows) if self.resident else self.data
 
 
+def shares(batch: int, pasted: int, rank: int, world: int) -> tuple[slice, slice]:
+    """One process's rows of a batch, every `world`-th, and which of the batch's last `pasted` rows are among them."""
+    return slice(rank, None, world), slice((rank - (batch - pasted)) % world, None, world)
+
+
 def sent(draw: Draw, mine: slice, last: slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """An epoch's `rows`, `turn`, `shift` of one process's rows `mine` of every batch, `paste` of its `last` ones."""
     parts = (draw.rows[:, mine], draw.turn[:, mine], draw.shift[:, mine], draw.paste[:, last])

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from deft_aoi.engine.net_augment import augmented, pasted
-from deft_aoi.engine.net_batches import Pixels, sent
+from deft_aoi.engine.net_batches import Pixels, sent, shares
 from deft_aoi.engine.net_checkpoint import NetFacts, Progress, Tensors, load_resume, save_resume
 from deft_aoi.engine.net_model import fuse, load_staged, logits_of, make_net
 from deft_aoi.engine.net_recipe import (
@@ -232,11 +232,6 @@ class Trainer:
             for number, state in enumerate(self.optimizer.state[p] for p in self.trained):
                 for name, value in state.items():
                     value.copy_(torch.from_numpy(tensors[f"adam.{number}.{name}"]))
-
-
-def shares(batch: int, pasted: int, rank: int, world: int) -> tuple[slice, slice]:
-    """One process's rows of a batch, every `world`-th, and which of the batch's last `pasted` rows are among them."""
-    return slice(rank, None, world), slice((rank - (batch - pasted)) % world, None, world)
 
 
 def _array(value: Tensor) -> npt.NDArray[Any]:
