@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft_aoi.contracts import is_defect, read_pool, read_rows
 from deft_aoi.engine import net_train
-from deft_aoi.engine.net_checkpoint import NetFacts, Progress, Tensors
+from deft_aoi.engine.net_checkpoint import Progress
+from deft_aoi.engine.net_facts import NetFacts, Tensors
 from deft_aoi.engine.net_model import PairNet
 from deft_aoi.engine.net_recipe import ON_GPU, Recipe
 from deft_aoi.engine.pixels import PixelTable, pixel_table

@@ -142,7 +142,7 @@ def big(folder: Path) -> None:
 def end_to_end(folder: Path) -> None:
     """From an embedding task's file to the picks: vectors, neighbours of the target's label, policy; then by scores."""
     from deft_aoi.mining.embed import component_matrix
-    from deft_aoi.mining.index import neighbours
+    from deft_aoi.mining.neighbours import neighbours
     from deft_aoi.mining.select import Limits, Stock, knn_label, weakness
 
     asked, labels = np.load(folder / "targets.npy"), np.load(folder / "labels.npy")

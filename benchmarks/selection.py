@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft_aoi.kpi.sweep import auroc, operating_point, sweep
 from deft_aoi.mining import select
-from deft_aoi.mining.index import neighbours, scale_of, unit
+from deft_aoi.mining.index import scale_of, unit
+from deft_aoi.mining.neighbours import neighbours
 from deft_aoi.mining.screen import screened, too_doubtful
 from deft_aoi.mining.select import Limits, Pick, Stock
 
@@ -173,7 +174,7 @@ class Net:
 
     def fit(self, rows: Rows, defect: npt.NDArray[np.bool_], seed: int, start: Model | None) -> Model:
         from deft_aoi.engine import net_train
-        from deft_aoi.engine.net_checkpoint import NetFacts
+        from deft_aoi.engine.net_facts import NetFacts
 
         channels, height, width = self.data.stored[2:]
         lights = tuple(f"l{number}" for number in range(self.data.lights))

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deft_aoi import state
-from deft_aoi.cli import run_script
 from deft_aoi.errors import InputError
+from deft_aoi.output import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deft_aoi import state
-from deft_aoi.cli import run_script
 from deft_aoi.journal import append, next_seq
+from deft_aoi.output import run_script
 from deft_aoi.pipeline import PRUNE, STAGES
 
 __all__ = ["append_stage", "main", "next_seq"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.cli import run_script
+from deft_aoi.output import run_script
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from deft_aoi.cli import run_script
+from deft_aoi.output import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.cli import ENGINES
+from deft_aoi.engine_commands import ENGINES
 from docker_daemon import libraries
 from small_workspace import make_workspace
 

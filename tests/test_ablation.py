@@ -28,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
 
 def contents(root: Path) -> dict[str, str]:
     """Every file of a run but the lock and the ablations."""
-    files = [path for path in root.rglob("*") if path.is_file() and ablation.FOLDER not in path.parts]
+    files = [path for path in root.rglob("*") if path.is_file() and "ablation" not in path.parts]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.name != ".lock"}
 
 

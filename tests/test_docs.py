@@ -12,7 +12,8 @@ import pytest
 
 import reading_cost
 from deft_aoi import errors
-from deft_aoi.cli import COMMANDS, ENGINES, SCRIPTS
+from deft_aoi.cli import COMMANDS, SCRIPTS
+from deft_aoi.engine_commands import ENGINES
 from deft_aoi.run import Plan
 from deft_aoi.stages.checks import REFERENCES
 from small_workspace import make_workspace

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from deft_aoi import bootstrap
-from deft_aoi.cli import VERSION
+from deft_aoi.pinned import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "scripts/deft"

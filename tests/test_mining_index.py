@@ -13,7 +13,8 @@ from deft_aoi.errors import InputError
 from deft_aoi.mining import index
 from deft_aoi.mining.big_index import open_big
 from deft_aoi.mining.embed import component_matrix
-from deft_aoi.mining.index import nearest, neighbours, scale_of, unit
+from deft_aoi.mining.index import nearest, scale_of, unit
+from deft_aoi.mining.neighbours import neighbours
 
 LABELS = ("PASS", "bridge", "missing")
 

@@ -167,7 +167,7 @@ def edited(path: Path, **values: Any) -> Path:
 
 def refusal(path: Path, size: int = 48) -> str:
     from deft_aoi.engine.net_backbone import describe, staged_weights
-    from deft_aoi.engine.net_checkpoint import NetFacts
+    from deft_aoi.engine.net_facts import NetFacts
 
     with pytest.raises(TaskError) as said:
         staged_weights(path, NetFacts(("a",), size, size, 3, 16, describe(path, size, size)))

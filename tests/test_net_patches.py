@@ -68,7 +68,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_with_patches(workspace: Path, folder: Path, *, steps: int) -> Any:
-    from deft_aoi.engine.net_checkpoint import NetFacts
+    from deft_aoi.engine.net_facts import NetFacts
     from deft_aoi.engine.net_recipe import ON_CPU
     from deft_aoi.engine.net_train import Job
 

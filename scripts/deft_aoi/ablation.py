@@ -23,7 +23,9 @@ from deft_aoi.errors import InputError
 from deft_aoi.executors.base import Executor
 from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc_now
 from deft_aoi.kpi.contract import parse_target
-from deft_aoi.paths import BASELINE, RunPaths, iter_number
+from deft_aoi.kpi.gate import rank
+from deft_aoi.kpi.judged import standing
+from deft_aoi.paths import ABLATION_RECORD, BASELINE, RunPaths, iter_number
 from deft_aoi.pipeline import Step
 from deft_aoi.run import Run, approved, load_run, read_json
 from deft_aoi.stages import evaluate, train
@@ -31,7 +33,7 @@ from deft_aoi.stages.synthetic_rows import SYNTHETIC
 
 SOURCES = ("synthetic", "mined")
 WITH, WITHOUT = "with", "without"
-FOLDER, RECORD, TABLE = "ablation", "ablation.json", "ablation.md"
+TABLE = "ablation.md"
 FEWEST_SEEDS = 3
 _DEALT = 0.9  # share of the rows that one seed trains on
 Record = dict[str, Any]
@@ -68,9 +70,9 @@ def ablate(results_dir: Path, source: str, seeds: int, say: Say, executor: Execu
         run = load_run(results_dir)
         approved(run.paths, run.state)
         cut = make_cut(run, source)
-        home = run.paths.root / FOLDER / f"{cut.label}_without_{source}"
-        if (home / RECORD).is_file() and len(read_json(home / RECORD)["seeds"]) >= seeds:
-            return read_json(home / RECORD)
+        home = run.paths.ablation(cut.label, source)
+        if (home / ABLATION_RECORD).is_file() and len(read_json(home / ABLATION_RECORD)["seeds"]) >= seeds:
+            return read_json(home / ABLATION_RECORD)
         work = executor or driver.make_executor(run)
         points = []
         for seed in (run.plan.seed + number for number in range(seeds)):
@@ -80,7 +82,7 @@ def ablate(results_dir: Path, source: str, seeds: int, say: Say, executor: Execu
                 say(f"{name} {source}, seed {seed}: FAR {facts['far_pct']:.2f}%")
         record = _record(run, cut, points) | {"table": run.paths.relative(home / TABLE)}
         atomic_write_text(home / TABLE, table(record))
-        atomic_write_json(home / RECORD, record)
+        atomic_write_json(home / ABLATION_RECORD, record)
     return record
 
 
@@ -133,7 +135,7 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
         evaluate.candidate_facts(run, target, shadow.paths.inference(cut.label, kind) / "inference.csv")
         for kind in evaluate.checkpoints(shadow, cut.label)
     ]
-    best = min(scored, key=lambda facts: evaluate.rank(evaluate.standing(target, facts)))
+    best = min(scored, key=lambda facts: rank(standing(target, facts)))
     shown = {name: best[name] for name in ("far_pct", "far_995_pct", "auroc", "false_calls", "misses")}
     return {
         **shown,
@@ -201,8 +203,3 @@ def table(record: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def latest(paths: RunPaths) -> list[Record]:
-    """Records of every finished ablation of a run, by iteration and source."""
-    return [read_json(path) for path in sorted((paths.root / FOLDER).glob(f"*/{RECORD}"))]

@@ -76,8 +76,8 @@ def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Map
     if not judged:
         return []
     from deft_aoi.kpi.contract import parse_target
-    from deft_aoi.stages.evaluate import judged as verdict_on
-    from deft_aoi.stages.evaluate import score_facts
+    from deft_aoi.kpi.judged import judged as verdict_on
+    from deft_aoi.kpi.judged import score_facts
 
     target, made = parse_target(snapshot["kpi_target"]), newest_artifacts(entries)
     problems = []

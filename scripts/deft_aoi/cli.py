@@ -1,22 +1,19 @@
-"""The `deft` command line: finds the command's module, runs it, turns refusals into one line and an exit code."""
+"""The `deft` command line: finds the command's module and runs it."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import runpy
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from deft_aoi.confine import printable
-from deft_aoi.errors import FAULT, REFUSED, DeftError, Refusals
-from deft_aoi.output import brief
+from deft_aoi.engine_commands import ENGINES
+from deft_aoi.output import brief, guarded
 from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.pinned import VERSION
 
-VERSION = "0.1.0"
 COMMANDS = {
     "demo": "see the whole loop work on a simulated inspection line",
     "preflight": "check everything, write the plan and print the Summary to approve",
@@ -44,19 +41,6 @@ COMMANDS = {
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
     "docs": "write references/scripts-and-agents.md from --help (for developers)",
     "test": "run linters, type checker and all tests",
-}
-# The embedded engine under TAO's own command names, for a hand-off or a spec that a person wants to try.
-ENGINES = {
-    "visual_changenet": "deft_aoi.engine.visual_changenet",
-    "embedding": "deft_aoi.engine.embedding",
-    "classical_baseline": "deft_aoi.engine.classical",
-    "prep_testcase.sh": "deft_aoi.engine.anomalygen_prep",
-    "run_sdg.sh": "deft_aoi.engine.anomalygen_sdg",
-    "generate_config.py": "deft_aoi.engine.anomalygen_config",
-    "launch_training.sh": "deft_aoi.engine.anomalygen_train",
-    "anomalygen_dataset": "deft_aoi.engine.anomaly_source",
-    "realism_screen": "deft_aoi.engine.realism",
-    "pair_features": "deft_aoi.engine.pair_features",
 }
 SCRIPTS = tuple(sorted(path.stem for path in (SKILL_ROOT / "scripts").glob("*.py")))
 
@@ -117,45 +101,6 @@ def run_contract_script(name: str, arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
-
-
-def run_script(entry: Callable[[], int]) -> int:
-    """Shell of a contract script: refusals become `<script>: <message>` on stderr and the error's exit code."""
-    name = os.path.basename(sys.argv[0]).removesuffix(".py")
-    with brief(name, sys.argv[1:]):
-        return guarded(name, entry)
-
-
-def guarded(name: str, action: Callable[[], int]) -> int:
-    """Run `action`; print a refusal as one line. DEFT_DEBUG=1 adds the traceback."""
-    try:
-        return action()
-    except DeftError as error:
-        if os.environ.get("DEFT_DEBUG"):
-            traceback.print_exc()
-        for problem in error.problems if isinstance(error, Refusals) else [str(error)]:
-            print(f"{name}: {printable(' '.join(problem.split()))}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if os.environ.get("DEFT_DEBUG"):
-            traceback.print_exc()
-        text = f"{name}: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
-        if error.errno == errno.ENOSPC:
-            text += "; nothing is lost: free space (deft prune --results-dir R drops checkpoints), then call again"
-        print(printable(text), file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; nothing is lost, the next `deft step` goes on", file=sys.stderr)
-        return 130
-    except Exception as error:  # the last net: what was foreseen nowhere still gets one line, and no traceback
-        if os.environ.get("DEFT_DEBUG"):
-            traceback.print_exc()
-        said = " ".join(str(error).split())[:300]
-        text = (
-            f"{name}: a fault of this program: {type(error).__name__}: {said}; nothing is lost. With DEFT_DEBUG=1 it "
-        )
-        print(printable(f"{text}shows where; please report it (SECURITY.md says how)"), file=sys.stderr)
-        return FAULT
 
 
 if __name__ == "__main__":

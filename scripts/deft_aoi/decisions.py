@@ -10,10 +10,10 @@ from deft_aoi.errors import OK, InputError
 from deft_aoi.executors.base import EXIT
 from deft_aoi.fsio import move_aside
 from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.judged import score_facts
 from deft_aoi.pipeline import LOOP_STOP, RESOLVE, ROLLBACK
 from deft_aoi.prune import prune, unneeded
 from deft_aoi.run import Run, approved, load_run, read_json
-from deft_aoi.stages.evaluate import score_facts
 
 
 def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.kpi.gate import Standing, better
-from deft_aoi.stages.evaluate import judged, score_facts, standing
+from deft_aoi.kpi.judged import judged, score_facts, standing
 
 Entry = dict[str, Any]
 # What each stage of an iteration leaves in the state, as `facts` of ours name it.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from deft_aoi.confine import printable
+from deft_aoi.errors import FAULT, REFUSED, DeftError, Refusals
 
 LIMIT = 12
 _HEAD = LIMIT - 2  # the last two are the note and the last line said
@@ -66,6 +71,45 @@ def brief(name: str, arguments: Sequence[str]) -> Iterator[None]:
                 counted.end()
         sys.stdout, sys.stderr = streams
         said.end()
+
+
+def run_script(entry: Callable[[], int]) -> int:
+    """Shell of a contract script: refusals become `<script>: <message>` on stderr and the error's exit code."""
+    name = os.path.basename(sys.argv[0]).removesuffix(".py")
+    with brief(name, sys.argv[1:]):
+        return guarded(name, entry)
+
+
+def guarded(name: str, action: Callable[[], int]) -> int:
+    """Run `action`; print a refusal as one line. DEFT_DEBUG=1 adds the traceback."""
+    try:
+        return action()
+    except DeftError as error:
+        if os.environ.get("DEFT_DEBUG"):
+            traceback.print_exc()
+        for problem in error.problems if isinstance(error, Refusals) else [str(error)]:
+            print(f"{name}: {printable(' '.join(problem.split()))}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if os.environ.get("DEFT_DEBUG"):
+            traceback.print_exc()
+        text = f"{name}: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        if error.errno == errno.ENOSPC:
+            text += "; nothing is lost: free space (deft prune --results-dir R drops checkpoints), then call again"
+        print(printable(text), file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; nothing is lost, the next `deft step` goes on", file=sys.stderr)
+        return 130
+    except Exception as error:  # the last net: what was foreseen nowhere still gets one line, and no traceback
+        if os.environ.get("DEFT_DEBUG"):
+            traceback.print_exc()
+        said = " ".join(str(error).split())[:300]
+        text = (
+            f"{name}: a fault of this program: {type(error).__name__}: {said}; nothing is lost. With DEFT_DEBUG=1 it "
+        )
+        print(printable(f"{text}shows where; please report it (SECURITY.md says how)"), file=sys.stderr)
+        return FAULT
 
 
 class _Said:

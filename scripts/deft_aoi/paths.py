@@ -11,6 +11,7 @@ from deft_aoi.errors import InputError
 
 SKILL_ROOT = Path(__file__).resolve().parents[2]
 BASELINE = "baseline"
+ABLATION_RECORD = "ablation.json"
 REFERENCE = "best_model_reference.json"  # beside best_model.json: `deft score` reads it
 _RUN_NAME = re.compile(r"run_\d{8}_\d{6}(_\d+)?")
 _LABEL = re.compile(r"iter([1-9]\d*)")
@@ -120,6 +121,14 @@ class RunPaths:
     def acceptance(self, opening: int) -> Path:
         """Scores of one opening of the sealed acceptance set."""
         return self.root / "acceptance" / f"opening_{opening}"
+
+    def ablation(self, label: str, source: str) -> Path:
+        """Where one ablation is trained and judged: an iteration without a source of rows."""
+        return self.root / "ablation" / f"{label}_without_{source}"
+
+    def ablations(self) -> list[Path]:
+        """Records of every finished ablation, by iteration and source."""
+        return sorted(self.ablation("*", "*").parent.glob(f"*/{ABLATION_RECORD}"))
 
     def folder(self, label: str) -> Path:
         return self.root / label

@@ -13,6 +13,7 @@ from deft_aoi.errors import InputError
 from deft_aoi.names import check_image
 from deft_aoi.paths import SKILL_ROOT
 
+VERSION = "0.1.0"  # of this skill; plugin.json, its copies and SKILL.md say the same
 VERSIONS = SKILL_ROOT / "specs/versions.yaml"
 PLATFORMS = SKILL_ROOT / "specs/platforms.yaml"
 

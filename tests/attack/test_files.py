@@ -21,8 +21,9 @@ from deft_aoi.confine import printable
 from deft_aoi.contracts import read_parquet, read_rows, read_sheet, write_rows, write_sheet
 from deft_aoi.documents import parse_json, parse_yaml, read_yaml
 from deft_aoi.engine.checkpoint import load_checkpoint, made_for
-from deft_aoi.engine.net_checkpoint import NetFacts, load_resume, save_checkpoint, scoring_model
 from deft_aoi.engine.net_checkpoint import load_checkpoint as load_net
+from deft_aoi.engine.net_checkpoint import load_resume, save_checkpoint, scoring_model
+from deft_aoi.engine.net_facts import NetFacts
 from deft_aoi.engine.onnx_check import check_onnx
 from deft_aoi.engine.onnx_writer import UINT8, Graph
 from deft_aoi.errors import DeftError, InputError

@@ -153,8 +153,8 @@ def test_errors_tell_no_secret(attacker: Attacker, finished: Finished, tmp_path:
 
 
 def test_an_unforeseen_fault_is_one_line(attacker: Attacker, capsys: pytest.CaptureFixture[str]) -> None:
-    from deft_aoi.cli import guarded
     from deft_aoi.errors import FAULT
+    from deft_aoi.output import guarded
 
     def fails() -> int:
         raise RuntimeError("nobody\nforesaw \x1b[31mthis")

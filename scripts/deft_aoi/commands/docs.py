@@ -9,7 +9,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from deft_aoi.cli import COMMANDS, ENGINES, SCRIPTS
+from deft_aoi.cli import COMMANDS, SCRIPTS
+from deft_aoi.engine_commands import ENGINES
 from deft_aoi.errors import OK, InputError
 from deft_aoi.fsio import atomic_write_text
 from deft_aoi.paths import SKILL_ROOT

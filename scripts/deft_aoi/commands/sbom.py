@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi import supply
-    from deft_aoi.cli import VERSION
     from deft_aoi.fsio import atomic_write_json
     from deft_aoi.output import print_json
+    from deft_aoi.pinned import VERSION
 
     found = supply.packages()
     if args.output is not None:

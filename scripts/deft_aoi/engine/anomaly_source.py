@@ -23,7 +23,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from deft_aoi import pictures
-from deft_aoi.cli import guarded
 from deft_aoi.contracts import PASS, image_path, is_defect, normalise_label, pad_columns, read_rows
 from deft_aoi.engine.anomaly_draw import MAKERS
 from deft_aoi.engine.anomaly_pixels import Mask
@@ -31,6 +30,7 @@ from deft_aoi.engine.anomaly_set import FREE, LIGHTS, PROCEDURAL, SPEC, SUFFIXES
 from deft_aoi.engine.images import Pair, decode, make_pair
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json, atomic_write_text
+from deft_aoi.output import guarded
 
 RECORD = "dataset.json"
 CLEANS_PER_KIND = 60

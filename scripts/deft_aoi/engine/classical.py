@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.cli import guarded
 from deft_aoi.contracts import SCORE, read_rows, write_rows
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import get, load_spec, optics, override
+from deft_aoi.output import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,13 +19,13 @@ from deft_aoi.engine.choice import RESUME_FILE, torch_missing
 from deft_aoi.engine.head import probabilities
 from deft_aoi.engine.net_checkpoint import (
     Checkpoint,
-    NetFacts,
     Progress,
     load_checkpoint,
     load_resume,
     save_checkpoint,
     scoring_model,
 )
+from deft_aoi.engine.net_facts import NetFacts
 from deft_aoi.engine.net_onnx import onnx_logits
 from deft_aoi.engine.net_recipe import ON_CPU, ON_GPU
 from deft_aoi.engine.pixels import PixelTable, count_channels, pixel_table

@@ -11,19 +11,17 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from deft_aoi.engine.net_model import fuse, views
+from deft_aoi.engine.net_facts import NetFacts, Tensors
+from deft_aoi.engine.net_inputs import fuse, views
 from deft_aoi.engine.net_radio import Radio, radio_facts, radio_weights
 from deft_aoi.engine.refusal import TaskError
-
-if TYPE_CHECKING:
-    from deft_aoi.engine.net_checkpoint import NetFacts, Tensors
 
 RADIO = "radio"
 # model_type of config.json: class and configuration in transformers, where the vision part of a larger one lies.

@@ -16,6 +16,7 @@ from safetensors.numpy import load, save
 
 from deft_aoi.documents import parse_json
 from deft_aoi.engine.choice import METADATA_KEY, NET_NAME, RESUME_FILE
+from deft_aoi.engine.net_facts import NetFacts, Tensors
 from deft_aoi.engine.net_onnx import WEIGHTS_HASH, to_onnx
 from deft_aoi.engine.onnx_check import check_onnx
 from deft_aoi.engine.refusal import TaskError
@@ -23,30 +24,6 @@ from deft_aoi.experiment import Optics
 from deft_aoi.fsio import atomic_write
 
 VERSION = 1
-Tensors = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class NetFacts:
-    """What a network was made for: lights in channel order, image size, channels of an image, first layer's width.
-
-    `backbone`: what `net_backbone.describe` says of the staged one; empty for the early-fusion network.
-    """
-
-    lights: tuple[str, ...]
-    width: int
-    height: int
-    channels: int
-    net_width: int
-    backbone: str = ""
-
-    @property
-    def planes(self) -> int:
-        return len(self.lights) * self.channels
-
-    @classmethod
-    def of(cls, optics: Optics, channels: int, net_width: int, backbone: str = "") -> NetFacts:
-        return cls(optics.lights, optics.width, optics.height, channels, net_width, backbone)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""The early-fusion network of the net engine, and how a pair becomes its input. Needs torch."""
+"""The early-fusion network of the net engine. Needs torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from deft_aoi.engine.net_checkpoint import NetFacts
+from deft_aoi.engine.net_facts import NetFacts
+from deft_aoi.engine.net_inputs import fuse, views
 
 _STRIDES = (2, 2, 2, 1)
 _DROPOUT = 0.2
@@ -68,23 +67,6 @@ def load_staged(net: nn.Module, path: Path, facts: NetFacts) -> None:
     from deft_aoi.engine.net_backbone import staged_weights
 
     net.get_submodule("trunk").load_state_dict(staged_weights(path, facts))
-
-
-def fuse(test: Tensor, golden: Tensor) -> Tensor:
-    """uint8 (n, planes, h, w) twice to float (n, 3 x planes, h, w): test, golden and their absolute difference."""
-    first, second = test.float() / 255, golden.float() / 255
-    fused = torch.cat([first, second, (first - second).abs()], 1)
-    return fused.contiguous(memory_format=torch.channels_last)
-
-
-def views(fused: Tensor) -> Tensor:
-    """(n, c, h, w) to (4n, c, h, w): the four rotations of a square image, the four flips of another."""
-    if fused.shape[2] == fused.shape[3]:
-        swapped = fused.transpose(2, 3)  # not rot90: ONNX has none
-        turned = [fused, swapped.flip(2), fused.flip(2, 3), swapped.flip(3)]
-    else:
-        turned = [fused, fused.flip(2), fused.flip(3), fused.flip(2, 3)]
-    return torch.cat(turned).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

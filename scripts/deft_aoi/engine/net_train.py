@@ -19,8 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deft_aoi.engine.net_augment import augmented, pasted
 from deft_aoi.engine.net_batches import Pixels, sent, shares
-from deft_aoi.engine.net_checkpoint import NetFacts, Progress, Tensors, load_resume, save_resume
-from deft_aoi.engine.net_model import fuse, load_staged, logits_of, make_net
+from deft_aoi.engine.net_checkpoint import Progress, load_resume, save_resume
+from deft_aoi.engine.net_facts import NetFacts, Tensors
+from deft_aoi.engine.net_inputs import fuse
+from deft_aoi.engine.net_model import load_staged, logits_of, make_net
 from deft_aoi.engine.net_recipe import (
     PASTE_NUMBERS,
     Recipe,

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from deft_aoi.cli import guarded
 from deft_aoi.contracts import PASS, read_rows, write_rows
 from deft_aoi.engine.embedding import embed
 from deft_aoi.engine.features import in_parallel
@@ -30,6 +29,7 @@ from deft_aoi.engine.realism_crude import COLOUR, HARD, KINDS, NOISE, paste
 from deft_aoi.engine.realism_looks import Edge, Mask, Memory, changed, edge, looks
 from deft_aoi.errors import InputError
 from deft_aoi.fsio import atomic_write_json
+from deft_aoi.output import guarded
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from deft_aoi.cli import ENGINES
 from deft_aoi.confine import WORKSPACE_VARIABLE
+from deft_aoi.engine_commands import ENGINES
 from deft_aoi.errors import InputError
 from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
 from deft_aoi.fsio import atomic_write_json, utc_now

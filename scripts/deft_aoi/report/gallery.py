@@ -8,16 +8,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from deft_aoi import pictures
 from deft_aoi.confine import leaves, text_problem
 from deft_aoi.contracts import PASS, SCORE, image_path, read_parquet, read_rows, scores_of
-from deft_aoi.engine.images import register, resize, translate
+from deft_aoi.engine.difference import Picture, heat, registered
+from deft_aoi.engine.images import resize
 from deft_aoi.experiment import Optics
 
-Picture = NDArray[np.uint8]
-FULL_HEAT = 96  # grey levels of difference that show as the brightest colour
 QUALITIES = ((160, 84), (128, 80), (96, 74), (64, 64))  # (longest side in pixels, JPEG quality), tried in this order
 
 
@@ -154,24 +152,6 @@ def read_picture(path: Path, root: Path) -> Picture | None:
     if text_problem(str(path)) or leaves(str(path), str(root)):
         return None
     return pictures.read(path, cv2.IMREAD_COLOR)
-
-
-def registered(test: Picture, golden: Picture) -> tuple[Picture, tuple[float, float]]:
-    """`golden` moved onto `test` as the engine does it, and the move in pixels (x, y); both of one shape."""
-    grey = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32) for image in (golden, test)]
-    move = register(*grey)
-    return np.rint(translate(golden.astype(np.float32), *move)).astype(np.uint8), move
-
-
-def heat(test: Picture, golden: Picture) -> Picture:
-    """Heat map of the absolute difference; the scale is fixed (`FULL_HEAT` grey levels), so that pairs compare."""
-    scaled = np.minimum(_absolute(test, golden).astype(np.float32) * (255 / FULL_HEAT), 255).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO), np.uint8)
-
-
-def _absolute(test: Picture, golden: Picture) -> Picture:
-    blurred = [cv2.GaussianBlur(image, (3, 3), 0) for image in (test, golden)]
-    return np.asarray(cv2.absdiff(*blurred).max(axis=2), np.uint8)
 
 
 def as_uri(picture: Picture | None, side: int, quality: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from deft_aoi.contracts import PASS
+from deft_aoi.engine.difference import FULL_HEAT
 from deft_aoi.experiment import Optics
 from deft_aoi.paths import BASELINE
 from deft_aoi.report import charts, gallery, measure, samples, words
@@ -184,7 +185,7 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
         ),
     )
     groups = [(kind, title, lead, [c for c in cards if c["kind"] == kind]) for kind, title, lead in titles]
-    return {"groups": [group for group in groups if group[3]], "missing": "", "heat": gallery.FULL_HEAT}
+    return {"groups": [group for group in groups if group[3]], "missing": "", "heat": FULL_HEAT}
 
 
 def pairs_to_show(source: Source, one: Record, shown: list[Record]) -> list[gallery.Pair] | None:

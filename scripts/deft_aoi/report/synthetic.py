@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.ablation import latest as ablations
 from deft_aoi.contracts import image_path, parse_csv, read_rows
 from deft_aoi.data.pregen import ROWS as STAGED_ROWS
+from deft_aoi.engine.difference import FULL_HEAT
 from deft_aoi.errors import InputError
 from deft_aoi.experiment import Optics
 from deft_aoi.report import gallery
 from deft_aoi.report.source import Record, Source
+from deft_aoi.run import read_json
 
 SHEET = 24
 _BUDGET = 900_000  # bytes of all its pictures
@@ -24,7 +25,7 @@ def synthetic_facts(source: Source, iterations: list[Record]) -> Record | None:
     parts = [part for it in iterations if (part := _part(source, it)) is not None]
     found = [
         {name: record[name] for name in ("iteration", "without", "sentence")} | {"source": record["table"]}
-        for record in ablations(source.paths)
+        for record in map(read_json, source.paths.ablations())
     ]
     return {"iterations": parts, "ablations": found} if parts or found else None
 
@@ -81,7 +82,7 @@ def sheet(source: Source, labels: list[str]) -> Record | None:
             continue
         pairs, flags = chosen(rows), flags_of(source.locate((facts.get("realism") or {}).get("csv")))
         cards = _cards(source, optics, pairs, flags)
-        return {"label": label, "cards": cards, "of": len(rows), "lights": optics.lights, "heat": gallery.FULL_HEAT}
+        return {"label": label, "cards": cards, "of": len(rows), "lights": optics.lights, "heat": FULL_HEAT}
     return None
 
 

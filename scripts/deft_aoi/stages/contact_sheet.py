@@ -107,8 +107,8 @@ def _write_decision(brush: ImageDraw.ImageDraw, row: pd.Series) -> None:
 def tiles(test_file: str, golden_file: str, side: int) -> list[Image.Image]:
     """Test, golden as it is, and the heat of their difference after registration; grey with a cross where a file
     cannot be read."""
+    from deft_aoi.engine.difference import heat, registered
     from deft_aoi.engine.images import resize
-    from deft_aoi.report.gallery import heat, registered
 
     test, golden = (
         None if leaves_workspace(name) else pictures.read(name, cv2.IMREAD_COLOR) for name in (test_file, golden_file)

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.kpi.analyze import swept_of, write_analysis
-from deft_aoi.kpi.boards import board_counts, board_record
+from deft_aoi.kpi.analyze import write_analysis
 from deft_aoi.kpi.compare import compare
 from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.kpi.evaluator import measure
-from deft_aoi.kpi.gate import Standing, Verdict, better, choose_point, judge, rank
-from deft_aoi.kpi.scored import read_scored
-from deft_aoi.kpi.sweep import auroc, operating_point
+from deft_aoi.kpi.gate import Verdict, better, rank
+from deft_aoi.kpi.judged import judged, score_facts, standing
 from deft_aoi.paths import BASELINE
 from deft_aoi.run import Run, read_json
 from deft_aoi.stages import noise
@@ -107,31 +105,6 @@ def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, A
     return {"label": label, "compared": True, **found, "within_noise": within}
 
 
-def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
-    """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value.
-
-    `uppers` are bounds by board (fractions), None without boards: parts of one board are not independent.
-    """
-    scored = read_scored(csv)
-    swept = swept_of(scored)
-    point = choose_point(target, swept)
-    by_board = None
-    if (boards := scored.boards) is not None:
-        by_board = board_record(board_counts(boards, scored.defect, scored.score, point.threshold))
-    return {
-        "uppers": {"far": by_board["far_upper"], "escape": by_board["escape_upper"]} if by_board else None,
-        "inference_csv": str(csv),
-        "far_pct": 100 * point.far,
-        "threshold": point.threshold,
-        "false_calls": point.fp,
-        "misses": point.fn,
-        "n_pass": swept.n_pass,
-        "n_defect": swept.n_defect,
-        "far_995_pct": 100 * operating_point(swept, 0.995).far,
-        "auroc": auroc(swept),
-    }
-
-
 def candidate_facts(run: Run, target: Contract, csv: Path) -> dict[str, Any]:
     """:func:`score_facts` with what the contract's commands say of the same scores."""
     facts = score_facts(csv, target)
@@ -139,20 +112,6 @@ def candidate_facts(run: Run, target: Contract, csv: Path) -> dict[str, Any]:
         return facts
     approved = read_json(run.paths.preflight)["inputs"]
     return facts | {"measured": measure(target, run.workspace.root, csv, facts["threshold"], approved)}
-
-
-def judged(target: Contract, facts: Mapping[str, Any]) -> Verdict:
-    """Verdict on the counts of :func:`score_facts`."""
-    calls, n_pass, misses, n_defect = (facts[name] for name in ("false_calls", "n_pass", "misses", "n_defect"))
-    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"), facts.get("uppers"))
-
-
-def standing(target: Contract, facts: Mapping[str, Any]) -> Standing:
-    """What the champion rule looks at; facts of 7.0.x without counts have their FAR alone."""
-    if "false_calls" in facts:
-        return Standing(judged(target, facts).loss, facts["far_995_pct"] / 100, facts["auroc"])
-    limit = (target.far.limit if target.far else None) or 1.0
-    return Standing((facts["far_pct"] / 100 / limit,), facts["far_995_pct"] / 100, facts["auroc"])
 
 
 def classical_facts(run: Run, target: Contract) -> dict[str, float]:

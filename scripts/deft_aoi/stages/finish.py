@@ -15,12 +15,12 @@ from deft_aoi.executors.base import Task
 from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
 from deft_aoi.fsio import atomic_write_json, sha256_file
 from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.judged import score_facts
 from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.paths import RunPaths
 from deft_aoi.run import Run, read_json
 from deft_aoi.stages.base import StageResult
-from deft_aoi.stages.evaluate import score_facts
 from deft_aoi.stages.rca import last_look
 from deft_aoi.stages.specs import named_backbone
 

@@ -19,7 +19,8 @@ from deft_aoi.executors.base import Task
 from deft_aoi.executors.choice import LOCAL
 from deft_aoi.mining import select
 from deft_aoi.mining.embed import component_matrix, light_files
-from deft_aoi.mining.index import neighbours, scale_of
+from deft_aoi.mining.index import scale_of
+from deft_aoi.mining.neighbours import neighbours
 from deft_aoi.mining.screen import Policy, screened, too_doubtful
 from deft_aoi.mining.select import UNLABELLED, Limits, Pick, Stock
 from deft_aoi.paths import Workspace, iter_label, iter_number

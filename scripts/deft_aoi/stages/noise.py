@@ -29,7 +29,7 @@ def checkpoints(run: Run) -> dict[str, tuple[Path, Path]]:
 def floor(run: Run, target: Contract, first: Mapping[str, Any], second: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Facts of both baselines; of the second one the better checkpoint counts, as it does of the first."""
     from deft_aoi.kpi.gate import rank
-    from deft_aoi.stages.evaluate import standing
+    from deft_aoi.kpi.judged import standing
 
     other = min(second, key=lambda facts: rank(standing(target, facts)))
     far, near = [[facts[name] for facts in (first, other)] for name in ("far_pct", "far_995_pct")]

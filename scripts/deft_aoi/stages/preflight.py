@@ -6,12 +6,11 @@ import platform
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deft_aoi import approvals, journal, state
-from deft_aoi.cli import VERSION
 from deft_aoi.confine import printable
 from deft_aoi.contracts import is_defect, read_rows
 from deft_aoi.data.pregen import MODE as PREGEN
@@ -24,43 +23,15 @@ from deft_aoi.fsio import atomic_write_json, atomic_write_text, sha256_file, utc
 from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.paths import RunPaths, Workspace
-from deft_aoi.pinned import image, image_keys
+from deft_aoi.pinned import VERSION, image, image_keys
 from deft_aoi.pipeline import SEALED
-from deft_aoi.run import AIR_GAP, Plan, approval_digest, approval_problem, read_json
+from deft_aoi.run import AIR_GAP, Plan, approval_problem, read_json
 from deft_aoi.stages import data_checks
-from deft_aoi.stages.checks import Finding, all_checks, spec_of
+from deft_aoi.stages.checks import all_checks, spec_of
 from deft_aoi.stages.generator_plan import generator_config
 from deft_aoi.stages.plan_making import make_plan
+from deft_aoi.stages.preflight_result import Preflight
 from deft_aoi.stages.summary import summary
-
-_CODE_LENGTH = 10
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """What Pre-Flight found: the plan with the source of each value, findings, data counts and the approval code."""
-
-    plan: Plan
-    sources: Mapping[str, str]
-    findings: tuple[Finding, ...]
-    dataset: Mapping[str, Mapping[str, Any]]
-    inputs: Mapping[str, str]
-    images: Mapping[str, str]
-    where: str  # heavy work runs, for people
-    seen: data_checks.Examined  # every set's images
-
-    def record(self) -> dict[str, Any]:
-        """What the approval code covers."""
-        plan, versions = self.plan.to_json(), {"skill": VERSION}
-        return {"plan": plan, "inputs": dict(self.inputs), "images": dict(self.images), "versions": versions}
-
-    @property
-    def digest(self) -> str:
-        return approval_digest(self.record())
-
-    @property
-    def code(self) -> str:
-        return self.digest[:_CODE_LENGTH].upper()
 
 
 def preflight(asked: Mapping[str, Any]) -> Preflight:

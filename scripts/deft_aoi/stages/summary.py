@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deft_aoi.data.simulate import RECORD as SIMULATED
 from deft_aoi.engine.choice import FEATURES
@@ -12,9 +12,7 @@ from deft_aoi.kpi.provable import provable
 from deft_aoi.paths import RunPaths, Workspace
 from deft_aoi.stages.generator_plan import hidden
 from deft_aoi.stages.mining import unused_by
-
-if TYPE_CHECKING:
-    from deft_aoi.stages.preflight import Preflight
+from deft_aoi.stages.preflight_result import Preflight
 
 RCA_SOURCE_WORDS = {
     "kpi": "Gap analysis looks at the KPI rows (the default of NVIDIA's skill): the set that judges also says what is "

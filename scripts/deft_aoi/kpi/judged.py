@@ -1,0 +1,53 @@
+"""What one scored CSV says under a contract: its figures, the verdict on them, and what the champion rule looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.kpi.analyze import swept_of
+from deft_aoi.kpi.boards import board_counts, board_record
+from deft_aoi.kpi.contract import Contract
+from deft_aoi.kpi.gate import Standing, Verdict, choose_point, judge
+from deft_aoi.kpi.scored import read_scored
+from deft_aoi.kpi.sweep import auroc, operating_point
+
+
+def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
+    """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value.
+
+    `uppers` are bounds by board (fractions), None without boards: parts of one board are not independent.
+    """
+    scored = read_scored(csv)
+    swept = swept_of(scored)
+    point = choose_point(target, swept)
+    by_board = None
+    if (boards := scored.boards) is not None:
+        by_board = board_record(board_counts(boards, scored.defect, scored.score, point.threshold))
+    return {
+        "uppers": {"far": by_board["far_upper"], "escape": by_board["escape_upper"]} if by_board else None,
+        "inference_csv": str(csv),
+        "far_pct": 100 * point.far,
+        "threshold": point.threshold,
+        "false_calls": point.fp,
+        "misses": point.fn,
+        "n_pass": swept.n_pass,
+        "n_defect": swept.n_defect,
+        "far_995_pct": 100 * operating_point(swept, 0.995).far,
+        "auroc": auroc(swept),
+    }
+
+
+def judged(target: Contract, facts: Mapping[str, Any]) -> Verdict:
+    """Verdict on the counts of :func:`score_facts`."""
+    calls, n_pass, misses, n_defect = (facts[name] for name in ("false_calls", "n_pass", "misses", "n_defect"))
+    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"), facts.get("uppers"))
+
+
+def standing(target: Contract, facts: Mapping[str, Any]) -> Standing:
+    """What the champion rule looks at; facts of 7.0.x without counts have their FAR alone."""
+    if "false_calls" in facts:
+        return Standing(judged(target, facts).loss, facts["far_995_pct"] / 100, facts["auroc"])
+    limit = (target.far.limit if target.far else None) or 1.0
+    return Standing((facts["far_pct"] / 100 / limit,), facts["far_995_pct"] / 100, facts["auroc"])
