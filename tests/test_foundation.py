@@ -59,11 +59,11 @@ def test_a_path_must_stay_in_the_workspace(tmp_path: Path) -> None:
 def test_rows_keep_leading_zeros_na_and_unknown_columns(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(b"\xef\xbb\xbfinput_path,golden_path,label,object_name,extra\r\n0041,g,NA,007,1\r\n")
-    rows = contracts.pad_columns(contracts.read_rows(path))
-    assert list(rows.columns) == [*contracts.COLUMNS, "extra"]
-    assert rows.loc[0, ["input_path", "label", "object_name", "extra"]].tolist() == ["0041", "NA", "007", "1"]
-    contracts.write_rows(path, rows)
-    assert contracts.read_rows(path).equals(rows)
+    table = contracts.pad_columns(contracts.read_rows(path))
+    assert list(table.columns) == [*contracts.COLUMNS, "extra"]
+    assert table.loc[0, ["input_path", "label", "object_name", "extra"]].tolist() == ["0041", "NA", "007", "1"]
+    contracts.write_rows(path, table)
+    assert contracts.read_rows(path).equals(table)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_unusable_tables_are_refused_by_name(tmp_path: Path, text: str, message:
 
 @pytest.mark.parametrize("label", ["pass", "Pass", " PASS", "", "  "])
 def test_labels_that_tao_would_read_as_defects_are_refused_with_their_line(label: str) -> None:
-    rows = pd.DataFrame({"label": ["PASS", "bridge", label]})
+    table = pd.DataFrame({"label": ["PASS", "bridge", label]})
     with pytest.raises(InputError, match="line 4"):
-        contracts.check_labels(rows, Path("kpi.csv"))
+        contracts.check_labels(table, Path("kpi.csv"))
 
 
 def test_pool_paths_may_name_files(tmp_path: Path) -> None:
@@ -97,18 +97,18 @@ def test_pool_paths_may_name_files(tmp_path: Path) -> None:
         "images/R821@1_SolderLight.jpg,golden/R821@1_SolderLight.jpg,Bridge ,\n"
         "images/b2,golden/b2,PASS,C1\n"
     )
-    rows = contracts.read_pool(pool, tmp_path, ("SolderLight",), ".jpg")
+    table = contracts.read_pool(pool, tmp_path, ("SolderLight",), ".jpg")
     prefix = "augmentation/mining_pool"
-    assert rows["input_path"].tolist() == [f"{prefix}/images", f"{prefix}/images/b2"]
-    assert rows["golden_path"].tolist() == [f"{prefix}/golden", f"{prefix}/golden/b2"]
-    assert rows["object_name"].tolist() == ["R821@1", "C1"]
-    assert rows["label"].tolist() == ["bridge", "PASS"]
+    assert table["input_path"].tolist() == [f"{prefix}/images", f"{prefix}/images/b2"]
+    assert table["golden_path"].tolist() == [f"{prefix}/golden", f"{prefix}/golden/b2"]
+    assert table["object_name"].tolist() == ["R821@1", "C1"]
+    assert table["label"].tolist() == ["bridge", "PASS"]
 
 
 def test_a_missing_image_is_named_with_its_row(tmp_path: Path) -> None:
-    rows = pd.DataFrame({"input_path": ["a"], "golden_path": ["g"], "label": ["PASS"], "object_name": ["C1"]})
+    table = pd.DataFrame({"input_path": ["a"], "golden_path": ["g"], "label": ["PASS"], "object_name": ["C1"]})
     with pytest.raises(InputError, match=r"line 2: image .*a/C1_White\.jpg is missing"):
-        contracts.check_images(rows, Path("t.csv"), tmp_path, ["White"], ".jpg")
+        contracts.check_images(table, Path("t.csv"), tmp_path, ["White"], ".jpg")
 
 
 def spec_file(folder: Path, text: str) -> Path:

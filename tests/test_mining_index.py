@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from deft_aoi.errors import InputError
 from deft_aoi.mining import index
+from deft_aoi.mining import neighbours as neighbours_module
 from deft_aoi.mining.big_index import open_big
 from deft_aoi.mining.embed import component_matrix
 from deft_aoi.mining.index import nearest, scale_of, unit
@@ -67,7 +68,7 @@ def test_a_large_pool_goes_through_an_index_on_disk(tmp_path: Path, monkeypatch:
     pool, asked = clustered(6000, 32).astype(np.float16), clustered(20, 32, seed=3)
     labels, free = np.full(6000, "PASS"), np.arange(6000) % 2 == 0
     exact = neighbours(asked, ["PASS"] * 20, pool, labels, free, 10, same_label=True)
-    monkeypatch.setattr(index, "EXACT_ROWS", 5000)
+    monkeypatch.setattr(neighbours_module, "EXACT_ROWS", 5000)
     found = neighbours(asked, ["PASS"] * 20, pool, labels, free, 10, same_label=True, folder=tmp_path)
     assert (found.index % 2 == 0).all()
     hits = [len(set(a) & set(b)) for a, b in zip(exact.index.tolist(), found.index.tolist(), strict=True)]

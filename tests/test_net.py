@@ -198,8 +198,8 @@ def test_without_torch_one_line_says_what_to_install(line: Line, tmp_path: Path)
     assert done.stderr.count("\n") == 1
     assert "export DEFT_PYTHON=" in done.stderr
     shown = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", "preflight", "--workspace", str(line.workspace), "--max-iterations", "1",
-         "--engine", "auto"], capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "deft_aoi.cli", "preflight", "--workspace", str(line.workspace),
+         "--max-iterations", "1", "--engine", "auto"], capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "| engine | features | user (auto: this Python has no torch) |" in shown.stdout
 

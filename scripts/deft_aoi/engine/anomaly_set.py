@@ -96,8 +96,8 @@ class AnomalySet:
 
     def _of_mask(self, entry: Entry, folder: str, mask: Path) -> Path | None:
         wanted = mask.stem.removesuffix("_mask")
-        pictures = self.first_light(images_in(self.root / entry.texture / folder / entry.anomaly))
-        return next((path for path in pictures if self.stem(path) == wanted), None)
+        files = self.first_light(images_in(self.root / entry.texture / folder / entry.anomaly))
+        return next((path for path in files if self.stem(path) == wanted), None)
 
     def golden_image(self, texture: str, clean: Path) -> Path | None:
         path = self.root / texture / "golden_image" / clean.name

@@ -121,10 +121,10 @@ def _link_clean(rows: pd.DataFrame, source: Source, rng: np.random.Generator, fo
     chosen = _some(rows, CLEANS_PER_KIND, rng)
     count = 0
     for number, row in chosen:
-        pictures = {name: source.files(row, column) for name, column in _COLUMNS.items()}
-        if not all(path.is_file() for paths in pictures.values() for path in paths):
+        files = {name: source.files(row, column) for name, column in _COLUMNS.items()}
+        if not all(path.is_file() for paths in files.values() for path in paths):
             continue
-        for name, paths in pictures.items():
+        for name, paths in files.items():
             for light, path in zip(source.lights, paths):
                 _link(path, folder / name / f"{_stem(number, row)}_{light}")
         count += 1

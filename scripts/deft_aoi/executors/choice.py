@@ -13,10 +13,10 @@ from deft_aoi.executors.local import LocalExecutor
 LOCAL = "local"
 # Imported only when chosen: each needs a client library that the others do not.
 EXECUTORS = {
-    "local-docker": ("docker_engine", "DockerExecutor"),
-    "virtualenv": ("python_env", "VirtualenvExecutor"),
-    "slurm": ("slurm", "SlurmExecutor"),
-    "kubernetes": ("kube", "KubernetesExecutor"),
+    "local-docker": ("deft_aoi.executors.docker_engine", "DockerExecutor"),
+    "virtualenv": ("deft_aoi.executors.python_env", "VirtualenvExecutor"),
+    "slurm": ("deft_aoi.executors.slurm", "SlurmExecutor"),
+    "kubernetes": ("deft_aoi.executors.kube", "KubernetesExecutor"),
 }
 
 
@@ -28,7 +28,7 @@ def make_executor(place: Place) -> Executor:
     if place.platform not in EXECUTORS:
         raise InputError(f"platform {place.platform!r}: this version starts work on {', '.join((LOCAL, *EXECUTORS))}")
     module, name = EXECUTORS[place.platform]
-    remote: Executor = getattr(importlib.import_module(f"deft_aoi.executors.{module}"), name)(place)
+    remote: Executor = getattr(importlib.import_module(module), name)(place)
     return Routed(place.platform, host, remote)
 
 
