@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi.data.simulate import simulate
-from deft_aoi.experiment import dump_spec, load_spec, put
+from deft_aoi.base.paths import Workspace
 from deft_aoi.kpi.boards import board_counts, board_record
 from deft_aoi.kpi.bounds import upper_bound
 from deft_aoi.kpi.scored import Groups, read_scored
 from deft_aoi.kpi.sweep import far_at_recall, operating_point, sweep
-from deft_aoi.paths import Workspace
+from deft_aoi.simulate.workspace import simulate
+from deft_aoi.spec.tree import dump_spec, load_spec, put
 from loops import EVERYTHING, Arm, run_arm
 
 DRAWS = 1000

@@ -11,7 +11,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from deft_aoi.data.import_deeppcb import import_deeppcb
+from deft_aoi.importers.deeppcb import import_deeppcb
 from loops import EVERYTHING, Arm, Point, paired, run_arm, save, table
 
 

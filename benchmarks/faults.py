@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import faulty
-from deft_aoi.audit import verify
-from deft_aoi.paths import RunPaths
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.loop.verify import verify
 
 
 def main() -> int:

@@ -16,8 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi import journal, state
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.record import journal, state
 
 SIZES = (10, 100_000)
 
@@ -78,7 +78,7 @@ def append(run: Path) -> list[str]:
 
 
 def status(run: Path) -> list[str]:
-    return [sys.executable, "-m", "deft_aoi.cli", "status", "--results-dir", str(run)]
+    return [sys.executable, "-m", "deft_aoi.cli.main", "status", "--results-dir", str(run)]
 
 
 def seconds(command: Sequence[str]) -> float:

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import journal, state
-from deft_aoi.commands.status import standing
-from deft_aoi.contracts import check_images, check_labels, read_rows
-from deft_aoi.paths import RunPaths
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.base.rows import check_images, check_labels, read_rows
+from deft_aoi.cli.commands.status import standing
+from deft_aoi.record import journal, state
 from deft_aoi.report.render import render
 from report_run import RunMaker, whole_run
 from soaking import LIGHTS, add, ask, begun, large_table, resident_mb, stages

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import driver, journal
-from deft_aoi.errors import COMPLETE
+from deft_aoi.base.errors import COMPLETE
 from deft_aoi.executors.local import LocalExecutor
-from deft_aoi.stages import preflight
+from deft_aoi.loop import driver
+from deft_aoi.preflight import preflight
+from deft_aoi.record import journal
 
 NEVER_MET = "FAR <= 0% at recall = 100%"
 EVERYTHING = 1_000_000

@@ -13,16 +13,16 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft_aoi.contracts import is_defect, read_pool, read_rows
-from deft_aoi.engine import net_train
-from deft_aoi.engine.net_checkpoint import Progress
-from deft_aoi.engine.net_facts import NetFacts, Tensors
-from deft_aoi.engine.net_model import PairNet
-from deft_aoi.engine.net_recipe import ON_GPU, Recipe
-from deft_aoi.engine.pixels import PixelTable, pixel_table
-from deft_aoi.experiment import Optics, load_spec, optics
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import is_defect, read_pool, read_rows
+from deft_aoi.engine.net import training
+from deft_aoi.engine.net.facts import NetFacts, Tensors
+from deft_aoi.engine.net.model import PairNet
+from deft_aoi.engine.net.net_checkpoint import Progress
+from deft_aoi.engine.net.pixels import PixelTable, pixel_table
+from deft_aoi.engine.net.recipe import ON_GPU, Recipe
 from deft_aoi.kpi.sweep import auroc, operating_point, sweep
-from deft_aoi.paths import Workspace
+from deft_aoi.spec.tree import Optics, load_spec, optics
 
 Labels = npt.NDArray[np.bool_]
 
@@ -91,11 +91,11 @@ def fit(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         facts = NetFacts.of(view, 1, recipe.net_width)
-        job = net_train.Job(
+        job = training.Job(
             Path(scratch), part.table, part.defect, facts, recipe, epochs, 16 * recipe.images, share, cls_weight,
             seed, initial, "benchmark",
         )  # fmt: skip
-        done = net_train.train(job, end)
+        done = training.train(job, end)
     return Trained(kept[0], epochs * job.steps, done.seconds, time.monotonic() - began)
 
 
@@ -106,4 +106,4 @@ def rates(defect: Labels, logits: npt.NDArray[np.float64]) -> Rates:
 
 
 def judge(net: PairNet, part: Part) -> Rates:
-    return rates(part.defect, net_train.scored(net, part.table, next(net.parameters()).device))
+    return rates(part.defect, training.scored(net, part.table, next(net.parameters()).device))

@@ -12,7 +12,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from deft_aoi.data.import_deeppcb import import_deeppcb
+from deft_aoi.importers.deeppcb import import_deeppcb
 from loops import Arm, Point, paired, run_arm, save, table
 
 

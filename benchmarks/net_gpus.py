@@ -18,9 +18,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft_aoi.contracts import read_pool, read_rows, write_rows
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import Workspace
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import read_pool, read_rows, write_rows
+from deft_aoi.spec.tree import load_spec, optics
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.data.simulate import simulate
-from deft_aoi.paths import Workspace
+from deft_aoi.base.paths import Workspace
+from deft_aoi.simulate.workspace import simulate
 
 SEED = 1234
 

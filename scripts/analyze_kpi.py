@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from deft_aoi.kpi.analyze import write_analysis
-    from deft_aoi.kpi.contract import parse_target
-    from deft_aoi.kpi.summary import summary_text
+    from deft_aoi.kpi.printed_summary import summary_text
+    from deft_aoi.kpi.target import parse_target
 
     output = args.output_dir or args.csv_path.parent / "kpi_analysis"
     record = write_analysis(

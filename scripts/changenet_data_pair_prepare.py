@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi.data.ingest import prepare_pairs
     from deft_aoi.data.pairs import Skipped, skipped_text
+    from deft_aoi.importers.pair_table import prepare_pairs
 
     summary = prepare_pairs(
         args.input_dir, args.golden_dir, args.output, label=args.label, images_dir=args.images_dir,

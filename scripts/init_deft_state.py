@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi import state
-from deft_aoi.errors import InputError
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
+from deft_aoi.base.errors import InputError
+from deft_aoi.record import state
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,9 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi.paths import RunPaths
-    from deft_aoi.stages.plan_making import make_plan
-    from deft_aoi.stages.preflight import initial_state
+    from deft_aoi.base.paths import RunPaths
+    from deft_aoi.preflight.plan_values import make_plan
+    from deft_aoi.preflight.preflight import initial_state
 
     plan, _ = make_plan(vars(args) | {"workspace": str(args.workspace), "anomalygen_step": args.step})
     args.results_dir.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,9 +21,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi import pinned
+    from deft_aoi.base import versions
 
-    chosen = [pinned.platform(args.platform)] if args.platform else pinned.platforms()
+    chosen = [versions.platform(args.platform)] if args.platform else versions.platforms()
     if args.format == "json":
         print(json.dumps([entry.to_json() for entry in chosen], indent=2))
         return 0

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi import state
-from deft_aoi.journal import append, next_seq
-from deft_aoi.output import run_script
-from deft_aoi.pipeline import PRUNE, STAGES
+from deft_aoi.base.console import run_script
+from deft_aoi.record import state
+from deft_aoi.record.journal import append, next_seq
+from deft_aoi.record.order import PRUNE, STAGES
 
 __all__ = ["append_stage", "main", "next_seq"]
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.journal import next_seq
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
+from deft_aoi.record.journal import next_seq
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,10 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    from deft_aoi.base.paths import RunPaths, Workspace
     from deft_aoi.data.pairs import Skipped, check_ext, skipped_text
-    from deft_aoi.data.pregen import stage_pregen
-    from deft_aoi.experiment import Optics, load_spec, optics
-    from deft_aoi.paths import RunPaths, Workspace
+    from deft_aoi.spec.tree import Optics, load_spec, optics
+    from deft_aoi.synthetic.pregenerated import stage_pregen
 
     workspace = Workspace.at(args.workspace)
     results = workspace.inside(args.results_dir.absolute(), "--results-dir")

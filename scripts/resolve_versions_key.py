@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi.pinned import pinned_value
+    from deft_aoi.base.versions import pinned_value
 
     print(pinned_value(args.key))
     return 0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,10 +29,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    from deft_aoi.credentials import credential
-    from deft_aoi.data.backbone import stage_backbone
-    from deft_aoi.fsio import sha256_file
-    from deft_aoi.paths import Workspace
+    from deft_aoi.base.credentials import credential
+    from deft_aoi.base.files import sha256_file
+    from deft_aoi.base.paths import Workspace
+    from deft_aoi.weights.backbone import stage_backbone
 
     home = Workspace.at(args.workspace).root if args.workspace else args.dest.expanduser().absolute()
     folder = Workspace(home).backbone_dir if args.workspace else home

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft_aoi.output import run_script
+from deft_aoi.base.console import run_script
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,9 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    from deft_aoi.base.errors import InputError
+    from deft_aoi.base.files import atomic_write_json
     from deft_aoi.data.leakage import validate_training_csv
-    from deft_aoi.errors import InputError
-    from deft_aoi.fsio import atomic_write_json
 
     lights = tuple(args.light or ["SolderLight"])
     report = validate_training_csv(

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from deft_aoi.errors import DeftError
+from deft_aoi.base.errors import DeftError
 
 OUTCOMES = ("refused", "harmless", "crashed", "leaked", "lost")
 PROPERTY = "attack"

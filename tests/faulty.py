@@ -21,9 +21,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import journal
 from deft_aoi.executors.local import EXIT, HANDLE, alive, began
-from deft_aoi.executors.status import read_status
+from deft_aoi.executors.tao_status import read_status
+from deft_aoi.record import journal
 from small_workspace import make_workspace
 
 TARGET = "FAR <= 0% at recall = 100%"
@@ -33,7 +33,15 @@ MAX_JOB_KILLS = 2  # a third loss of one job is a hard stop, and rightly so
 DRIVER, JOB, MACHINE = "driver", "job", "machine"
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["pandas", "pyarrow.parquet", "faiss", "cv2", "deft_aoi.driver", "deft_aoi.audit", "deft_aoi.data.leakage"]
+    [
+        "pandas",
+        "pyarrow.parquet",
+        "faiss",
+        "cv2",
+        "deft_aoi.loop.driver",
+        "deft_aoi.loop.verify",
+        "deft_aoi.data.leakage",
+    ]
     + [f"deft_aoi.stages.{name}" for name in ("train", "evaluate", "rca", "routing", "mining", "merge", "finish")]
 )
 _STAMP = re.compile(r"\d{8}_\d{6}(_\d+)?")
@@ -51,7 +59,7 @@ def line(root: Path) -> Path:
 
 def begin(workspace: Path, number: int, iterations: int = 1) -> Path:
     """An approved run that was not stepped yet."""
-    from deft_aoi.stages import preflight
+    from deft_aoi.preflight import preflight
 
     asked = {
         "workspace": str(workspace), "max_iterations": iterations, "mine_rows": 12, "num_epochs": 2,
@@ -139,7 +147,7 @@ def call(function: Callable[..., object], *arguments: object, survived: set[Died
 
 
 def _step(run: Path, survived: set[Died] | None, note: Path | None, late: int) -> None:
-    from deft_aoi import driver
+    from deft_aoi.loop import driver
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if survived is not None and note is not None:
@@ -289,8 +297,8 @@ def kill_job(job: Path) -> bool:
 
 
 def upcoming(run: Path) -> str:
-    from deft_aoi.driver import pending
-    from deft_aoi.run import load_run
+    from deft_aoi.loop.driver import pending
+    from deft_aoi.record.run import load_run
 
     return str(pending(load_run(run)))
 

@@ -17,7 +17,7 @@ ROWS = 24
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "deft_aoi.cli", *arguments]
+    return [sys.executable, "-m", "deft_aoi.cli.main", *arguments]
 
 
 def environment() -> dict[str, str]:

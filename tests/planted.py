@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deft_aoi.data.render_camera import LIGHTS
+from deft_aoi.simulate.camera import LIGHTS
 
 EXT = ".jpg"
 POOL, TRAINING, KPI = (

@@ -18,8 +18,8 @@ import pandas as pd
 import yaml
 from scipy import stats
 
-from deft_aoi import journal, state
-from deft_aoi.contracts import COLUMNS
+from deft_aoi.base.rows import COLUMNS
+from deft_aoi.record import journal, state
 
 LIGHTS = ("SolderLight", "WhiteLight")
 DEFECTS = ("bridge", "missing", "shift", "tombstone")

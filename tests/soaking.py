@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi import journal, state
-from deft_aoi.commands.status import as_text, standing
-from deft_aoi.contracts import write_rows
-from deft_aoi.paths import RunPaths, iter_label
-from deft_aoi.pipeline import BASELINE_ORDER, ITERATION_ORDER
+from deft_aoi.base.paths import RunPaths, iter_label
+from deft_aoi.base.rows import write_rows
+from deft_aoi.cli.commands.status import as_text, standing
+from deft_aoi.record import journal, state
+from deft_aoi.record.order import BASELINE_ORDER, ITERATION_ORDER
 
 FOREVER = 1_000_000
 LIGHTS = tuple(f"L{n:02d}" for n in range(12))

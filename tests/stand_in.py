@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.engine_commands import ENGINES
+from deft_aoi.base.engine_commands import ENGINES
 from docker_daemon import libraries
 from small_workspace import make_workspace
 
@@ -70,7 +70,7 @@ def files() -> list[Path]:
 def deft(*arguments: str, check: int = 0) -> str:
     """Output of a `deft` command as a user sees it."""
     done = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "deft_aoi.cli.main", *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == check, done.stdout + done.stderr
     return done.stdout + done.stderr

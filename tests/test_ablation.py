@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi import ablation, audit, driver
-from deft_aoi.errors import COMPLETE, InputError
-from deft_aoi.paths import RunPaths
-from deft_aoi.stages import preflight
+from deft_aoi.base.errors import COMPLETE, InputError
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.loop import ablation, driver, verify
+from deft_aoi.preflight import preflight
 from small_workspace import make_workspace
 
 
@@ -47,14 +47,14 @@ def test_both_arms_are_trained_for_every_seed_and_the_run_stays_as_it_is(finishe
     gaps = record["difference"]["per_seed"]
     assert record["difference"]["mean"] == pytest.approx(sum(gaps) / 3)
     assert record["sentence"] in (finished.root / record["table"]).read_text()
-    assert not audit.verify(finished), "the run's own audit knows nothing against it"
+    assert not verify.verify(finished), "the run's own audit knows nothing against it"
     again: list[str] = []
     assert ablation.ablate(finished.root, "synthetic", 3, again.append) == record
     assert not again, "a finished ablation is read, not repeated"
 
 
 def test_the_other_arm_lacks_its_rows_and_nothing_else(finished: RunPaths) -> None:
-    from deft_aoi.run import load_run
+    from deft_aoi.record.run import load_run
 
     run = load_run(finished.root)
     for source, left in (("synthetic", 52), ("mined", 49)):

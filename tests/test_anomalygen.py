@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 
 from anomaly_world import GROUND, board, make_set, write
-from deft_aoi.engine import anomaly_blend, anomaly_draw, anomaly_parts, anomalygen_prep, anomalygen_sdg
-from deft_aoi.engine.anomaly_set import AnomalySet, problems, read_entries
+from deft_aoi.base.errors import InputError
 from deft_aoi.engine.images import decode, make_pair
-from deft_aoi.engine.realism import read_parts
-from deft_aoi.engine.realism_looks import edge
-from deft_aoi.errors import InputError
-from deft_aoi.stages.mask_places import diagnosis, too_large
+from deft_aoi.synthetic import anomalygen_prep, anomalygen_sdg, blend, draw, picture_parts
+from deft_aoi.synthetic.dataset import AnomalySet, problems, read_entries
+from deft_aoi.synthetic.mask_places import diagnosis, too_large
+from deft_aoi.synthetic.realism import read_parts
+from deft_aoi.synthetic.realism_looks import edge
 
 
 def prep(root: Path, out: Path, *more: str, total: int = 8) -> subprocess.CompletedProcess[str]:
@@ -37,7 +37,7 @@ def sdg(out: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run(module: str, flags: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"deft_aoi.engine.{module}", *flags]
+    command = [sys.executable, "-m", f"deft_aoi.synthetic.{module}", *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -170,7 +170,7 @@ def test_a_transplant_lands_where_its_mask_is() -> None:
     for width, height in ((10, 10), (11, 14), (15, 9)):
         mask = np.zeros((60, 70), np.uint8)
         mask[20 : 20 + height, 31 : 31 + width] = 255
-        same = anomaly_blend.transplant([picture], [picture], mask, rng)[0].astype(int)
+        same = blend.transplant([picture], [picture], mask, rng)[0].astype(int)
         assert np.abs(same - picture).max() <= 4, "a picture blended into itself stays itself, so nothing has moved"
 
 
@@ -180,17 +180,17 @@ def test_pictures_of_two_levels_are_cut_and_feathered() -> None:
     cut = np.zeros_like(copper)
     mask = np.zeros((50, 50), np.uint8)
     mask[20:30, 15:35] = 255
-    opened = anomaly_blend.transplant([copper], [cut], mask, np.random.default_rng(0))[0]
+    opened = blend.transplant([copper], [cut], mask, np.random.default_rng(0))[0]
     assert opened[25, 25].max() < 10
     assert (opened[40] == copper[40]).all()
 
 
-@pytest.mark.parametrize("anomaly", sorted(anomaly_draw.MAKERS))
+@pytest.mark.parametrize("anomaly", sorted(draw.MAKERS))
 def test_every_drawn_defect_changes_its_mask_and_the_same_places_under_each_light(anomaly: str) -> None:
     rng = np.random.default_rng(1)
     lights = [board(rng), board(np.random.default_rng(1))]
-    drawn = anomaly_draw.draw(anomaly, lights, np.random.default_rng(7))
-    again = anomaly_draw.draw(anomaly, lights, np.random.default_rng(7))
+    drawn = draw.draw(anomaly, lights, np.random.default_rng(7))
+    again = draw.draw(anomaly, lights, np.random.default_rng(7))
     for before, after, repeated in zip(lights, drawn.pictures, again.pictures):
         assert (after == repeated).all()
         changed = np.abs(after.astype(int) - before).max(axis=2) > 20
@@ -212,7 +212,7 @@ def leaded(rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def test_a_part_is_its_body_with_its_leads_and_neither_print_nor_board(tmp_path: Path) -> None:
-    body = anomaly_parts.find_body(leaded(np.random.default_rng(0)))
+    body = picture_parts.find_body(leaded(np.random.default_rng(0)))
     assert body.has_leads
     assert len(body.joints) == 4
     left, top, width, height = body.box
@@ -224,7 +224,7 @@ def test_a_part_is_its_body_with_its_leads_and_neither_print_nor_board(tmp_path:
 
 def test_a_missing_part_shows_its_pads_and_board_instead_of_a_ghost() -> None:
     lights = leaded(np.random.default_rng(0))
-    drawn = anomaly_draw.draw("missing", lights, np.random.default_rng(1))
+    drawn = draw.draw("missing", lights, np.random.default_rng(1))
     middle = [picture[44:52, 46:56].reshape(-1, 3).astype(float) for picture in drawn.pictures]
     assert np.abs(middle[0].mean(axis=0) - (60, 110, 50)).max() < 4
     assert np.abs(middle[1].mean(axis=0) - (30, 40, 30)).max() < 4
@@ -236,7 +236,7 @@ def test_a_missing_part_shows_its_pads_and_board_instead_of_a_ghost() -> None:
 
 def test_a_shifted_part_leaves_its_pads_and_casts_a_shadow() -> None:
     lights = leaded(np.random.default_rng(0))
-    drawn = anomaly_draw.draw("tombstone", lights, np.random.default_rng(5))
+    drawn = draw.draw("tombstone", lights, np.random.default_rng(5))
     ends = [picture[36:62, 16:80] for picture in drawn.pictures]
     assert (ends[1][:, :, 2] > 150).sum() > 100, "open pads"
     ground = (drawn.pictures[0][:, :, 1] < 95) & (drawn.pictures[0][:, :, 1] > 70)
@@ -245,7 +245,7 @@ def test_a_shifted_part_leaves_its_pads_and_casts_a_shadow() -> None:
 
 def test_drawn_solder_has_the_colours_of_the_boards_own() -> None:
     lights = leaded(np.random.default_rng(0))
-    drawn = anomaly_draw.draw("excess_solder", lights, np.random.default_rng(3))
+    drawn = draw.draw("excess_solder", lights, np.random.default_rng(3))
     inside = cv2.erode(drawn.mask, np.ones((5, 5), np.uint8)) > 0
     for picture, colour in zip(drawn.pictures, ((200, 205, 210), (70, 90, 230))):
         assert np.abs(np.median(picture[inside], axis=0) - colour).max() < 45, "metal, darker where it slopes"
@@ -260,7 +260,7 @@ def test_a_transplant_takes_the_new_board_and_leaves_the_neighbours() -> None:
     good[0][80:94, 40:56] = (60, 62, 200)
     mask = np.zeros((96, 96), np.uint8)
     mask[26:88, 24:72] = 255
-    made = anomaly_blend.transplant(good, donor, mask, np.random.default_rng(0))
+    made = blend.transplant(good, donor, mask, np.random.default_rng(0))
     assert np.abs(made[0][44:52, 46:56].reshape(-1, 3).mean(axis=0) - (60, 110, 50)).max() < 6, "its own board"
     assert np.abs(made[0][83:91, 44:52].astype(int) - good[0][83:91, 44:52]).max() <= 1, "the neighbour as it was"
 
@@ -282,7 +282,7 @@ def test_a_cut_has_a_harder_seam_than_a_lens_draws(tmp_path: Path) -> None:
 
 
 def test_the_pair_of_a_defect_marks_the_defect() -> None:
-    from deft_aoi.engine.anomaly_source import defect_mask
+    from deft_aoi.synthetic.dataset_source import defect_mask
 
     rng = np.random.default_rng(2)
     golden = board(rng)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.data.backbone import stage_backbone
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.weights.backbone import stage_backbone
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/stage_backbone.py"
 USUAL = {"repo_id": "nvidia/C-RADIOv2-B", "filename": "model.safetensors", "stage_name": "c.safetensors"}

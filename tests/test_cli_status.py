@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from deft_aoi import journal, state
-from deft_aoi.commands.step import asks_for_reporter
+from deft_aoi.cli.commands.step import asks_for_reporter
 from deft_aoi.executors.base import Task
 from deft_aoi.executors.local import LocalExecutor
+from deft_aoi.record import journal, state
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 LINES = 100_000
@@ -45,7 +45,7 @@ def write(run: Path, lines: int, read: int | None = None) -> Path:
 
 
 def status(run: Path, *more: str) -> str:
-    command = [sys.executable, "-m", "deft_aoi.cli", "status", "--results-dir", str(run), *more]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "status", "--results-dir", str(run), *more]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

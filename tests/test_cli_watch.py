@@ -9,15 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deft_aoi.paths import SKILL_ROOT, RunPaths
-from deft_aoi.watch import last_lines
+from deft_aoi.base.paths import SKILL_ROOT, RunPaths
+from deft_aoi.report.watch import last_lines
 from report_run import baseline_only, whole_run
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts"), "COLUMNS": "120", "TERM": "xterm"}
 
 
 def command(run: Path) -> list[str]:
-    return [sys.executable, "-m", "deft_aoi.cli", "watch", "--results-dir", str(run)]
+    return [sys.executable, "-m", "deft_aoi.cli.main", "watch", "--results-dir", str(run)]
 
 
 def test_one_view_in_a_pipe(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.credentials import credential, read_env_file
+from deft_aoi.base.credentials import credential, read_env_file
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import reading_cost
-from deft_aoi import errors
-from deft_aoi.cli import COMMANDS, SCRIPTS
-from deft_aoi.engine_commands import ENGINES
-from deft_aoi.run import Plan
-from deft_aoi.stages.checks import REFERENCES
+from deft_aoi.base import errors
+from deft_aoi.base.engine_commands import ENGINES
+from deft_aoi.cli.main import COMMANDS, SCRIPTS
+from deft_aoi.preflight.check_workspace import REFERENCES
+from deft_aoi.record.run import Plan
 from small_workspace import make_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ def flags() -> dict[str, set[str]]:
 
 def test_the_script_reference_is_what_the_commands_say_of_themselves() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", "docs", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "deft_aoi.cli.main", "docs", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deft_aoi.data.doubt import cross_probabilities, doubt_of, enough, label_doubt, screen
+from deft_aoi.data.label_noise import cross_probabilities, doubt_of, enough, label_doubt, screen
 
 
 def line(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:

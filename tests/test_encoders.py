@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deft_aoi.data.encoder import stage_encoder
+from deft_aoi.base.errors import InputError
 from deft_aoi.engine.embedding import embed
 from deft_aoi.engine.encoders import make_encoder, onnx_encoder
 from deft_aoi.engine.refusal import TaskError
-from deft_aoi.errors import InputError
+from deft_aoi.weights.encoder import stage_encoder
 from loop_cli import environment
 from small_workspace import make_workspace
 
@@ -67,7 +67,7 @@ def test_images_of_any_size_and_colour_are_embedded_and_cached(
 
 def test_staging_by_command_and_pre_flight_takes_what_is_staged(folder: Path, tmp_path: Path) -> None:
     root = make_workspace(tmp_path / "ws")
-    command = [sys.executable, "-m", "deft_aoi.cli"]
+    command = [sys.executable, "-m", "deft_aoi.cli.main"]
     done = subprocess.run(
         [*command, "stage-encoder", "--workspace", str(root), "--source", str(folder)],
         env=environment(), capture_output=True, text=True, check=False,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from deft_aoi.engine.checkpoint import load_checkpoint, save_checkpoint
-from deft_aoi.engine.distances import feature_names
-from deft_aoi.engine.head import (
+from deft_aoi.engine.features.checkpoint import load_checkpoint, save_checkpoint
+from deft_aoi.engine.features.distances import feature_names
+from deft_aoi.engine.features.head import (
     Head,
     carry_over,
     column_names,
@@ -21,7 +21,7 @@ from deft_aoi.engine.head import (
     start_head,
 )
 from deft_aoi.engine.refusal import TaskError
-from deft_aoi.experiment import Optics
+from deft_aoi.spec.tree import Optics
 
 LIGHTS = ("WhiteLight", "SolderLight")
 WIDTH = len(feature_names())

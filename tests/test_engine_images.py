@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from deft_aoi.engine.distances import feature_names, local_minimum, pair_features, pool, tolerant_difference
+from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.engine.features.distances import feature_names, local_minimum, pair_features, pool, tolerant_difference
+from deft_aoi.engine.features.trunk import EMBEDDING_SIZE, MODEL, STRIDES, Trunk
 from deft_aoi.engine.images import decode, make_pair, register, translate
-from deft_aoi.engine.trunk import EMBEDDING_SIZE, MODEL, STRIDES, Trunk
-from deft_aoi.paths import SKILL_ROOT
 
 
 def scene(seed: int = 0, side: int = 96) -> np.ndarray:

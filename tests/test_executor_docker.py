@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError, Unreachable
+from deft_aoi.base.errors import InputError, Unreachable
 from deft_aoi.executors.base import (
     ANOMALYGEN,
     DATA_SERVICES,
@@ -27,7 +27,7 @@ from deft_aoi.executors.base import (
     Place,
     Task,
 )
-from deft_aoi.executors.docker_engine import DockerExecutor
+from deft_aoi.executors.docker.docker_engine import DockerExecutor
 from docker_daemon import Daemon, host_image, own_daemon
 
 IMAGE = "deft-test/mini:1"

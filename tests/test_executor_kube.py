@@ -13,12 +13,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from deft_aoi.errors import InputError, Unreachable
+from deft_aoi.base.errors import InputError, Unreachable
+from deft_aoi.base.versions import platform
 from deft_aoi.executors.base import ANOMALYGEN, DATA_SERVICES, PAIDF_ANOMALYGEN, TAO_PYT, Container, Mount, Place, Task
 from deft_aoi.executors.containers import wanted
-from deft_aoi.executors.kube import KubernetesExecutor
-from deft_aoi.executors.kube_manifest import job_manifest, service_manifest
-from deft_aoi.pinned import platform
+from deft_aoi.executors.kubernetes.kube import KubernetesExecutor
+from deft_aoi.executors.kubernetes.kube_manifest import job_manifest, service_manifest
 from kube_api import Api, node, pod_of, serving
 
 IMAGE = "nvcr.io/nvidia/tao/tao-toolkit:7.0.1-pyt"

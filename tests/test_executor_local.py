@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.executors.base import JobState, Task
 from deft_aoi.executors.local import LocalExecutor, alive
 

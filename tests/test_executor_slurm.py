@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError, Unreachable
+from deft_aoi.base.errors import InputError, Unreachable
 from deft_aoi.executors.base import ANOMALYGEN, TAO_PYT, Container, JobState, Place, Task
-from deft_aoi.executors.slurm import SlurmExecutor
+from deft_aoi.executors.slurm.slurm import SlurmExecutor
 from slurm_cluster import NODE, Cluster, own_cluster, wait
 
 IMAGE = "nvcr.io/nvidia/tao/tao-toolkit:7.0.1-pyt"

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.executors.base import TAO_PYT, Place, Probe, Task
-from deft_aoi.executors.choice import make_executor
+from deft_aoi.executors.platform_choice import make_executor
 from deft_aoi.executors.python_env import VirtualenvExecutor, gpu_probes
-from deft_aoi.run import Plan
-from deft_aoi.stages.preflight import tao_version
+from deft_aoi.preflight.preflight import tao_version
+from deft_aoi.record.run import Plan
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 

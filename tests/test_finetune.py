@@ -16,21 +16,21 @@ import pytest
 import yaml
 
 from anomaly_world import make_set
-from deft_aoi import journal, pipeline
-from deft_aoi.engine import anomaly_memory
-from deft_aoi.engine.anomaly_set import SPEC, AnomalySet, read_entries, training_problems
-from deft_aoi.errors import HARD_STOP, OK, InputError
-from deft_aoi.experiment import Optics
-from deft_aoi.paths import Workspace
-from deft_aoi.pipeline import Step
-from deft_aoi.run import Plan, load_run
-from deft_aoi.stages.generator_plan import generator_findings, hidden
-from deft_aoi.stages.plan_making import make_plan
+from deft_aoi.base.errors import HARD_STOP, OK, InputError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.preflight.generator_plan import generator_findings, hidden
+from deft_aoi.preflight.plan_values import make_plan
+from deft_aoi.record import journal, order
+from deft_aoi.record.order import Step
+from deft_aoi.record.run import Plan, load_run
+from deft_aoi.spec.tree import Optics
+from deft_aoi.synthetic import memory
+from deft_aoi.synthetic.dataset import SPEC, AnomalySet, read_entries, training_problems
 from test_inline import ASKED, begin, one_light, until
 
 
 def call(module: str, *flags: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"deft_aoi.engine.{module}", *map(str, flags)]
+    command = [sys.executable, "-m", f"deft_aoi.synthetic.{module}", *map(str, flags)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -69,7 +69,7 @@ def test_a_step_learns_an_example_and_the_same_set_gives_the_same_bytes(tmp_path
     for name in names:
         pair = [(home / "checkpoints/model" / name).read_bytes() for home in (first, second)]
         assert pair[0] == pair[1]
-    early, last = (anomaly_memory.load(first / "checkpoints/model" / name) for name in names)
+    early, last = (memory.load(first / "checkpoints/model" / name) for name in names)
     assert {kind: len(found) for kind, found in early.examples.items()} == {"IC+bridge": 2, "IC+missing": 2}
     assert {kind: len(found) for kind, found in last.examples.items()} == {"IC+bridge": 3, "IC+missing": 3}
     example = last.examples["IC+missing"][0]
@@ -150,11 +150,11 @@ def line(label: str, stage: str, **facts: Any) -> dict[str, Any]:
 
 
 def test_it_comes_once_between_routing_and_the_first_generation() -> None:
-    known = pipeline.Judged("baseline")
+    known = order.Judged("baseline")
     after = [line("iter1", "routing"), line("iter1", "anomalygen_finetune"), line("iter2", "routing")]
-    found = [pipeline.step_after(last, known, 3, finetune=True) for last in after]
+    found = [order.step_after(last, known, 3, finetune=True) for last in after]
     assert found == [Step("iter1", "anomalygen_finetune"), Step("iter1", "anomalygen"), Step("iter2", "anomalygen")]
-    assert pipeline.step_after(after[0], known, 3) == Step("iter1", "anomalygen")
+    assert order.step_after(after[0], known, 3) == Step("iter1", "anomalygen")
 
 
 def test_a_run_fine_tunes_generates_from_it_and_tells(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_run_fine_tunes_generates_from_it_and_tells(tmp_path: Path) -> None:
 
 
 def test_a_damaged_set_stops_before_any_script_and_the_run_goes_on_when_mended(tmp_path: Path) -> None:
-    from deft_aoi import decisions
+    from deft_aoi.loop import decisions
 
     paths = one_light(tmp_path / "w", make=make_set)
     paths = begin(tmp_path / "w", anomalygen_labels=("bridge", "missing"), anomalygen_finetune="on")
@@ -213,7 +213,7 @@ def test_where_no_set_is_staged_the_training_rows_teach(tmp_path: Path) -> None:
 
 
 def containers(root: Path, **asked: Any) -> dict[str, Any]:
-    from deft_aoi.stages.generator_plan import generator_values
+    from deft_aoi.preflight.generator_plan import generator_values
 
     values = {"synthetic": "inference_only", "platform": "local-docker", **asked}
     return generator_values(Workspace(root), values, {"anomalygen_labels": "default"})

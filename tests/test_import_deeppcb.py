@@ -13,8 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deft_aoi.contracts import check_images, read_pool, read_rows
-from deft_aoi.data.deeppcb_windows import (
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import check_images, read_pool, read_rows
+from deft_aoi.data.leakage import find_leaks
+from deft_aoi.importers.deeppcb import ImportSummary, import_deeppcb
+from deft_aoi.importers.deeppcb_windows import (
     TYPES,
     Board,
     Box,
@@ -24,11 +28,7 @@ from deft_aoi.data.deeppcb_windows import (
     read_boards,
     share_out,
 )
-from deft_aoi.data.import_deeppcb import ImportSummary, import_deeppcb
-from deft_aoi.data.leakage import find_leaks
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import Workspace
+from deft_aoi.spec.tree import load_spec, optics
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -186,7 +186,7 @@ def test_bad_arguments_are_one_line_and_write_nothing(
     command = [
         sys.executable,
         "-m",
-        "deft_aoi.cli",
+        "deft_aoi.cli.main",
         "import-deeppcb",
         "--deeppcb",
         str(deeppcb),

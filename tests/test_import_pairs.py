@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.contracts import check_images, read_pool, read_rows
-from deft_aoi.data.import_pairs import PairsSummary, import_pairs
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import check_images, read_pool, read_rows
 from deft_aoi.data.workspace_files import SPLITS
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import Workspace
+from deft_aoi.importers.pair_folders import PairsSummary, import_pairs
+from deft_aoi.spec.tree import load_spec, optics
 from pair_images import image
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -123,7 +123,18 @@ def test_a_name_in_both_folders_is_refused(tmp_path: Path) -> None:
 
 def test_command(tmp_path: Path) -> None:
     folders(tmp_path)
-    command = [sys.executable, "-m", "deft_aoi.cli", "import-pairs", "--ng", "ng", "--ok", "ok", "--workspace", "w"]
+    command = [
+        sys.executable,
+        "-m",
+        "deft_aoi.cli.main",
+        "import-pairs",
+        "--ng",
+        "ng",
+        "--ok",
+        "ok",
+        "--workspace",
+        "w",
+    ]
     environment = {"PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

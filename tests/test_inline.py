@@ -14,15 +14,17 @@ import pytest
 import yaml
 
 from anomaly_world import make_set
-from deft_aoi import decisions, driver, journal
-from deft_aoi.errors import COMPLETE, HARD_STOP, OK, InputError
-from deft_aoi.experiment import Optics
-from deft_aoi.paths import RunPaths, Workspace
-from deft_aoi.run import Plan, load_run
-from deft_aoi.stages import inline, preflight
+from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, InputError
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.loop import decisions, driver
+from deft_aoi.preflight import preflight
+from deft_aoi.preflight.generator_plan import generator_findings
+from deft_aoi.preflight.plan_values import make_plan
+from deft_aoi.record import journal
+from deft_aoi.record.run import Plan, load_run
+from deft_aoi.spec.tree import Optics
+from deft_aoi.stages import anomalygen_inline
 from deft_aoi.stages.anomalygen_slots import BASE, CHECKPOINT, DATASET, Slots, checkpoint_view, container, fetch_task
-from deft_aoi.stages.generator_plan import generator_findings
-from deft_aoi.stages.plan_making import make_plan
 from deft_aoi.stages.synthetic_rows import within_share
 from small_workspace import make_workspace
 
@@ -229,11 +231,11 @@ def test_the_share_is_kept_and_the_flagged_go_first(
 
 
 def test_equal_shares_over_labels_then_over_kinds() -> None:
-    counts = inline.spread(10, {"bridge": ["A+bridge", "B+bridge", "C+bridge"], "shift": ["A+shift"]}, 1)
+    counts = anomalygen_inline.spread(10, {"bridge": ["A+bridge", "B+bridge", "C+bridge"], "shift": ["A+shift"]}, 1)
     assert sum(counts.values()) == 10
     assert counts["A+shift"] == 5
     assert sorted(n for kind, n in counts.items() if kind.endswith("bridge")) == [1, 2, 2]
-    assert inline.spread(1, {"a": ["A+a"], "b": ["A+b"]}, 0) == {"A+a": 1}
+    assert anomalygen_inline.spread(1, {"a": ["A+a"], "b": ["A+b"]}, 0) == {"A+a": 1}
 
 
 def slots(root: Path) -> Slots:
@@ -309,7 +311,7 @@ def test_values_that_cannot_be_used_are_refused(tmp_path: Path, asked: dict[str,
 def test_the_report_counts_the_pairs_and_shows_them(finished: RunPaths) -> None:
     import jsonschema
 
-    from deft_aoi.paths import SKILL_ROOT
+    from deft_aoi.base.paths import SKILL_ROOT
     from deft_aoi.report.collect import collect
     from deft_aoi.report.render import page_text
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi import journal
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.record import journal
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 BASELINE = (("baseline", "train"), ("baseline", "evaluate"), ("baseline", "rca"))

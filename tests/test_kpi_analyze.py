@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.analyze import FILES, analyze, write_analysis
-from deft_aoi.kpi.contract import parse_target
+from deft_aoi.kpi.printed_summary import point_line
 from deft_aoi.kpi.scored import read_scored
-from deft_aoi.kpi.summary import point_line
+from deft_aoi.kpi.target import parse_target
 
 HEADER = "input_path,golden_path,label,object_name,boardname,siamese_score"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.bounds import lower_bound, samples_needed, upper_bound
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.compare import compare
 
 HEADER = "input_path,golden_path,label,object_name,boardname,siamese_score"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deft_aoi.errors import InputError
-from deft_aoi.kpi.contract import Contract, parse_target
+from deft_aoi.base.errors import InputError
+from deft_aoi.kpi.target import Contract, parse_target
 
 
 def flat(contract: Contract) -> list[tuple[str, float | None, bool]]:

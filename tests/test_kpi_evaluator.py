@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError
-from deft_aoi.fsio import sha256_file
-from deft_aoi.kpi.contract import parse_target
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import sha256_file
 from deft_aoi.kpi.evaluator import evaluator_file, measure
+from deft_aoi.kpi.target import parse_target
 
 COST = """
 import csv, json, os, sys

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deft_aoi.errors import InputError
-from deft_aoi.kpi.contract import parse_target
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.gate import Standing, better, choose_point, judge
 from deft_aoi.kpi.sweep import Sweep, operating_point, sweep
+from deft_aoi.kpi.target import parse_target
 
 FULL = parse_target("FAR < 0.1% at recall=100%")
 

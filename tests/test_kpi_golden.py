@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.gate import choose_point
 from deft_aoi.kpi.sweep import gap_point, sweep
+from deft_aoi.kpi.target import parse_target
 
 SETS = json.loads((Path(__file__).parent / "golden/tao_gap_threshold.json").read_text())["sets"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.gate import choose_point, judge
 from deft_aoi.kpi.margin import Margin, margin
 from deft_aoi.kpi.sweep import operating_point, sweep
+from deft_aoi.kpi.target import parse_target
 
 
 def at_full_recall(passes: list[float], defects: list[float]) -> Margin:

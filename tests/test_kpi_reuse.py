@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.analyze import swept_of
 from deft_aoi.kpi.reuse import decide, drift, reference_of, review_band, unseen_components
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import operating_point
-from deft_aoi.scoring import score
+from deft_aoi.loop.score import score
 
 HEADER = ["input_path", "golden_path", "label", "object_name", "comp_type_1", "siamese_score"]
 

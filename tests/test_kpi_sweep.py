@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.sweep import at_threshold, auroc, far_at_recall, gap_point, just_below, operating_point, sweep
 
 

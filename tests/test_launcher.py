@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi import bootstrap
-from deft_aoi.pinned import VERSION
+from deft_aoi.base.versions import VERSION
+from deft_aoi.cli import bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "scripts/deft"

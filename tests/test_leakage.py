@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from deft_aoi.base.errors import InputError
 from deft_aoi.data import leakage
 from deft_aoi.data.leakage import find_leaks, validate_training_csv
-from deft_aoi.errors import InputError
 
 HEADER = "input_path,golden_path,label,object_name,boardname\n"
 

@@ -9,7 +9,7 @@ import pyarrow as arrow
 import pytest
 from pyarrow import parquet
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.mining import index
 from deft_aoi.mining import neighbours as neighbours_module
 from deft_aoi.mining.big_index import open_big

@@ -18,12 +18,12 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from deft_aoi.contracts import read_rows
-from deft_aoi.engine.choice import FEATURES, NET, engine_of
-from deft_aoi.engine.net_recipe import defects_in_batch, draw_epoch, learning_rate
-from deft_aoi.engine.pixels import pixel_table
-from deft_aoi.experiment import load_spec, optics
+from deft_aoi.base.rows import read_rows
+from deft_aoi.engine.engine_choice import FEATURES, NET, engine_of
+from deft_aoi.engine.net.pixels import pixel_table
+from deft_aoi.engine.net.recipe import defects_in_batch, draw_epoch, learning_rate
 from deft_aoi.kpi.sweep import auroc, sweep
+from deft_aoi.spec.tree import load_spec, optics
 from small_workspace import LIGHTS, SIZE, make_workspace
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -198,7 +198,7 @@ def test_without_torch_one_line_says_what_to_install(line: Line, tmp_path: Path)
     assert done.stderr.count("\n") == 1
     assert "export DEFT_PYTHON=" in done.stderr
     shown = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", "preflight", "--workspace", str(line.workspace),
+        [sys.executable, "-m", "deft_aoi.cli.main", "preflight", "--workspace", str(line.workspace),
          "--max-iterations", "1", "--engine", "auto"], capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "| engine | features | user (auto: this Python has no torch) |" in shown.stdout
@@ -206,7 +206,7 @@ def test_without_torch_one_line_says_what_to_install(line: Line, tmp_path: Path)
 
 @needs_torch
 def test_preflight_says_which_engine_and_why(line: Line) -> None:
-    command = [sys.executable, "-m", "deft_aoi.cli", "preflight", "--workspace", str(line.workspace)]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "preflight", "--workspace", str(line.workspace)]
     shown = subprocess.run([*command, "--max-iterations", "1", "--engine", "net"], check=False, **QUIET)
     assert shown.returncode == 0, shown.stderr
     assert "| engine | net | user (asked for; " in shown.stdout

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from deft_aoi.contracts import read_rows
+from deft_aoi.base.rows import read_rows
 from deft_aoi.engine.refusal import TaskError
 from small_workspace import SIZE, make_workspace
 
@@ -109,11 +109,11 @@ def test_trains_and_scores_the_same_without_torch(tmp_path: Path, kind: str) -> 
 
 def torch_scores(line: Line, checkpoint: Path) -> np.ndarray:
     """The scores of the same rows by torch, in this process."""
-    from deft_aoi.engine.head import probabilities
-    from deft_aoi.engine.net import torch_logits
-    from deft_aoi.engine.net_checkpoint import load_checkpoint
-    from deft_aoi.engine.pixels import pixel_table
-    from deft_aoi.experiment import load_spec, optics
+    from deft_aoi.engine.features.head import probabilities
+    from deft_aoi.engine.net.net_checkpoint import load_checkpoint
+    from deft_aoi.engine.net.pixels import pixel_table
+    from deft_aoi.engine.net.tasks import torch_logits
+    from deft_aoi.spec.tree import load_spec, optics
 
     spec = line.workspace / "specs/baseline_spec.yaml"
     view, rows = optics(load_spec(spec), spec), read_rows(line.workspace / "kpi/testing_set.csv")
@@ -144,7 +144,7 @@ def test_frozen_stays_and_fine_tuned_moves_but_slowly(tmp_path: Path) -> None:
 
 def test_radio_is_taos(tmp_path: Path) -> None:
     """Numbers that TAO 7.3.0's own module gave for the same weights and images (tests/golden/radio.json says how)."""
-    from deft_aoi.engine.net_radio import Radio, radio_weights
+    from deft_aoi.engine.net.radio import Radio, radio_weights
 
     path = staged("radio", tmp_path)
     told = json.loads(GOLDEN.read_text())
@@ -166,8 +166,8 @@ def edited(path: Path, **values: Any) -> Path:
 
 
 def refusal(path: Path, size: int = 48) -> str:
-    from deft_aoi.engine.net_backbone import describe, staged_weights
-    from deft_aoi.engine.net_facts import NetFacts
+    from deft_aoi.engine.net.backbone_net import describe, staged_weights
+    from deft_aoi.engine.net.facts import NetFacts
 
     with pytest.raises(TaskError) as said:
         staged_weights(path, NetFacts(("a",), size, size, 3, 16, describe(path, size, size)))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deft_aoi.contracts import read_rows
-from deft_aoi.engine.net_recipe import pasted_in_batch
-from deft_aoi.engine.pixels import pixel_table
-from deft_aoi.experiment import load_spec, optics
+from deft_aoi.base.rows import read_rows
+from deft_aoi.engine.net.pixels import pixel_table
+from deft_aoi.engine.net.recipe import pasted_in_batch
+from deft_aoi.spec.tree import load_spec, optics
 from small_workspace import make_workspace
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -35,7 +35,7 @@ PATCH = [0.5, 0.5, 1.0, 1.0, 0.0, 0.25, 0.0]
 def test_a_patch_from_elsewhere_is_a_defect_and_one_that_looks_the_same_is_none() -> None:
     import torch
 
-    from deft_aoi.engine.net_augment import pasted
+    from deft_aoi.engine.net.augment import pasted
 
     flat, halves = torch.full((1, 2, 48, 48), 90), torch.full((1, 2, 48, 48), 90)
     halves[:, :, 30:] = 200  # twelve rows below the centre the image is another
@@ -53,7 +53,7 @@ def test_a_patch_from_elsewhere_is_a_defect_and_one_that_looks_the_same_is_none(
 def test_a_faint_patch_teaches_nothing() -> None:
     import torch
 
-    from deft_aoi.engine.net_augment import pasted
+    from deft_aoi.engine.net.augment import pasted
 
     test = torch.zeros((1, 1, 48, 48), dtype=torch.uint8)
     test[:, :, 30:] = 20  # of 255: less than anyone calls a defect, more than noise
@@ -68,9 +68,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_with_patches(workspace: Path, folder: Path, *, steps: int) -> Any:
-    from deft_aoi.engine.net_facts import NetFacts
-    from deft_aoi.engine.net_recipe import ON_CPU
-    from deft_aoi.engine.net_train import Job
+    from deft_aoi.engine.net.facts import NetFacts
+    from deft_aoi.engine.net.recipe import ON_CPU
+    from deft_aoi.engine.net.training import Job
 
     spec, csv = workspace / "specs/baseline_spec.yaml", workspace / "train/base/training_set.csv"
     view, rows = optics(load_spec(spec), spec), read_rows(csv)
@@ -85,22 +85,22 @@ def job_with_patches(workspace: Path, folder: Path, *, steps: int) -> Any:
 def test_a_step_is_told_which_rows_show_a_patch(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deft_aoi.engine import net_augment, net_train
+    from deft_aoi.engine.net import augment, training
 
     seen, told = [], []
 
     def pasted(*given: Any) -> Any:
-        seen.append(net_augment.pasted(*given))
+        seen.append(augment.pasted(*given))
         return seen[-1]
 
     def loss(logits: Any, target: Any, **more: Any) -> Any:
         told.append(target)
         return real(logits, target, **more)
 
-    real = net_train.functional.binary_cross_entropy_with_logits
-    monkeypatch.setattr(net_train, "pasted", pasted)
-    monkeypatch.setattr(net_train.functional, "binary_cross_entropy_with_logits", loss)
-    net_train.Trainer(job_with_patches(workspace, tmp_path, steps=8)).run_epoch(0)
+    real = training.functional.binary_cross_entropy_with_logits
+    monkeypatch.setattr(training, "pasted", pasted)
+    monkeypatch.setattr(training.functional, "binary_cross_entropy_with_logits", loss)
+    training.Trainer(job_with_patches(workspace, tmp_path, steps=8)).run_epoch(0)
     assert len(told) == 8
     for target, (_, is_defect, _) in zip(told, seen, strict=True):
         assert (target > 0.5).tolist() == [True] * 6 + [False] * 21 + is_defect.tolist()
@@ -113,12 +113,12 @@ def stop(_: Any, progress: Any) -> tuple[Any, bool]:
 
 @needs_torch
 def test_two_processes_train_with_patches(workspace: Path, tmp_path: Path) -> None:
-    from deft_aoi.engine import net_train
-    from deft_aoi.engine.net_checkpoint import load_resume
+    from deft_aoi.engine.net import training
+    from deft_aoi.engine.net.net_checkpoint import load_resume
 
     job = job_with_patches(workspace, tmp_path, steps=1)
     assert job.pasted == 5  # three rows are one process's, two the other's
-    net_train.spread(job, stop, 2)
+    training.spread(job, stop, 2)
     state = load_resume(tmp_path, "test")
     assert state
     assert state[1].epochs_done == 1
@@ -128,7 +128,7 @@ def test_two_processes_train_with_patches(workspace: Path, tmp_path: Path) -> No
 @needs_torch
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_every_process_changes_its_own_rows_as_one_process_would(world: int) -> None:
-    from deft_aoi.engine.net_batches import shares
+    from deft_aoi.engine.net.batches import shares
 
     batch, pasted = 32, 3
     seen = {}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi import journal
-from deft_aoi.errors import InputError
-from deft_aoi.fsio import sha256_file
-from deft_aoi.openings import Opening, opening_of, openings, record, seen_before
-from deft_aoi.paths import Workspace
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import sha256_file
+from deft_aoi.base.paths import Workspace
+from deft_aoi.record import journal
+from deft_aoi.record.acceptance_ledger import Opening, opening_of, openings, record, seen_before
 
 
 def workspace(root: Path, rows: tuple[str, ...] = ("C1", "C2")) -> tuple[Workspace, Path]:

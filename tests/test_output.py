@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deft_aoi import output
-from deft_aoi.cli import COMMANDS, SCRIPTS
-from deft_aoi.errors import COMPLETE, HARD_STOP, OK, REFUSED, STILL_RUNNING
+from deft_aoi.base import console
+from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, REFUSED, STILL_RUNNING
+from deft_aoi.cli.main import COMMANDS, SCRIPTS
 from small_workspace import LIGHTS, make_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = runpy.run_path(str(ROOT / f"scripts/{name}.py"))["build_parser"]()
         return made
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"deft_aoi.commands.{name.replace('-', '_')}").add_arguments(parser)
+    importlib.import_module(f"deft_aoi.cli.commands.{name.replace('-', '_')}").add_arguments(parser)
     return parser
 
 
@@ -138,7 +138,7 @@ def test_every_command_says_little(name: str, finished: Path, tmp_path: Path) ->
     if name == "preflight" and done.returncode == OK:
         assert len(lines(done)) <= 70, "the Summary: a person approves it"
     else:
-        assert len(lines(done)) <= output.LIMIT, "\n".join(lines(done))
+        assert len(lines(done)) <= console.LIMIT, "\n".join(lines(done))
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - FOR_DEVELOPERS - LIVE))
@@ -199,11 +199,11 @@ def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path
     log = run / "loop_log.jsonl"
     log.write_text(log.read_text().replace('"duration_sec"', '"duration_sec" '))
     done = call("verify", "--results-dir", run, cwd=tmp_path)
-    assert len(lines(done)) == output.LIMIT
+    assert len(lines(done)) == console.LIMIT
     named = re.search(r"^\.\.\. (\d+) more lines, all of them in (.+)$", done.stdout, re.M)
     assert named
     everything = Path(named[2]).read_text().splitlines()
-    assert len(everything) == int(named[1]) + output.LIMIT - 1
+    assert len(everything) == int(named[1]) + console.LIMIT - 1
     assert everything[:10] == lines(done)[:10]
     assert everything[-1] == lines(done)[-1]
     Path(named[2]).unlink()
@@ -211,7 +211,7 @@ def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path
 
 
 def test_lines_come_as_they_are_said_and_the_last_two_wait(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.brief("x", []):
+    with console.brief("x", []):
         for number in range(11):
             print(number)
         print("half", end="", file=sys.stderr)
@@ -221,8 +221,8 @@ def test_lines_come_as_they_are_said_and_the_last_two_wait(capsys: pytest.Captur
 
 
 def test_what_a_program_reads_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.brief("x", ["--json"]):
+    with console.brief("x", ["--json"]):
         print("\n" * 40)
-    with output.brief("x", []):
-        output.print_json(list(range(40)))
+    with console.brief("x", []):
+        console.print_json(list(range(40)))
     assert capsys.readouterr().out.count("\n") > 80

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deft_aoi.pinned import VERSION
+from deft_aoi.base.versions import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "tao-run-deft-aoi"
@@ -94,7 +94,7 @@ def test_one_version_everywhere() -> None:
         assert "version" not in entry
     assert isinstance(skill["metadata"], dict)
     assert skill["metadata"].get("version", VERSION) == VERSION
-    assert 'version = { attr = "deft_aoi.pinned.VERSION" }' in (ROOT / "pyproject.toml").read_text()
+    assert 'version = { attr = "deft_aoi.base.versions.VERSION" }' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_every_entry_point_leads_to_a_function() -> None:

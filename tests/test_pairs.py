@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import pytest
 
-from deft_aoi.contracts import COLUMNS, check_images, read_rows
-from deft_aoi.data.ingest import prepare_pairs
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import COLUMNS, check_images, read_rows
 from deft_aoi.data.pairs import convert_image, label_from_name, list_images, match_pairs
-from deft_aoi.errors import InputError
+from deft_aoi.importers.pair_table import prepare_pairs
 from pair_images import image
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/changenet_data_pair_prepare.py"

@@ -1,4 +1,4 @@
-"""deft_aoi.pinned, the skill's specs, and the two scripts that print them."""
+"""deft_aoi.base.versions, the skill's specs, and the two scripts that print them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.base.versions import image, pinned_value, platform, platforms
 from deft_aoi.data.workspace_files import baseline_spec
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import SKILL_ROOT
-from deft_aoi.pinned import image, pinned_value, platform, platforms
+from deft_aoi.spec.tree import load_spec, optics
 
 SCRIPTS = SKILL_ROOT / "scripts"
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import planted
-from deft_aoi.data.simulate import simulate
+from deft_aoi.simulate.workspace import simulate
 
 ABSENT = {"lifted_lead", "tombstone", "upside_down", "excess_solder", "insufficient_solder"}
 
@@ -32,7 +32,7 @@ class Line:
 
 def deft(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", *arguments],
+        [sys.executable, "-m", "deft_aoi.cli.main", *arguments],
         env=os.environ | {"DEFT_LINES": "all"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

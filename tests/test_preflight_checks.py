@@ -13,18 +13,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from deft_aoi.contracts import read_rows
+from deft_aoi.base.finding import Finding
+from deft_aoi.base.paths import SKILL_ROOT, Workspace
+from deft_aoi.base.rows import read_rows
 from deft_aoi.data.workspace_files import baseline_spec
 from deft_aoi.executors.base import Probe
-from deft_aoi.experiment import Optics, put
-from deft_aoi.paths import SKILL_ROOT, Workspace
-from deft_aoi.run import Plan
-from deft_aoi.stages.backbone_checks import backbone_findings
-from deft_aoi.stages.checks import all_checks
-from deft_aoi.stages.finding import Finding
-from deft_aoi.stages.fit_checks import disk_finding, gpu_findings, shm_bytes, shm_findings
-from deft_aoi.stages.row_checks import image_findings, row_findings
-from deft_aoi.stages.spec_checks import spec_findings
+from deft_aoi.preflight.check_backbone import backbone_findings
+from deft_aoi.preflight.check_machine import disk_finding, gpu_findings, shm_bytes, shm_findings
+from deft_aoi.preflight.check_rows import image_findings, row_findings
+from deft_aoi.preflight.check_spec import spec_findings
+from deft_aoi.preflight.check_workspace import all_checks
+from deft_aoi.record.run import Plan
+from deft_aoi.spec.tree import Optics, put
 from small_workspace import make_workspace
 
 TAO_PLAN = Plan("/ws", "FAR < 1% at recall = 100%", 2, platform="virtualenv", engine="tao", tao="7.3.0")

@@ -11,12 +11,12 @@ import cv2
 import pandas as pd
 import pytest
 
-from deft_aoi.contracts import COLUMNS, read_rows
-from deft_aoi.data.pregen import stage_pregen, verify_pregen
+from deft_aoi.base.errors import HardStop, InputError
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.base.rows import COLUMNS, read_rows
 from deft_aoi.data.workspace_files import baseline_spec
-from deft_aoi.errors import HardStop, InputError
-from deft_aoi.experiment import Optics, dump_spec
-from deft_aoi.paths import RunPaths, Workspace
+from deft_aoi.spec.tree import Optics, dump_spec
+from deft_aoi.synthetic.pregenerated import stage_pregen, verify_pregen
 from pair_images import image
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/prestage_pregen.py"

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deft_aoi.rca.contact_sheet import contact_sheet
 from deft_aoi.rca.tables import component_column, tables
-from deft_aoi.stages.contact_sheet import contact_sheet
 from engine_set import LIGHTS, SIZE, make_rows, make_set
 
 COUNT, DEFECTS = 48, 12
@@ -31,7 +31,7 @@ class Case:
 
 def deft(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", *map(str, arguments)],
+        [sys.executable, "-m", "deft_aoi.cli.main", *map(str, arguments)],
         env=os.environ | {"DEFT_LINES": "all"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

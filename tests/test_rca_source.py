@@ -17,7 +17,7 @@ from small_workspace import make_workspace
 
 def deft(*arguments: str, code: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli", *arguments],
+        [sys.executable, "-m", "deft_aoi.cli.main", *arguments],
         env=os.environ | {"DEFT_LINES": "all"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from anomaly_world import write
-from deft_aoi.contracts import PASS
-from deft_aoi.engine.realism import NOTHING, SEAM, pastes, read_parts, screen
-from deft_aoi.engine.realism_crude import HARD, KINDS, paste
+from deft_aoi.base.rows import PASS
+from deft_aoi.synthetic.realism import NOTHING, SEAM, pastes, read_parts, screen
+from deft_aoi.synthetic.realism_crude import HARD, KINDS, paste
 
 SIDE = 64
 

@@ -10,8 +10,8 @@ import jsonschema
 import pandas as pd
 import pytest
 
-from deft_aoi.errors import InputError
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report import measure
 from deft_aoi.report.collect import collect
 from deft_aoi.report.words import duration, pct, shown_path
@@ -196,7 +196,7 @@ def test_figures_command_lists_what_a_narrative_may_quote(finished: Path) -> Non
     import subprocess
     import sys
 
-    command = [sys.executable, "-m", "deft_aoi.cli", "report", "--results-dir", str(finished), "--figures"]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "report", "--results-dir", str(finished), "--figures"]
     environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}  # a pipe: all of it all the same
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
     figures, pictures = done.stdout.split("\n\npictures: ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.report.collect import collect
 from deft_aoi.report.narrative import by_rule, headline, narrative_of, recommendations, tell
 from deft_aoi.report.render import render, render_iteration

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.engine.difference import heat, registered
-from deft_aoi.errors import InputError
-from deft_aoi.paths import SKILL_ROOT
 from deft_aoi.report import gallery
 from deft_aoi.report.render import render, render_iteration
 from report_run import RunMaker, baseline_only, whole_run
@@ -92,7 +92,7 @@ def test_same_run_same_bytes(finished: Path) -> None:
     first = render(finished).read_bytes()
     facts = (finished / "report.json").read_bytes()
     environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts"), "PYTHONHASHSEED": "77"}
-    command = [sys.executable, "-m", "deft_aoi.cli", "report", "--results-dir", str(finished)]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "report", "--results-dir", str(finished)]
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, cwd="/")
     assert (done.returncode, done.stdout.strip()) == (0, str(finished / "DEFT_Loop_Report.html")), done.stderr
     assert (finished / "DEFT_Loop_Report.html").read_bytes() == first
@@ -244,7 +244,7 @@ def test_difference_ignores_a_shifted_golden() -> None:
 
 def test_refusals_of_the_command(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}
-    command = [sys.executable, "-m", "deft_aoi.cli", "report", "--results-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "report", "--results-dir", str(tmp_path)]
     done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, cwd="/")
     assert done.returncode == 2
     assert done.stderr.startswith("deft report: ")

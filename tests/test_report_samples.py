@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from deft_aoi.base.paths import RunPaths
 from deft_aoi.data.label_review import COLUMNS, write_review
-from deft_aoi.paths import RunPaths
 from deft_aoi.report import samples
 from deft_aoi.report.source import Source
 

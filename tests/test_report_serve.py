@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report.serve import make_server
 from report_run import RunMaker, baseline_only
 
@@ -82,7 +82,7 @@ def test_a_taken_port_and_a_folder_without_a_run_are_refused(served: Served, tmp
 
 
 def test_command_prints_its_address_and_ends_quietly(served: Served) -> None:
-    command = [sys.executable, "-m", "deft_aoi.cli", "serve", "--results-dir", str(served[0].run), "--port", "0"]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "serve", "--results-dir", str(served[0].run), "--port", "0"]
     environment = {"PYTHONPATH": str(SKILL_ROOT / "scripts"), "PATH": ""}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as job:
         assert job.stdout is not None

@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deft_aoi.contracts import COLUMNS, check_images, check_labels, read_pool, read_rows
-from deft_aoi.data.render_board import make_site
-from deft_aoi.data.render_defects import DEFECTS, can_have
-from deft_aoi.data.render_line import make_lot
-from deft_aoi.data.render_pair import synthetic_pair
-from deft_aoi.data.render_plan import board_counts, plan_boards
-from deft_aoi.data.simulate import RECORD, simulate
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import load_spec, optics
-from deft_aoi.paths import SKILL_ROOT, Workspace
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT, Workspace
+from deft_aoi.base.rows import COLUMNS, check_images, check_labels, read_pool, read_rows
+from deft_aoi.simulate.board import make_site
+from deft_aoi.simulate.defects import DEFECTS, can_have
+from deft_aoi.simulate.line import make_lot
+from deft_aoi.simulate.line_plan import board_counts, plan_boards
+from deft_aoi.simulate.pair import synthetic_pair
+from deft_aoi.simulate.workspace import RECORD, simulate
+from deft_aoi.spec.tree import load_spec, optics
 
 BOARDS, ROWS = 6, 30
 LIGHTS = ("WhiteLight", "SolderLight")
@@ -185,7 +185,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def deft(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}
-    command = [sys.executable, "-m", "deft_aoi.cli", "simulate", *arguments]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "simulate", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.executors.base import ANOMALYGEN, TAO_PYT, Place, Task
 from deft_aoi.executors.containers import Wanted, wanted
-from deft_aoi.executors.slurm_script import batch_script, image_for
+from deft_aoi.executors.slurm.slurm_script import batch_script, image_for
 
 IMAGE = "nvcr.io/nvidia/tao/tao-toolkit:7.0.1-pyt"
 

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deft_aoi import driver, journal
-from deft_aoi.contracts import read_parquet
-from deft_aoi.errors import HARD_STOP, OK
-from deft_aoi.paths import RunPaths
-from deft_aoi.run import load_run
-from deft_aoi.stages import mining, preflight
+from deft_aoi.base.errors import HARD_STOP, OK
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.base.rows import read_parquet
+from deft_aoi.loop import driver
+from deft_aoi.preflight import preflight
+from deft_aoi.record import journal
+from deft_aoi.record.run import load_run
+from deft_aoi.stages import mining
 from small_workspace import LIGHTS, draw, make_workspace
 
 ASKED = {"max_iterations": 2, "mine_rows": 6, "num_epochs": 2, "synthetic": "pregen_ingest", "batch_size": 8,
@@ -117,7 +119,7 @@ def test_a_changed_file_is_a_hard_stop_until_it_is_put_back(tmp_path: Path) -> N
     assert "HARD STOP source_embeddings_changed at iter1/data_mining" in outcome.line
     assert "is not what this run embedded" in outcome.line
 
-    from deft_aoi import decisions
+    from deft_aoi.loop import decisions
 
     file.write_bytes(kept)
     assert decisions.resolve(paths.root, "put back").code == OK

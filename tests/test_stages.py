@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from deft_aoi.errors import HardStop
-from deft_aoi.experiment import KEYS_FILE, unknown_keys
+from deft_aoi.base.errors import HardStop
+from deft_aoi.spec.tree import KEYS_FILE, unknown_keys
 from deft_aoi.stages.finish import inference_spec
 from deft_aoi.stages.rca import target_defects, weak_samples
 from deft_aoi.stages.routing import route
-from deft_aoi.stages.specs import backbone_file, dividing_interval
+from deft_aoi.stages.task_specs import backbone_file, dividing_interval
 from deft_aoi.stages.train import best_checkpoint
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deft_aoi.experiment import Optics
 from deft_aoi.mining.index import nearest, unit
 from deft_aoi.rca.weak import breakdown, per_light, weak_samples
+from deft_aoi.spec.tree import Optics
 
 GOLDEN = Path(__file__).parent / "golden/tao_data_services.json"
 

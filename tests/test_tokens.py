@@ -1,4 +1,4 @@
-"""deft_aoi.tokens and align_token_usage.py: each message once, subagents apart, the right line."""
+"""deft_aoi.agent.tokens and align_token_usage.py: each message once, subagents apart, the right line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import journal
-from deft_aoi.tokens import Aligned, align
-from deft_aoi.transcripts import codex_sessions, parse_time, project_folder, transcripts_in, with_subagents
+from deft_aoi.agent.tokens import Aligned, align
+from deft_aoi.agent.transcripts import codex_sessions, parse_time, project_folder, transcripts_in, with_subagents
+from deft_aoi.record import journal
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/align_token_usage.py"
 

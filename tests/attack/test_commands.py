@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from attacks import TRAINING, Attacker, set_cells
-from deft_aoi import names, pinned
-from deft_aoi.contracts import check_labels, read_rows
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base import names, versions
+from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.base.rows import check_labels, read_rows
 
 KIND = "commands"
 SOURCES = sorted((SKILL_ROOT / "scripts").rglob("*.py"))
@@ -48,12 +48,12 @@ def test_no_light_leaves_its_file_name(attacker: Attacker) -> None:
 def test_no_image_name_is_an_option(attacker: Attacker, image: str) -> None:
     attacker.refused(lambda: names.check_image(image, "TAO_PYT_IMAGE"), what=image)
     if image:
-        attacker.refused(lambda: pinned.image("images.tao_toolkit.pyt", {"TAO_PYT_IMAGE": image}), what=image)
+        attacker.refused(lambda: versions.image("images.tao_toolkit.pyt", {"TAO_PYT_IMAGE": image}), what=image)
 
 
 def test_images_in_use_are_taken() -> None:
     mine = ["localhost:5000/tao:1", "registry.example.com/a/b-c_d:v1.2", f"x@sha256:{'0' * 64}", "/images/tao.sif"]
-    for image in [*map(pinned.image, pinned.image_keys()), *mine]:
+    for image in [*map(versions.image, versions.image_keys()), *mine]:
         assert names.check_image(image, "image") == image
 
 

@@ -16,18 +16,18 @@ import pytest
 from safetensors.numpy import save
 
 from attacks import TRAINING, Attacker
-from deft_aoi import pictures
-from deft_aoi.confine import printable
-from deft_aoi.contracts import read_parquet, read_rows, read_sheet, write_rows, write_sheet
-from deft_aoi.documents import parse_json, parse_yaml, read_yaml
-from deft_aoi.engine.checkpoint import load_checkpoint, made_for
-from deft_aoi.engine.net_checkpoint import load_checkpoint as load_net
-from deft_aoi.engine.net_checkpoint import load_resume, save_checkpoint, scoring_model
-from deft_aoi.engine.net_facts import NetFacts
-from deft_aoi.engine.onnx_check import check_onnx
-from deft_aoi.engine.onnx_writer import UINT8, Graph
-from deft_aoi.errors import DeftError, InputError
-from deft_aoi.experiment import Optics, load_spec, optics
+from deft_aoi.base import safe_images
+from deft_aoi.base.errors import DeftError, InputError
+from deft_aoi.base.rows import read_parquet, read_rows, read_sheet, write_rows, write_sheet
+from deft_aoi.base.safe_paths import printable
+from deft_aoi.base.safe_yaml import parse_json, parse_yaml, read_yaml
+from deft_aoi.engine.features.checkpoint import load_checkpoint, made_for
+from deft_aoi.engine.net.facts import NetFacts
+from deft_aoi.engine.net.net_checkpoint import load_checkpoint as load_net
+from deft_aoi.engine.net.net_checkpoint import load_resume, save_checkpoint, scoring_model
+from deft_aoi.engine.net.onnx_check import check_onnx
+from deft_aoi.engine.net.onnx_writer import UINT8, Graph
+from deft_aoi.spec.tree import Optics, load_spec, optics
 
 KIND = "files"
 VIEW = Optics(("WhiteLight",), ".png", 48, 48)
@@ -205,29 +205,29 @@ def encoded(ext: str) -> bytes:
 def test_a_bomb_is_named_before_it_is_unpacked(attacker: Attacker) -> None:
     bomb = png(30_000, 30_000, zlib.compress(bytes(30_001 * 300), 9))
     for data in (bomb, png(2**31 - 1, 2**31 - 1), png(1, 2**31 - 1), png(0, 0), png(12_000, 12_000)):
-        attacker.attempt(lambda data=data: pictures.decode(data))
-        assert pictures.decode(data) is None
-        assert pictures.problem(data)
+        attacker.attempt(lambda data=data: safe_images.decode(data))
+        assert safe_images.decode(data) is None
+        assert safe_images.problem(data)
 
 
 @pytest.mark.parametrize("ext", [".png", ".jpg", ".bmp", ".tif", ".webp"])
 def test_a_cut_off_image_is_none(attacker: Attacker, ext: str) -> None:
     """OpenCV fills the missing part of a JPEG with grey and says nothing: a part would be judged on half of it."""
     whole = encoded(ext)
-    assert pictures.decode(whole) is not None
-    assert pictures.decode(whole + b"\0" * 10) is not None, "some cameras append"
+    assert safe_images.decode(whole) is not None
+    assert safe_images.decode(whole + b"\0" * 10) is not None, "some cameras append"
     for share in (0.3, 0.6, 0.9):
         cut = whole[: int(len(whole) * share)]
-        attacker.attempt(lambda cut=cut: pictures.decode(cut))
-        assert pictures.decode(cut) is None, share
+        attacker.attempt(lambda cut=cut: safe_images.decode(cut))
+        assert safe_images.decode(cut) is None, share
 
 
 def test_other_files_are_no_images(attacker: Attacker, tmp_path: Path) -> None:
     pickled = pickle.dumps(Runs(tmp_path / "trap"))
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     for data in (b"", b"GIF89a" + bytes(100), b"%PDF-1.7", svg, pickled, b"push graphic-context", bytes(1000)):
-        attacker.attempt(lambda data=data: pictures.decode(data))
-        assert pictures.decode(data) is None
+        attacker.attempt(lambda data=data: safe_images.decode(data))
+        assert safe_images.decode(data) is None
     assert not (tmp_path / "trap").exists()
 
 
@@ -386,14 +386,14 @@ def test_an_onnx_is_arithmetic_only(attacker: Attacker, data: bytes) -> None:
 
 
 def test_our_own_models_pass() -> None:
-    from deft_aoi.engine.trunk import MODEL
+    from deft_aoi.engine.features.trunk import MODEL
 
     check_onnx(MODEL.read_bytes(), "trunk")
 
 
 def test_a_training_row_with_a_bad_image_is_named(attacker: Attacker, workspace: Path) -> None:
     """Training, validation and KPI rows are never skipped: a KPI of fewer parts would be another KPI."""
-    from deft_aoi.engine.features import feature_table
+    from deft_aoi.engine.features.table import feature_table
 
     rows = read_rows(workspace / TRAINING)
     image = workspace / "kpi/images" / rows["input_path"][0] / f"{rows['object_name'][0]}_WhiteLight.png"

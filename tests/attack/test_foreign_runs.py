@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from attacks import Attacker
-from deft_aoi import approvals, driver
+from deft_aoi.base.paths import RunPaths
 from deft_aoi.executors.base import Mount, Place, Task
 from deft_aoi.executors.containers import Wanted, check_wanted, wanted
-from deft_aoi.paths import RunPaths
-from deft_aoi.run import load_run
-from deft_aoi.stages import preflight
+from deft_aoi.loop import driver
+from deft_aoi.preflight import approvals, preflight
+from deft_aoi.record.run import load_run
 
 KIND = "foreign runs"
 TARGET = "FAR < 1% at recall = 100% and command: kpi/evil.py line_cost < 5"
@@ -62,7 +62,7 @@ def test_another_platform_that_came_along_does_not_run(
     attacker: Attacker, workspace: Path, tmp_path: Path, elsewhere: pytest.MonkeyPatch
 ) -> None:
     """A Python environment inside the workspace would run whatever its `visual_changenet` is."""
-    from deft_aoi.run import approval_digest
+    from deft_aoi.record.run import approval_digest
 
     paths = begin(workspace, "FAR < 1% at recall = 100%")
     elsewhere.setenv("XDG_STATE_HOME", str(tmp_path / "victim"))

@@ -17,16 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from attacks import Attacker
-from deft_aoi import confine, journal, pipeline, state, tokens
-from deft_aoi.contracts import COLUMNS, check_labels, read_pool, read_rows
-from deft_aoi.credentials import read_env_file
-from deft_aoi.errors import DeftError
-from deft_aoi.experiment import load_spec, optics, override
-from deft_aoi.kpi.contract import parse_target
+from deft_aoi.agent import tokens
+from deft_aoi.base import safe_paths
+from deft_aoi.base.credentials import read_env_file
+from deft_aoi.base.errors import DeftError
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.base.rows import COLUMNS, check_labels, read_pool, read_rows
 from deft_aoi.kpi.scored import read_scored
-from deft_aoi.paths import RunPaths
+from deft_aoi.kpi.target import parse_target
+from deft_aoi.record import journal, order, state
+from deft_aoi.record.run import Plan
 from deft_aoi.report import narrative
-from deft_aoi.run import Plan
+from deft_aoi.spec.tree import load_spec, optics, override
 from small_workspace import spec as small_spec
 
 KIND = "fuzz"
@@ -98,7 +100,7 @@ def test_csv(counted: Attacker, tmp_path_factory: pytest.TempPathFactory, data: 
     def rows() -> None:
         found = read_rows(csv)
         check_labels(found, csv)
-        confine.check_cells(found, csv, folder, folder)
+        safe_paths.check_cells(found, csv, folder, folder)
 
     quietly(counted, rows)
     quietly(counted, lambda: read_scored(csv))
@@ -149,7 +151,7 @@ def test_spec(counted: Attacker, tmp_path_factory: pytest.TempPathFactory, data:
     def read() -> None:
         found = load_spec(path)
         optics(found, path)
-        confine.check_spec_paths(found, folder, str(path))
+        safe_paths.check_spec_paths(found, folder, str(path))
 
     quietly(counted, read)
     quietly(counted, lambda: override({}, [f"train.num_epochs={word}", f"{word}=1"]))
@@ -214,7 +216,7 @@ def line(**changes: Any) -> dict[str, Any]:
 
 
 names = st.sampled_from(list(line()))
-stages = st.sampled_from(pipeline.STAGES)
+stages = st.sampled_from(order.STAGES)
 lines = st.one_of(
     st.builds(lambda key, value: line(**{key: value}), names, values),
     st.builds(
@@ -251,7 +253,7 @@ def as_json(value: Any) -> bytes:
 def test_journal_and_state(
     counted: Attacker, tmp_path_factory: pytest.TempPathFactory, records: list[Any], tail: bytes, damage: dict[str, Any]
 ) -> None:
-    from deft_aoi.commands.status import as_text, standing
+    from deft_aoi.cli.commands.status import as_text, standing
 
     paths = RunPaths(place(tmp_path_factory))
     paths.log.write_bytes(b"".join(as_json(record) + b"\n" for record in records) + tail)
@@ -263,7 +265,7 @@ def test_journal_and_state(
     def fold() -> None:
         entries = journal.read(paths.log)
         folded = state.fold(state.load(paths.state), entries)
-        pipeline.next_step(entries, folded["max_iterations"], preseeded=state.is_preseeded(folded, entries))
+        order.next_step(entries, folded["max_iterations"], preseeded=state.is_preseeded(folded, entries))
 
     quietly(counted, fold)
     quietly(counted, lambda: journal.next_seq(paths.log))
@@ -336,7 +338,7 @@ def test_a_path_is_inside_or_refused(counted: Attacker, tmp_path_factory: pytest
     root = place(tmp_path_factory).resolve()
 
     def read() -> None:
-        assert confine.inside(root, text, "path").is_relative_to(root)
+        assert safe_paths.inside(root, text, "path").is_relative_to(root)
 
     quietly(counted, read)
 

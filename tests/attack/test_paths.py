@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 from attacks import KPI, POOL, SPEC, TRAINING, Attacker, change_spec, set_cells
-from deft_aoi import confine
-from deft_aoi.contracts import check_images, read_pool, read_rows
-from deft_aoi.errors import InputError
-from deft_aoi.paths import RunPaths, Workspace
-from deft_aoi.stages import preflight
+from deft_aoi.base import safe_paths
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.base.rows import check_images, read_pool, read_rows
+from deft_aoi.preflight import preflight
 from small_workspace import LIGHTS
 
 KIND = "paths"
@@ -139,7 +139,7 @@ def test_a_staged_backbone_and_pregenerated_images_stay_inside(
     ],
 )
 def test_no_spec_names_a_path_outside(attacker: Attacker, workspace: Path, key: str, value: str) -> None:
-    from deft_aoi.experiment import put
+    from deft_aoi.spec.tree import put
 
     change_spec(workspace, lambda spec: put(spec, key, value))
     said = attacker.refused(lambda: plan(workspace), what=key)
@@ -192,7 +192,7 @@ def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_a_preseeded_state_names_no_checkpoint_outside(attacker: Attacker, started: RunPaths, outside: Path) -> None:
-    from deft_aoi.run import load_run
+    from deft_aoi.record.run import load_run
     from deft_aoi.stages.evaluate import checkpoints
 
     seeded = {"stage_completed": "train", "status": "in_progress", "best_ckpt_path": str(outside / "secret.txt")}
@@ -203,7 +203,7 @@ def test_a_preseeded_state_names_no_checkpoint_outside(attacker: Attacker, start
 def test_a_state_names_no_other_workspace(
     attacker: Attacker, started: RunPaths, tmp_path: Path, pristine: Path
 ) -> None:
-    from deft_aoi.run import load_run
+    from deft_aoi.record.run import load_run
 
     edited(started.state, lambda state: state["config"]["plan"].update(workspace=str(pristine)))
     attacker.refused(lambda: load_run(started.root))
@@ -211,8 +211,8 @@ def test_a_state_names_no_other_workspace(
 
 @pytest.mark.parametrize("name", ["inference_csv", "best_ckpt_path"])
 def test_a_journal_names_no_file_outside(attacker: Attacker, started: RunPaths, outside: Path, name: str) -> None:
-    from deft_aoi import journal
-    from deft_aoi.run import load_run
+    from deft_aoi.record import journal
+    from deft_aoi.record.run import load_run
 
     common = {"iter_label": "baseline", "status": "ok", "summary": "s", "duration_sec": 1}
     journal.append(started.log, stage="train", **common)
@@ -224,7 +224,7 @@ def test_a_journal_names_no_file_outside(attacker: Attacker, started: RunPaths, 
 
 
 def test_an_artifact_of_the_journal_lies_in_the_run(attacker: Attacker, started: RunPaths) -> None:
-    from deft_aoi import journal
+    from deft_aoi.record import journal
 
     for path in ("../../../etc/passwd", "/etc/passwd", "a\0b", "a\u202eb"):
         attacker.refused(
@@ -263,9 +263,9 @@ def test_an_engine_at_work_follows_no_link_out(
     attacker: Attacker, workspace: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second line of defence: the image was swapped for a link after Pre-Flight."""
-    from deft_aoi.engine.features import read_bytes
+    from deft_aoi.engine.features.table import read_bytes
 
-    monkeypatch.setenv(confine.WORKSPACE_VARIABLE, str(workspace.resolve()))
+    monkeypatch.setenv(safe_paths.WORKSPACE_VARIABLE, str(workspace.resolve()))
     image = next((workspace.resolve() / "kpi/images").rglob("*.png"))
     assert read_bytes(str(image))
     image.unlink()
@@ -281,18 +281,18 @@ def test_the_check_of_rows_is_quick(tmp_path: Path) -> None:
     for column in ("input_path", "golden_path"):
         rows[column] = np.array([f"B{n % 300}" for n in range(100_000)], object)
     seen: list[str] = []
-    real = confine.real
+    real = safe_paths.real
     try:
-        confine.real = lambda path: seen.append(str(path)) or real(path)  # type: ignore[assignment, func-returns-value]
-        confine.check_cells(rows, tmp_path / "x.csv", tmp_path, tmp_path.resolve())
+        safe_paths.real = lambda path: seen.append(str(path)) or real(path)  # type: ignore[assignment, func-returns-value]
+        safe_paths.check_cells(rows, tmp_path / "x.csv", tmp_path, tmp_path.resolve())
     finally:
-        confine.real = real
+        safe_paths.real = real
     assert len(seen) == 600
 
 
 def test_a_name_without_tricks_is_left_alone() -> None:
     for text in ("K1/test", "Prüfling/Löt", "基板/試験", "R821@1", "a b", "", ".", "a..b", "Größe_½"[:5]):
-        assert confine.text_problem(text) is None, text
-    assert os.path.isabs(confine.inside(Path("/tmp").resolve(), "x", "path"))
+        assert safe_paths.text_problem(text) is None, text
+    assert os.path.isabs(safe_paths.inside(Path("/tmp").resolve(), "x", "path"))
     with pytest.raises(InputError, match="outside"):
-        confine.inside(Path("/tmp").resolve(), "/etc", "path")
+        safe_paths.inside(Path("/tmp").resolve(), "/etc", "path")

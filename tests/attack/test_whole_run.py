@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from attacks import KPI, Attacker, copy_of, set_cells
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report.serve import make_server
 from small_workspace import make_workspace
 
@@ -89,7 +89,7 @@ class Finished:
     def deft(self, *words: str, codes: tuple[int, ...] = (0,)) -> str:
         environment = os.environ | CANARIES | {"PYTHONPATH": str(SKILL_ROOT / "scripts")}
         environment.pop("DEFT_DEBUG", None)
-        command = [*self.offline, sys.executable, "-m", "deft_aoi.cli", *words]
+        command = [*self.offline, sys.executable, "-m", "deft_aoi.cli.main", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         self.said += done.stdout + done.stderr
         assert done.returncode in codes, done.stdout + done.stderr
@@ -146,15 +146,15 @@ def test_errors_tell_no_secret(attacker: Attacker, finished: Finished, tmp_path:
     set_cells(broken / KPI, input_path="../../x", golden_path="../../x")
     environment = os.environ | CANARIES | {"PYTHONPATH": str(SKILL_ROOT / "scripts"), "DEFT_DEBUG": "1"}
     for words in (["--workspace", str(broken)], ["--workspace", str(broken / ".env")]):
-        command = [sys.executable, "-m", "deft_aoi.cli", "preflight", *words, "--max-iterations", "1"]
+        command = [sys.executable, "-m", "deft_aoi.cli.main", "preflight", *words, "--max-iterations", "1"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         attacker.found("leaked", [canary for canary in ALL if canary in done.stdout + done.stderr], len(ALL))
 
 
 def test_an_unforeseen_fault_is_one_line(attacker: Attacker, capsys: pytest.CaptureFixture[str]) -> None:
-    from deft_aoi.errors import FAULT
-    from deft_aoi.output import guarded
+    from deft_aoi.base.console import guarded
+    from deft_aoi.base.errors import FAULT
 
     def fails() -> int:
         raise RuntimeError("nobody\nforesaw \x1b[31mthis")

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deft_aoi.openings import openings
-from deft_aoi.paths import Workspace
+from deft_aoi.base.paths import Workspace
+from deft_aoi.record.acceptance_ledger import openings
 from loop_cli import begin, deft, entries
 from small_workspace import make_workspace
 

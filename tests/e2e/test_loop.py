@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deft_aoi.contracts import read_pool
+from deft_aoi.base.rows import read_pool
 from deft_aoi.data.label_review import COLUMNS, write_review
 from deft_aoi.executors.local import alive
 from loop_cli import ROWS, begin, command, deft, entries, environment

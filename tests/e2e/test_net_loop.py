@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deft_aoi import journal
-from deft_aoi.contracts import read_rows
+from deft_aoi.base.rows import read_rows
+from deft_aoi.record import journal
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed (DEFT_EXTRAS=net)"
@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 def deft(*arguments: str | Path, expect: int = 0, path: tuple[Path, ...] = ()) -> str:
     # One thread, so that every machine computes the same; `path` goes before what is installed.
     environment = os.environ | {"PYTHONPATH": ":".join(map(str, (*path, SCRIPTS))), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "deft_aoi.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout

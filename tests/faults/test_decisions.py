@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 import faulty
-from deft_aoi import decisions, driver, journal, pipeline, space, state
-from deft_aoi.audit import verify
-from deft_aoi.errors import COMPLETE, HARD_STOP, OK, HardStop, InputError
-from deft_aoi.paths import RunPaths
-from deft_aoi.run import load_run
-from deft_aoi.stages import preflight
+from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, HardStop, InputError
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.loop import decisions, driver
+from deft_aoi.loop.verify import verify
+from deft_aoi.preflight import preflight
+from deft_aoi.record import disk_space, journal, order, state
+from deft_aoi.record.run import load_run
 
 
 def deft(*arguments: str, check: int = 0) -> str:
-    command = [sys.executable, "-m", "deft_aoi.cli", *arguments]
+    command = [sys.executable, "-m", "deft_aoi.cli.main", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == check, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -37,11 +38,14 @@ def entries(run: Path) -> list[journal.Entry]:
 def test_the_need_of_a_training_is_its_checkpoints(unbroken: tuple[Path, list[float]]) -> None:
     run = load_run(unbroken[0])
     size = max(path.stat().st_size for path in run.paths.train("iter1").glob("model_epoch_*.pth"))
-    assert space.needed(run, "iter2", "train") == (2 * size, f"2 checkpoints of {space.figure(size)}, as in iter1")
-    assert space.figure(space.TAO_CHECKPOINT) == "1.85 GB"
+    assert disk_space.needed(run, "iter2", "train") == (
+        2 * size,
+        f"2 checkpoints of {disk_space.figure(size)}, as in iter1",
+    )
+    assert disk_space.figure(disk_space.TAO_CHECKPOINT) == "1.85 GB"
     with pytest.raises(HardStop, match=r"train of iter2 needs about .* \(2 checkpoints of .* 1 MB are free"):
-        space.require(run, "iter2", "train", free=lambda folder: 1_000_000)
-    space.require(run, "iter2", "train", free=lambda folder: space.RESERVE + 2 * size)
+        disk_space.require(run, "iter2", "train", free=lambda folder: 1_000_000)
+    disk_space.require(run, "iter2", "train", free=lambda folder: disk_space.RESERVE + 2 * size)
 
 
 def test_a_tao_checkpoint_is_reckoned_before_the_first_one(workspace: Path, tmp_path: Path) -> None:
@@ -49,12 +53,12 @@ def test_a_tao_checkpoint_is_reckoned_before_the_first_one(workspace: Path, tmp_
 
     run = load_run(faulty.begin(workspace, 300))
     tao = replace(run, plan=replace(run.plan, engine="tao", num_epochs=10))
-    assert space.needed(tao, "baseline", "train")[0] == 10 * 1_850_000_000
+    assert disk_space.needed(tao, "baseline", "train")[0] == 10 * 1_850_000_000
 
 
 def test_a_full_disk_is_a_hard_stop_and_trains_nothing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = faulty.begin(workspace, 301)
-    monkeypatch.setattr(space, "RESERVE", 1 << 60)  # no disk has this much
+    monkeypatch.setattr(disk_space, "RESERVE", 1 << 60)  # no disk has this much
     outcome = driver.step(run, wait=60, report=False)
     assert outcome.code == HARD_STOP
     assert "HARD STOP disk_full at baseline/train" in outcome.line
@@ -215,10 +219,10 @@ def test_a_run_of_7_0_goes_on_after_a_new_approval(spoilable: Path, workspace: P
 
 def test_the_order_of_7_0_is_open_to_its_own_lines_only() -> None:
     old = {"iter": "iter1", "stage": "rca", "status": "ok"}
-    assert pipeline.Step("iter2", "routing") in pipeline.legal_steps(old)
-    assert pipeline.legal_steps({**old, "prev": "x"})[0] == pipeline.Step("iter1", "routing")
+    assert order.Step("iter2", "routing") in order.legal_steps(old)
+    assert order.legal_steps({**old, "prev": "x"})[0] == order.Step("iter1", "routing")
     with pytest.raises(InputError, match="legal next: iter1/routing"):
-        pipeline.check_order({**old, "prev": "x"}, {"iter": "iter2", "stage": "routing"})
+        order.check_order({**old, "prev": "x"}, {"iter": "iter2", "stage": "routing"})
 
 
 def test_rebuild_does_not_start_a_run_that_nobody_started(workspace: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi import driver, journal
-from deft_aoi.audit import verify
-from deft_aoi.errors import COMPLETE, InputError
-from deft_aoi.paths import RunPaths
+from deft_aoi.base.errors import COMPLETE, InputError
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.loop import driver
+from deft_aoi.loop.verify import verify
+from deft_aoi.record import journal
 
 
 def lines(run: Path) -> list[bytes]:
@@ -159,7 +160,7 @@ def test_a_plan_that_nobody_approved_is_not_worked_on(spoilable: Path, edit: Cal
 def test_a_state_behind_the_journal_is_named_and_brought_up(spoilable: Path) -> None:
     """What a crash between the two writes leaves."""
     change_state(spoilable, lambda state: None)
-    from deft_aoi import state
+    from deft_aoi.record import state
 
     snapshot = state.load(spoilable / "deft_state.json")
     state.save(spoilable / "deft_state.json", state.fold(snapshot, journal.read(spoilable / "loop_log.jsonl")[:-1]))

@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import faulty
-from deft_aoi.audit import verify
-from deft_aoi.paths import RunPaths
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.loop.verify import verify
 
 SEED, KILLS = 20260131, 25
 

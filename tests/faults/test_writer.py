@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import faulty
-from deft_aoi import journal, state
-from deft_aoi.audit import verify
-from deft_aoi.errors import InputError
-from deft_aoi.paths import SKILL_ROOT, RunPaths
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT, RunPaths
+from deft_aoi.loop.verify import verify
+from deft_aoi.record import journal, state
 from log_stage import append_stage
 
 STAGES = ("train", "evaluate", "rca")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import write_sheet
+from deft_aoi.base.rows import write_sheet
 from deft_aoi.data.duplicates import near_pairs
 from deft_aoi.data.fingerprints import MISSING, UNREAD, UNREADABLE, Prints, all_flat, content_keys, fingerprints
 from deft_aoi.data.leakage import leaks_between

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi import pictures
+from deft_aoi.base import safe_images
 from deft_aoi.data.fingerprints import READABLE, Prints, edges
 
 ALIKE = 0.94  # correlation of edges and grain; on the simulated line copies have >= 0.966, other boards <= 0.91
@@ -52,7 +52,7 @@ def near_pairs(
 def alike(first: str, second: str) -> float:
     """Correlation of the edges of two image files at the best shift within +-3 pixels; 1 for two flat ones, 0 where
     one cannot be read or only one is flat."""
-    images = [pictures.read(name, cv2.IMREAD_GRAYSCALE) for name in (first, second)]
+    images = [safe_images.read(name, cv2.IMREAD_GRAYSCALE) for name in (first, second)]
     one, other = images
     if one is None or other is None or min(*one.shape, *other.shape) < 4 * _REACH:
         return 0.0

@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi import pictures
-from deft_aoi.confine import leaves_workspace
-from deft_aoi.contracts import image_paths
+from deft_aoi.base import safe_images
+from deft_aoi.base.rows import image_paths
+from deft_aoi.base.safe_paths import leaves_workspace
 from deft_aoi.engine.cache import cache_root
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from deft_aoi.experiment import Optics
+    from deft_aoi.spec.tree import Optics
 
 VERSION = 1
 READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
@@ -116,7 +116,7 @@ def fingerprint(data: bytes) -> NDArray[Any]:
     """Record () of an image's bytes."""
     record = np.zeros((), RECORD)
     record["sha"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-    grey = pictures.decode(data, cv2.IMREAD_GRAYSCALE)
+    grey = safe_images.decode(data, cv2.IMREAD_GRAYSCALE)
     if grey is None:
         record["state"] = UNREADABLE
         return record

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, read_sheet, write_sheet
-from deft_aoi.data.doubt import MIN_PER_CLASS, Doubt, enough, label_doubt
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write
+from deft_aoi.base.rows import PASS, read_sheet, write_sheet
+from deft_aoi.data.label_noise import MIN_PER_CLASS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
 from deft_aoi.engine.cache import cache_root
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import Optics
-from deft_aoi.fsio import atomic_write
+from deft_aoi.spec.tree import Optics
 
 COLUMNS = (
     "set", "line", "label", "suggested", "level", "doubt", "probability_defect", "boardname",
@@ -64,8 +64,8 @@ def review(
     `unusable` are rows of a set that have an unreadable image. At most `max_rows` rows are measured: training first,
     then defects of the pool, its PASS rows, validation; the rest is counted in `left_out`.
     """
-    from deft_aoi.engine.features import feature_table
-    from deft_aoi.engine.head import columns
+    from deft_aoi.engine.features.head import columns
+    from deft_aoi.engine.features.table import feature_table
 
     by_name = {one.name: one for one in sets if one.name in (*REVIEWED, VALIDATION)}
     chosen = choose(by_name, unusable, max_rows)
@@ -112,7 +112,7 @@ def choose(
 
 
 def remembered_doubt(features: NDArray[np.float32], defect: NDArray[np.bool_], boards: Sequence[str]) -> Doubt:
-    """:func:`deft_aoi.data.doubt.label_doubt`, kept by content: the same rows cost their models once."""
+    """:func:`deft_aoi.data.label_noise.label_doubt`, kept by content: the same rows cost their models once."""
     digest = hashlib.sha256(f"{_VERSION} {features.shape}".encode())
     for part in (features.tobytes(), defect.tobytes(), "\0".join(boards).encode()):
         digest.update(part)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import LEAK_KEYS, PASS, check_labels, read_rows
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import LEAK_KEYS, PASS, check_labels, read_rows
 
 SHOWN = 3
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import cv2
 
-from deft_aoi import pictures
-from deft_aoi.confine import inside, name_problem, shown
-from deft_aoi.contracts import PASS
-from deft_aoi.errors import InputError
-from deft_aoi.names import label_problem
+from deft_aoi.base import safe_images
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import label_problem
+from deft_aoi.base.rows import PASS
+from deft_aoi.base.safe_paths import inside, name_problem, shown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GOOD_NAMES = frozenset({"pass", "ok", "good"})
@@ -141,7 +141,7 @@ def convert_image(source: Path, target: Path) -> bool:
 
     Returns false, and writes nothing, where the source is no readable image.
     """
-    image = pictures.read(source)
+    image = safe_images.read(source)
     if image is None:
         return False
     if _kind(source.suffix) == _kind(target.suffix):

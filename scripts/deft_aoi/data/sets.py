@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import PASS, image_paths, normalise_label, pad_columns, read_pool, read_rows
+from deft_aoi.base.errors import DeftError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import PASS, image_paths, normalise_label, pad_columns, read_pool, read_rows
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
-from deft_aoi.errors import DeftError
-from deft_aoi.experiment import Optics
-from deft_aoi.paths import Workspace
+from deft_aoi.spec.tree import Optics
 
 TRAINING, VALIDATION, KPI, ACCEPTANCE, POOL, SYNTHETIC = SETS = (
     "training", "validation", "kpi", "acceptance", "pool", "synthetic",

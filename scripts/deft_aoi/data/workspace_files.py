@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import COLUMNS, PASS, normalise_label, pad_columns, write_rows
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import Spec, dump_spec
-from deft_aoi.paths import Workspace
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import COLUMNS, PASS, normalise_label, pad_columns, write_rows
+from deft_aoi.spec.tree import Spec, dump_spec
 
 SPLITS = ("train", "validation", "kpi", "pool")
 _PARTIAL = ".partial"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deft_aoi.fsio import atomic_write, locked, sha256_json
+from deft_aoi.base.files import atomic_write, locked, sha256_json
 
 _MERGE_ABOVE = 32  # small shards
 _SMALL = 1 << 15  # vectors of a shard that is worth merging

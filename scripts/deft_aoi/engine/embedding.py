@@ -15,9 +15,9 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
-from deft_aoi.documents import parse_yaml, read_yaml
+from deft_aoi.base.errors import DeftError, InputError
+from deft_aoi.base.safe_yaml import parse_yaml, read_yaml
 from deft_aoi.engine.refusal import TaskError, fault
-from deft_aoi.errors import DeftError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ def list_unreadable(output: Path, names: Sequence[str], keys: Sequence[bytes | s
     """Write the list beside the output and say it on stderr; the number of unreadable images."""
     import pandas as pd
 
-    from deft_aoi.contracts import write_rows
+    from deft_aoi.base.rows import write_rows
 
     lost = [(name, key) for name, key in zip(names, keys, strict=True) if isinstance(key, str)]
     write_rows(unreadable_list(output), pd.DataFrame(lost, columns=["filepath", "reason"]))
@@ -121,7 +121,7 @@ def write_embeddings(output: Path, rows: pd.DataFrame, keys: Sequence[bytes], st
     import pyarrow as arrow
     from pyarrow import parquet
 
-    from deft_aoi.fsio import atomic_write
+    from deft_aoi.base.files import atomic_write
 
     at = list(rows.columns).index("filepath") + 1
 
@@ -144,7 +144,7 @@ def write_embeddings(output: Path, rows: pd.DataFrame, keys: Sequence[bytes], st
 
 def read_table(path: Path) -> pd.DataFrame:
     """Parquet or CSV with a column `filepath`, any old `embedding` dropped."""
-    from deft_aoi.contracts import parse_csv, read_parquet
+    from deft_aoi.base.rows import parse_csv, read_parquet
 
     if not path.is_file():
         raise TaskError(f"input_parquet {path}: no such file")
@@ -178,7 +178,7 @@ def embedded(files: Sequence[str], encoder: Encoder) -> tuple[Store, list[bytes 
     Whatever ends the process, the images of all but the last seconds are kept.
     """
     from deft_aoi.engine.cache import Store, content_key
-    from deft_aoi.engine.features import in_parallel, read_bytes
+    from deft_aoi.engine.features.table import in_parallel, read_bytes
     from deft_aoi.engine.images import decode
 
     store = Store("images", encoder.parameters, encoder.size)

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deft_aoi.engine.features import LazyTrunk
+from deft_aoi.base.files import sha256_file
+from deft_aoi.engine.features.table import LazyTrunk
+from deft_aoi.engine.features.trunk import EMBEDDING_SIZE, trunk_hash
 from deft_aoi.engine.images import resize
 from deft_aoi.engine.refusal import TaskError
-from deft_aoi.engine.trunk import EMBEDDING_SIZE, trunk_hash
-from deft_aoi.fsio import sha256_file
 
 TRUNK = "trunk"
 LARGEST_SIDE = 224  # pixels that the trunk sees; larger images are shrunk

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deft_aoi import pictures
+from deft_aoi.base import safe_images
 
 Image = npt.NDArray[np.float32]
 REACH = 14  # pixels that golden and test may be apart on either axis
@@ -37,7 +37,7 @@ class Pair:
 
 def decode(data: bytes) -> npt.NDArray[np.uint8] | None:
     """8-bit (h, w) or RGB (h, w, 3); None when the bytes are no whole image of a size that we read."""
-    image = pictures.decode(data)
+    image = safe_images.decode(data)
     if image is None:
         return None
     return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -6,7 +6,7 @@ import os
 import traceback
 from pathlib import Path
 
-from deft_aoi.errors import DeftError
+from deft_aoi.base.errors import DeftError
 
 
 class TaskError(DeftError):

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deft_aoi.base.errors import DeftError
 from deft_aoi.engine.refusal import TaskError, fault
-from deft_aoi.engine.status import StatusLog
-from deft_aoi.errors import DeftError
+from deft_aoi.engine.status_json import StatusLog
 
-ENGINE_TASKS = {"features": "deft_aoi.engine.tasks", "net": "deft_aoi.engine.net"}
+ENGINE_TASKS = {"features": "deft_aoi.engine.features.tasks", "net": "deft_aoi.engine.net.tasks"}
 TASKS = ("train", "inference", "evaluate")
 _TITLE = "Visual ChangeNet"
 
@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_task(task: str, spec_path: Path, overrides: Sequence[str], asked: str | None = None) -> None:
     """Run one task; its status.json ends with FAILURE and the reason when it raises."""
-    from deft_aoi.engine.choice import AUTO, FEATURES, NET, RESUME_FILE, choose, engine_of
-    from deft_aoi.engine.spec import read_spec, results_folder
-    from deft_aoi.experiment import get
+    from deft_aoi.engine.engine_choice import AUTO, FEATURES, NET, RESUME_FILE, choose, engine_of
+    from deft_aoi.engine.task_spec import read_spec, results_folder
+    from deft_aoi.spec.tree import get
 
     spec = read_spec(spec_path, overrides)
     folder = results_folder(spec, task)

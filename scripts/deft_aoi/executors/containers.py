@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.confine import inside, shown
-from deft_aoi.credentials import credential
-from deft_aoi.errors import InputError
+from deft_aoi.base.credentials import credential
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.safe_paths import inside, shown
 from deft_aoi.executors.base import Mount, Place, Task
 from deft_aoi.executors.local import SECRETS
-from deft_aoi.paths import Workspace
 
 # Where specs of NVIDIA's ChangeNet examples expect their data (CONTRACT: container paths).
 CONTAINER_DATA = "/data/datasets/NV_PCB_Siamese"

@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import IO
 
-from deft_aoi.confine import WORKSPACE_VARIABLE
-from deft_aoi.engine_commands import ENGINES
-from deft_aoi.errors import InputError
+from deft_aoi.base.engine_commands import ENGINES
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write_json, utc_now
+from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.base.safe_paths import WORKSPACE_VARIABLE
 from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
-from deft_aoi.fsio import atomic_write_json, utc_now
-from deft_aoi.paths import SKILL_ROOT
 
 _TRIES, _RETRY_SECONDS = 20, 0.05
 LOCK = "alive.lock"

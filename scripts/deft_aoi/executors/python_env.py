@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.executors.base import Place, Probe, Task
 from deft_aoi.executors.local import LocalExecutor
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write_json, utc_now
 from deft_aoi.executors.base import EXIT, HANDLE, JobState, Task
-from deft_aoi.fsio import atomic_write_json, utc_now
 
 
 def write_handle(job: Path, task: Task, platform: str, **facts: Any) -> None:

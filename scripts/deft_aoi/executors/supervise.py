@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from deft_aoi.base.files import atomic_write_json, utc_now
 from deft_aoi.executors.base import EXIT, HANDLE
-from deft_aoi.fsio import atomic_write_json, utc_now
 
 
 def main(job: Path, lock: int) -> int:

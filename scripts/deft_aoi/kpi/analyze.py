@@ -13,16 +13,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from deft_aoi.contracts import PASS, SCORE, write_sheet
-from deft_aoi.errors import InputError
-from deft_aoi.fsio import atomic_write, atomic_write_json, atomic_write_text
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write, atomic_write_json, atomic_write_text
+from deft_aoi.base.rows import PASS, SCORE, write_sheet
 from deft_aoi.kpi.boards import board_counts, board_record
 from deft_aoi.kpi.bounds import lower_bound, upper_bound
-from deft_aoi.kpi.contract import Contract
 from deft_aoi.kpi.gate import choose_point, judge
+from deft_aoi.kpi.printed_summary import summary_text
 from deft_aoi.kpi.scored import LIGHT, Groups, Scored, read_scored
-from deft_aoi.kpi.summary import summary_text
 from deft_aoi.kpi.sweep import OperatingPoint, Sweep, at_threshold, auroc, best_f1_point, operating_point, sweep
+from deft_aoi.kpi.target import Contract
 
 METRICS, SUMMARY, MISSED, RECORD = (
     "threshold_metrics.csv", "summary.txt", "best_f1_missed_no_pass_samples.csv", "kpi.json",
@@ -169,7 +169,7 @@ def write_analysis(
     bins: int = 40, contract: Contract | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write every file of :data:`FILES` into `output` and return the record that kpi.json holds."""
-    from deft_aoi.kpi import figures  # matplotlib starts slowly and only this function draws
+    from deft_aoi.kpi import plots  # matplotlib starts slowly and only this function draws
 
     if bins < 1:
         raise InputError(f"--bins {bins}: expected at least 1")
@@ -181,11 +181,11 @@ def write_analysis(
     atomic_write_text(output / SUMMARY, summary_text(record))
     _write_missed(output / MISSED, scored, best.threshold)
     paths = [output / name for name in FIGURES]
-    figures.confusion_matrix(paths[0], full, "Threshold at recall 100 %")
-    figures.confusion_matrix(paths[1], best, "Threshold of the best F1")
-    figures.score_distribution(paths[2], scored.defect, scored.score, full.threshold, bins)
-    figures.roc_curve(paths[3], swept, record["auroc"], full)
-    figures.far_against_recall(paths[4], swept, full)
+    plots.confusion_matrix(paths[0], full, "Threshold at recall 100 %")
+    plots.confusion_matrix(paths[1], best, "Threshold of the best F1")
+    plots.score_distribution(paths[2], scored.defect, scored.score, full.threshold, bins)
+    plots.roc_curve(paths[3], swept, record["auroc"], full)
+    plots.far_against_recall(paths[4], swept, full)
     atomic_write_json(output / RECORD, record)
     return record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy.special import betaincinv
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 
 CONFIDENCE = 0.95
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import IDENTITY
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import IDENTITY
 from deft_aoi.kpi.analyze import by_label
 from deft_aoi.kpi.boards import BoardCounts, board_counts, resample
 from deft_aoi.kpi.scored import Groups, Scored, read_scored

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deft_aoi.documents import parse_json
-from deft_aoi.errors import InputError
-from deft_aoi.fsio import sha256_file
-from deft_aoi.kpi.contract import Contract
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import sha256_file
+from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.kpi.target import Contract
 
 TIMEOUT_SECONDS = 600
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.bounds import CONFIDENCE, samples_needed, upper_bound
-from deft_aoi.kpi.contract import TOLERANCE, Bound, Contract, Measured
 from deft_aoi.kpi.sweep import OperatingPoint, Sweep, point_at
+from deft_aoi.kpi.target import TOLERANCE, Bound, Contract, Measured
 
 Status = Literal["PASS", "FAIL", "NOT PROVABLE"]
 Role = Literal["goal", "condition"]

@@ -8,10 +8,10 @@ from typing import Any
 
 from deft_aoi.kpi.analyze import swept_of
 from deft_aoi.kpi.boards import board_counts, board_record
-from deft_aoi.kpi.contract import Contract
 from deft_aoi.kpi.gate import Standing, Verdict, choose_point, judge
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.kpi.sweep import auroc, operating_point
+from deft_aoi.kpi.target import Contract
 
 
 def score_facts(csv: Path, target: Contract) -> dict[str, Any]:

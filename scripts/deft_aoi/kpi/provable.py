@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deft_aoi.kpi.bounds import samples_needed, upper_bound
-from deft_aoi.kpi.contract import Bound, Contract
+from deft_aoi.kpi.target import Bound, Contract
 
 _ROWS = {"far": ("PASS rows", "false calls", "called falsely"), "escape": ("defects", "escapes", "missed")}
 

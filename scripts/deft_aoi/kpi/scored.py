@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from deft_aoi.contracts import IDENTITY, PASS, SCORE
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import IDENTITY, PASS, SCORE
 
 BOARD, LIGHT = "boardname", "light"
 COMPONENT_COLUMNS = ("comp_type_1", "comp_type_2", "part_type")  # the first that tells components apart

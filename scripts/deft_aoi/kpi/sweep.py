@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
 
 RECALL_TOLERANCE = 1e-12
 Counts = NDArray[np.int64]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deft_aoi.fsio import atomic_write
+from deft_aoi.base.files import atomic_write
 from deft_aoi.mining.index import Matrix, Rows, Scale, Stored, blocks, nearest, scale_of
 from deft_aoi.mining.select import Neighbours
 

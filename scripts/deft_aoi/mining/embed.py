@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import image_paths
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import Optics
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import image_paths
 from deft_aoi.mining.index import Matrix, Stored, unit
+from deft_aoi.spec.tree import Optics
 
 _IN_MEMORY = 1 << 28  # bytes of float32 from which on vectors lie in a float16 file
 _BATCH = 8192

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS
+from deft_aoi.base.rows import PASS
 
 NO_TARGET = -1
 UNLABELLED = ""

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, image_paths, normalise_label
-from deft_aoi.data.doubt import Doubt, enough
+from deft_aoi.base.rows import PASS, image_paths, normalise_label
+from deft_aoi.data.label_noise import Doubt, enough
 from deft_aoi.data.label_review import remembered_doubt
 from deft_aoi.engine.cache import Store, content_key
-from deft_aoi.engine.features import feature_table, in_parallel
-from deft_aoi.engine.head import columns
+from deft_aoi.engine.features.head import columns
+from deft_aoi.engine.features.table import feature_table, in_parallel
 from deft_aoi.engine.images import Pair, decode, luminance, make_pair
-from deft_aoi.experiment import Optics
 from deft_aoi.rca.causes import Evidence
+from deft_aoi.spec.tree import Optics
 
 REFERENCES = 200  # good parts that say what is usual
 JUDGES = 3000  # rows of the analysed set, beside the weak ones, that judge labels

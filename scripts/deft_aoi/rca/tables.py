@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import SCORE, is_defect
-from deft_aoi.experiment import Optics
+from deft_aoi.base.rows import SCORE, is_defect
 from deft_aoi.rca.causes import DRIFT_LEAST, DRIFT_RATIO
 from deft_aoi.rca.evidence import Measured
+from deft_aoi.spec.tree import Optics
 
 COMPONENT_COLUMNS = ("comp_type_1", "comp_type_2", "part_type")  # the first that tells components apart
 GROUPED = ("label", "board", "component")

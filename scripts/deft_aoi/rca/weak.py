@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deft_aoi.contracts import PASS, SCORE, image_path, is_defect
-from deft_aoi.experiment import Optics
+from deft_aoi.base.rows import PASS, SCORE, image_path, is_defect
 from deft_aoi.kpi.sweep import best_f1_point, gap_point, sweep
+from deft_aoi.spec.tree import Optics
 
 
 def weak_samples(scored: pd.DataFrame, min_recall: float, top_k_per_label: int) -> tuple[float, pd.DataFrame]:

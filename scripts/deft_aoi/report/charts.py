@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deft_aoi.contracts import PASS
+from deft_aoi.base.rows import PASS
 from deft_aoi.report import words
 from deft_aoi.report.measure import Axis, Ridge, axis_ticks
 from deft_aoi.report.svg import Canvas, number

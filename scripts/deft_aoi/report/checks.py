@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from deft_aoi import journal
-from deft_aoi.fsio import sha256_file
+from deft_aoi.base.files import sha256_file
+from deft_aoi.record import journal
 from deft_aoi.report.source import Record, Source
 from deft_aoi.report.words import exact_pct, plural
 

@@ -11,16 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.contracts import PASS, parse_csv
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import iter_number
+from deft_aoi.base.rows import PASS, parse_csv
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.margin import margin
-from deft_aoi.paths import iter_number
-from deft_aoi.pipeline import LOOP_STOP, champion_label
+from deft_aoi.record.order import LOOP_STOP, champion_label
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
-from deft_aoi.report.figures import named_figures
 from deft_aoi.report.proof import proof, sealed_words, told_apart
+from deft_aoi.report.quotable import named_figures
 from deft_aoi.report.samples import source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import synthetic_facts

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deft_aoi import pictures
-from deft_aoi.confine import leaves, text_problem
-from deft_aoi.contracts import PASS, SCORE, image_path, read_parquet, read_rows, scores_of
+from deft_aoi.base import safe_images
+from deft_aoi.base.rows import PASS, SCORE, image_path, read_parquet, read_rows, scores_of
+from deft_aoi.base.safe_paths import leaves, text_problem
 from deft_aoi.engine.difference import Picture, heat, registered
 from deft_aoi.engine.images import resize
-from deft_aoi.experiment import Optics
+from deft_aoi.spec.tree import Optics
 
 QUALITIES = ((160, 84), (128, 80), (96, 74), (64, 64))  # (longest side in pixels, JPEG quality), tried in this order
 
@@ -151,7 +151,7 @@ def read_picture(path: Path, root: Path) -> Picture | None:
     """The file as BGR, shape (h, w, 3); None where it is absent, no image or outside `root`."""
     if text_problem(str(path)) or leaves(str(path), str(root)):
         return None
-    return pictures.read(path, cv2.IMREAD_COLOR)
+    return safe_images.read(path, cv2.IMREAD_COLOR)
 
 
 def as_uri(picture: Picture | None, side: int, quality: int) -> str:

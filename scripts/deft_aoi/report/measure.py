@@ -13,8 +13,8 @@ from pyarrow import ArrowInvalid, string
 from pyarrow import csv as arrow_csv
 from pyarrow import float64 as arrow_float64
 
-from deft_aoi.contracts import PASS, SCORE
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import PASS, SCORE
 from deft_aoi.kpi.bounds import lower_bound, upper_bound
 from deft_aoi.kpi.sweep import RECALL_TOLERANCE, Sweep, at_threshold, auroc, operating_point, sweep
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deft_aoi.contracts import PASS
-from deft_aoi.documents import parse_json
-from deft_aoi.errors import InputError
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.base.rows import PASS
+from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.report.words import listed, plural
 
 SCHEMA = SKILL_ROOT / "specs/narrative.schema.json"

@@ -9,15 +9,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deft_aoi.contracts import PASS
+from deft_aoi.base.paths import BASELINE
+from deft_aoi.base.rows import PASS
 from deft_aoi.engine.difference import FULL_HEAT
-from deft_aoi.experiment import Optics
-from deft_aoi.paths import BASELINE
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import shown_synthetic
+from deft_aoi.spec.tree import Optics
 
 PICTURE_BUDGET = 3_600_000
 WORST_EACH, MINED = 9, 6

@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from deft_aoi.errors import InputError
-from deft_aoi.fsio import atomic_write
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 _LIMIT_S = 120

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deft_aoi.pipeline import ACCEPTANCE, ROLLBACK
+from deft_aoi.record.order import ACCEPTANCE, ROLLBACK
 from deft_aoi.report.source import Record, Source
 
 _UNITS = {"far": 100.0, "escape": 100.0}

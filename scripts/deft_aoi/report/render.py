@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.fsio import atomic_write_json, atomic_write_text
-from deft_aoi.paths import SKILL_ROOT
+from deft_aoi.base.files import atomic_write_json, atomic_write_text
+from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report import words
 from deft_aoi.report.collect import collect, require_label
 from deft_aoi.report.narrative import Narrative, narrative_of, summary_markdown

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deft_aoi.contracts import PASS
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import PASS
 from deft_aoi.data.label_review import read_review
-from deft_aoi.errors import InputError
 from deft_aoi.rca.causes import CAUSES
 from deft_aoi.report.source import Record, Source
 

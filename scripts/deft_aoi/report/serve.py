@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
-from deft_aoi.errors import DeftError, InputError
+from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.report.render import page_text
 from deft_aoi.report.source import open_run
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import journal
-from deft_aoi.confine import real, workspace_of
-from deft_aoi.documents import parse_json
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import Optics, load_spec, optics
-from deft_aoi.kpi.contract import Contract, parse_target
-from deft_aoi.paths import BASELINE, RunPaths, iter_number
-from deft_aoi.pipeline import LOOP_STOP, last_deciding
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import BASELINE, RunPaths, iter_number
+from deft_aoi.base.safe_paths import real, workspace_of
+from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.record import journal
+from deft_aoi.record.order import LOOP_STOP, last_deciding
 from deft_aoi.report.words import located, shown_path
+from deft_aoi.spec.tree import Optics, load_spec, optics
 
 Record = dict[str, Any]
 
@@ -106,8 +106,8 @@ class Source:
 
     def step_after(self) -> str | None:
         """What the loop does next, as `iter2/train`."""
-        from deft_aoi.pipeline import asked_stages, next_step
-        from deft_aoi.state import is_preseeded
+        from deft_aoi.record.order import asked_stages, next_step
+        from deft_aoi.record.state import is_preseeded
 
         if not self.state:
             return None

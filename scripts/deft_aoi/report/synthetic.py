@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import image_path, parse_csv, read_rows
-from deft_aoi.data.pregen import ROWS as STAGED_ROWS
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.rows import image_path, parse_csv, read_rows
 from deft_aoi.engine.difference import FULL_HEAT
-from deft_aoi.errors import InputError
-from deft_aoi.experiment import Optics
+from deft_aoi.record.run import read_json
 from deft_aoi.report import gallery
 from deft_aoi.report.source import Record, Source
-from deft_aoi.run import read_json
+from deft_aoi.spec.tree import Optics
+from deft_aoi.synthetic.pregenerated import ROWS as STAGED_ROWS
 
 SHEET = 24
 _BUDGET = 900_000  # bytes of all its pictures

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.errors import HardStop
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.files import sha256_file
 from deft_aoi.executors.base import Task
-from deft_aoi.fsio import sha256_file
 from deft_aoi.kpi.analyze import swept_of
 from deft_aoi.kpi.boards import board_counts, board_record
-from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import at_threshold
-from deft_aoi.openings import opening_of, record
-from deft_aoi.run import Run, read_json
-from deft_aoi.stages.base import StageResult
+from deft_aoi.kpi.target import parse_target
+from deft_aoi.record.acceptance_ledger import opening_of, record
+from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.evaluate import inference_task
-from deft_aoi.stages.specs import inference_spec
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.stages.task_specs import inference_spec
 
 
 def tasks(run: Run, label: str) -> list[Task]:

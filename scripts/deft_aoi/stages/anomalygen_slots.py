@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.engine.anomaly_set import MODELS, SPEC, AnomalySet, model_file, problems, read_entries
-from deft_aoi.errors import InputError
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import Workspace
 from deft_aoi.executors.base import ANOMALYGEN, PAIDF_ANOMALYGEN, Container, Mount, Task
-from deft_aoi.paths import Workspace
-from deft_aoi.pipeline import FINETUNE
-from deft_aoi.run import Run
+from deft_aoi.record.order import FINETUNE
+from deft_aoi.record.run import Run
+from deft_aoi.synthetic.dataset import MODELS, SPEC, AnomalySet, model_file, problems, read_entries
 
 CHECKPOINT, BASE, DATASET = "checkpoint", "base models", "data set"
 HOME = "/workspace/paidf-anomalygen"

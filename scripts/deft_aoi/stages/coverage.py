@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deft_aoi.contracts import PASS
+from deft_aoi.base.rows import PASS
 
 MINING, ANOMALYGEN = "mining", "anomalygen"
 

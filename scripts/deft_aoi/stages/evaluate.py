@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.base.paths import BASELINE
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.kpi.analyze import write_analysis
 from deft_aoi.kpi.compare import compare
-from deft_aoi.kpi.contract import Contract, parse_target
 from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, better, rank
 from deft_aoi.kpi.judged import judged, score_facts, standing
-from deft_aoi.paths import BASELINE
-from deft_aoi.run import Run, read_json
-from deft_aoi.stages import noise
-from deft_aoi.stages.base import StageResult
-from deft_aoi.stages.specs import inference_spec
+from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.record.run import Run, read_json
+from deft_aoi.stages import seed_noise
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.stages.task_specs import inference_spec
 
 FINISHED = "Inference finished successfully."
 CLASSICAL = "classical"
@@ -31,7 +31,7 @@ def tasks(run: Run, label: str) -> list[Task]:
         spec = run.paths.folder(label) / "specs" / f"inference_{next(iter(checkpoints(run, label)))}.yaml"
         command = ("classical_baseline", "-e", str(spec), f"results_dir={output}")
         todo.append(Task(CLASSICAL, command, output, expects=(output / "inference.csv",)))
-        for name, (path, output) in noise.checkpoints(run).items():
+        for name, (path, output) in seed_noise.checkpoints(run).items():
             todo.append(inference_task(name, inference_spec(run, label, name, str(path), output=output), output))
     return todo
 
@@ -85,8 +85,10 @@ def collect(run: Run, label: str) -> StageResult:
         "classical": classical_facts(run, target),
     }
     if label == BASELINE:
-        second = [candidate_facts(run, target, path / "inference.csv") for _, path in noise.checkpoints(run).values()]
-        facts |= {"noise_floor": noise.floor(run, target, best, second)} if second else {}
+        second = [
+            candidate_facts(run, target, path / "inference.csv") for _, path in seed_noise.checkpoints(run).values()
+        ]
+        facts |= {"noise_floor": seed_noise.floor(run, target, best, second)} if second else {}
     else:
         facts["against_champion"] = against(run, target, best)
     inferred = [run.paths.inference(label, name) / "inference.csv" for name in candidates]
@@ -100,7 +102,7 @@ def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, A
     if not paths[0].is_file() or champion.get("threshold") is None:  # a run of 7.0.x whose scores are gone
         return {"label": label, "compared": False}
     found = compare(*paths, (champion["threshold"], facts["threshold"]), full_recall=target.recall == 1)
-    floor = noise.of_run(run)
+    floor = seed_noise.of_run(run)
     within = None if floor is None else abs(found["difference"]["far_pp"]) <= floor["difference_pp"]
     return {"label": label, "compared": True, **found, "within_noise": within}
 

@@ -12,14 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.contracts import PASS
-from deft_aoi.engine.anomaly_set import PROCEDURAL, SPEC, AnomalySet, problems, read_entries, training_problems
-from deft_aoi.engine.anomalygen_train import FINISHED
-from deft_aoi.errors import HardStop, InputError
+from deft_aoi.base.errors import HardStop, InputError
+from deft_aoi.base.rows import PASS
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
-from deft_aoi.pipeline import FINETUNE
-from deft_aoi.run import Run
-from deft_aoi.stages import inline
+from deft_aoi.record.order import FINETUNE
+from deft_aoi.record.run import Run
+from deft_aoi.stages import anomalygen_inline
 from deft_aoi.stages.anomalygen_slots import (
     DATASET,
     Slots,
@@ -29,7 +27,9 @@ from deft_aoi.stages.anomalygen_slots import (
     model_file,
     trained_folder,
 )
-from deft_aoi.stages.base import StageResult
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.synthetic.anomalygen_train import FINISHED
+from deft_aoi.synthetic.dataset import PROCEDURAL, SPEC, AnomalySet, problems, read_entries, training_problems
 
 SAVES = 5  # checkpoints of one training, and validations: each is some gigabytes
 
@@ -41,7 +41,7 @@ def home(run: Run, label: str) -> Path:
 def data_set(run: Run, label: str) -> Path:
     """The customer's data set, else (reference generator only) one made of the rows that the run trains on."""
     slots = Slots(run.workspace, run.plan.project)
-    own = inline.is_reference(run) and not slots.filled(DATASET)
+    own = anomalygen_inline.is_reference(run) and not slots.filled(DATASET)
     return home(run, label) / "dataset" if own else slots.dataset
 
 
@@ -51,28 +51,29 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
         yield fetch_task(slots, slot, run.paths.folder(label) / "anomalygen_fetch")
     folder = data_set(run, label)
     if folder != slots.dataset:
-        real = inline.source_rows(run, label)
+        real = anomalygen_inline.source_rows(run, label)
         known = sorted(set(real["label"]) - {PASS, ""})
         if not known:
             raise _unfit("the training rows", ["no defect on a board that judges no model"], run.paths.root)
-        yield inline.data_set_task(run, label, known, folder)
-    masks = _masks(folder, strict=not inline.is_reference(run))
+        yield anomalygen_inline.data_set_task(run, label, known, folder)
+    masks = _masks(folder, strict=not anomalygen_inline.is_reference(run))
     cases, config = out / "cases/validation.jsonl", out / "config/ag_config.yaml"
     prepare = (
-        *inline.script(run, "prep_testcase.sh"), "--name", run.plan.project, "--num-sdg", str(sum(masks.values())),
+        *anomalygen_inline.script(run, "prep_testcase.sh"), "--name", run.plan.project,
+        "--num-sdg", str(sum(masks.values())),
         "--dataset-dir", str(folder), "--clean-dir", str(folder), "--defect-spec", str(folder / SPEC),
         "--amp-output-dir", str(out / "cases/amp"), "--output-jsonl", str(cases),
         "--mode", "validation", "--seed", str(run.plan.seed),
     )  # fmt: skip
-    yield inline.on_generator(run, slots, "prep_validation", prepare, out / "cases", (cases,))
+    yield anomalygen_inline.on_generator(run, slots, "prep_validation", prepare, out / "cases", (cases,))
     every = max(1, -(-run.plan.anomalygen_max_iter // SAVES))
     configure = (
-        *inline.script(run, "generate_config.py"), "--name", run.plan.project, "--dataset-dir", str(folder),
+        *anomalygen_inline.script(run, "generate_config.py"), "--name", run.plan.project, "--dataset-dir", str(folder),
         "--defect-spec", str(folder / SPEC), "--validation-jsonl", str(cases), "--model-size", "2b",
         "--max-iter", str(run.plan.anomalygen_max_iter), "--save-iter", str(every), "--validation-iter", str(every),
         "--output", str(config),
     )  # fmt: skip
-    yield inline.on_generator(run, slots, "generate_config", configure, config.parent, (config,), gpus=0)
+    yield anomalygen_inline.on_generator(run, slots, "generate_config", configure, config.parent, (config,), gpus=0)
     yield _training(run, slots, config, out / "results")
 
 
@@ -80,7 +81,7 @@ def _training(run: Run, slots: Slots, config: Path, results: Path) -> Task:
     gpus = run.plan.num_gpus
     flags = ("--ag-config", str(config), "--num-gpus", str(gpus), "--model-size", "2b")
     expects = (results / FINISHED,)
-    if inline.is_reference(run):
+    if anomalygen_inline.is_reference(run):
         command = ("launch_training.sh", *flags, "--output-root", str(results))
         return Task("launch_training", command, results, expects=expects)
     # AnomalyGen leaves no mark of its own that tells a whole training from one that was killed.
@@ -133,7 +134,7 @@ def collect(run: Run, label: str) -> StageResult:
         ) from error
     masks = Counter(_masks(data_set(run, label), strict=False))
     facts: dict[str, Any] = {
-        "generator": inline.generator_name(run), "checkpoint_dir": str(folder), "step": step,
+        "generator": anomalygen_inline.generator_name(run), "checkpoint_dir": str(folder), "step": step,
         "dataset": str(data_set(run, label)), "examples": dict(masks), "max_iter": run.plan.anomalygen_max_iter,
     }  # fmt: skip
     summary = f"generator fine-tuned on {sum(masks.values())} real defects of {len(masks)} types · step {step}"

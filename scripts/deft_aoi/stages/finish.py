@@ -7,22 +7,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from deft_aoi import pipeline
-from deft_aoi.confine import inside, workspace_of
-from deft_aoi.engine.choice import FEATURES, NET
-from deft_aoi.errors import HardStop, InputError
+from deft_aoi.base.errors import HardStop, InputError
+from deft_aoi.base.files import atomic_write_json, sha256_file
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.base.safe_paths import inside, workspace_of
+from deft_aoi.engine.engine_choice import FEATURES, NET
 from deft_aoi.executors.base import Task
-from deft_aoi.experiment import Spec, dump_spec, get, load_spec, put
-from deft_aoi.fsio import atomic_write_json, sha256_file
-from deft_aoi.kpi.contract import parse_target
 from deft_aoi.kpi.judged import score_facts
 from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
-from deft_aoi.paths import RunPaths
-from deft_aoi.run import Run, read_json
-from deft_aoi.stages.base import StageResult
+from deft_aoi.kpi.target import parse_target
+from deft_aoi.record import order
+from deft_aoi.record.run import Run, read_json
+from deft_aoi.spec.tree import Spec, dump_spec, get, load_spec, put
 from deft_aoi.stages.rca import last_look
-from deft_aoi.stages.specs import named_backbone
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.stages.task_specs import named_backbone
 
 CONTAINER_CHECKPOINT = "/model/best.pth"
 AUGMENTATIONS = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
@@ -34,7 +34,7 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 def collect(run: Run, label: str) -> StageResult:
     """Hand over the best model; a loop that a person ended before any evaluation has none."""
-    reason = pipeline.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
+    reason = order.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
     if not any(entry["stage"] == "evaluate" and entry["status"] == "ok" for entry in run.entries):
         nothing = {"reason": reason, "best_label": None, "best_far_pct": None, "verdict": None}
         return StageResult(f"{reason}: no model was evaluated, nothing to hand over", nothing)
@@ -77,7 +77,7 @@ def keep_earlier(run: Run, label: str) -> None:
 def accepted(run: Run, label: str) -> dict[str, Any] | None:
     """What the acceptance set says of a model; None where it was not opened for it."""
     for entry in reversed(run.entries):
-        if entry["stage"] == pipeline.ACCEPTANCE and entry["status"] == "ok" and entry["facts"]["model"] == label:
+        if entry["stage"] == order.ACCEPTANCE and entry["status"] == "ok" and entry["facts"]["model"] == label:
             names = (
                 "opening",
                 "far_pct",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import image_paths, read_rows
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.rows import image_paths, read_rows
 from deft_aoi.data.fingerprints import all_flat, by_light, content_keys
 from deft_aoi.data.leakage import Leak, Leaks, find_leaks
-from deft_aoi.errors import HardStop
-from deft_aoi.pipeline import SEALED
-from deft_aoi.run import Run
+from deft_aoi.record.order import SEALED
+from deft_aoi.record.run import Run
 
 
 def stop_on_leaks(run: Run, rows: pd.DataFrame, csv: Path) -> dict[str, int]:

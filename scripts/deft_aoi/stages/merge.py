@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
+from deft_aoi.base.files import atomic_write_json
+from deft_aoi.base.paths import iter_number
+from deft_aoi.base.rows import check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
 from deft_aoi.executors.base import Task
-from deft_aoi.fsio import atomic_write_json
-from deft_aoi.paths import iter_number
-from deft_aoi.run import Run
-from deft_aoi.stages.base import StageResult
+from deft_aoi.record.run import Run
 from deft_aoi.stages.leaks import stop_on_leaks
+from deft_aoi.stages.stage import StageResult
 from deft_aoi.stages.synthetic_rows import SYNTHETIC, doubtful, generated_rows, within_share
 
 KEYS = ["input_path", "golden_path", "label", "object_name"]

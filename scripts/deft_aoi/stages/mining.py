@@ -13,25 +13,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import PASS, SCORE, is_defect, read_rows, scores_of
-from deft_aoi.errors import HardStop, InputError
+from deft_aoi.base.errors import HardStop, InputError
+from deft_aoi.base.paths import Workspace, iter_label, iter_number
+from deft_aoi.base.rows import PASS, SCORE, is_defect, read_rows, scores_of
 from deft_aoi.executors.base import Task
-from deft_aoi.executors.choice import LOCAL
+from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.mining import select
 from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import scale_of
 from deft_aoi.mining.neighbours import neighbours
 from deft_aoi.mining.screen import Policy, screened, too_doubtful
 from deft_aoi.mining.select import UNLABELLED, Limits, Pick, Stock
-from deft_aoi.paths import Workspace, iter_label, iter_number
-from deft_aoi.run import Run
+from deft_aoi.record.run import Run
 from deft_aoi.stages import mining_files as files
 from deft_aoi.stages import mining_tasks as heavy
 from deft_aoi.stages import source_embeddings
-from deft_aoi.stages.base import StageResult
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.stages.mining_pool import has_labels, look_at, source_pool, taken_contents, target_rows, used_rows
+from deft_aoi.stages.stage import StageResult
 
 AUTO_POLICY = "auto"
 POLICIES = ("weakness", "weakness+diverse", "knn+label", "knn", "uncertain", "random-balanced", "random")
@@ -301,7 +301,7 @@ def judged_rows(run: Run, label: str, pool: Pool) -> pd.DataFrame:
 
 def judge_labels(run: Run, label: str, pool: Pool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(doubt of every pool row, NaN where it was not judged; rows that are kept out)."""
-    from deft_aoi.data.doubt import enough, label_doubt  # scikit-learn and cleanlab take seconds to import
+    from deft_aoi.data.label_noise import enough, label_doubt  # scikit-learn and cleanlab take seconds to import
 
     csv, features = heavy.measured(run, label)
     rows = read_rows(csv)

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import (
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.files import atomic_write_text
+from deft_aoi.base.rows import (
     IDENTITY,
     PASS,
     image_path,
@@ -21,12 +23,10 @@ from deft_aoi.contracts import (
 )
 from deft_aoi.data.label_review import read_review
 from deft_aoi.data.sets import POOL
-from deft_aoi.errors import HardStop
-from deft_aoi.fsio import atomic_write_text
 from deft_aoi.mining.select import NO_TARGET, UNLABELLED, Pick, compares_pictures
-from deft_aoi.run import Run
+from deft_aoi.rca.contact_sheet import contact_sheet
+from deft_aoi.record.run import Run
 from deft_aoi.stages import source_embeddings
-from deft_aoi.stages.contact_sheet import contact_sheet
 
 REVIEW, QUEUE = "label_review", "labelling_queue"
 SHEET_ROWS = 20

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deft_aoi.contracts import IDENTITY, image_paths, read_parquet, read_pool, read_rows
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.paths import iter_label, iter_number
+from deft_aoi.base.rows import IDENTITY, image_paths, read_parquet, read_pool, read_rows
 from deft_aoi.data.fingerprints import READABLE, Prints, by_light, content_keys
-from deft_aoi.data.pregen import MODE as PREGEN
-from deft_aoi.errors import HardStop
 from deft_aoi.mining.index import unit
 from deft_aoi.mining.select import UNLABELLED
-from deft_aoi.paths import iter_label, iter_number
-from deft_aoi.run import Run
+from deft_aoi.record.run import Run
 from deft_aoi.stages.merge import earlier_rows
+from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 
 def source_pool(run: Run) -> pd.DataFrame:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import write_parquet, write_rows
+from deft_aoi.base.rows import write_parquet, write_rows
 from deft_aoi.executors.base import TAO_DATA_SERVICES, TAO_PYT, Task
-from deft_aoi.experiment import Spec, dump_spec, put
-from deft_aoi.run import Run
+from deft_aoi.record.run import Run
+from deft_aoi.spec.tree import Spec, dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
-from deft_aoi.stages.specs import task_spec, without_nulls
+from deft_aoi.stages.task_specs import task_spec, without_nulls
 
 SCORES, PAIRS = "score_pool", "measure_pairs"
 TRUNK = "trunk"

@@ -5,22 +5,22 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from deft_aoi.contracts import read_rows
+from deft_aoi.base.errors import DeftError
+from deft_aoi.base.paths import BASELINE
+from deft_aoi.base.rows import read_rows
 from deft_aoi.data.sets import KPI
-from deft_aoi.errors import DeftError
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.experiment import dump_spec, put
-from deft_aoi.kpi.contract import parse_target
-from deft_aoi.paths import BASELINE
-from deft_aoi.rca.analysis import Analysis, Subject, analyse, false_calls, holder
+from deft_aoi.kpi.target import parse_target
 from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
-from deft_aoi.rca.spot_check import merge, review_rows
 from deft_aoi.rca.weak import target_defects, weak_samples
-from deft_aoi.run import Run
-from deft_aoi.stages.base import StageResult
+from deft_aoi.record.run import Run
+from deft_aoi.spec.tree import dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
-from deft_aoi.stages.specs import task_spec, without_nulls
+from deft_aoi.stages.gap_analysis import Analysis, Subject, analyse, false_calls, holder
+from deft_aoi.stages.spot_check import merge, review_rows
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.stages.task_specs import task_spec, without_nulls
 
 __all__ = ["collect", "target_defects", "tasks", "weak_samples"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.contracts import PASS, read_parquet, read_pool, read_rows, write_parquet
-from deft_aoi.data.pregen import MODE as PREGEN
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.files import atomic_write_text
+from deft_aoi.base.paths import BASELINE, iter_label, iter_number
+from deft_aoi.base.rows import PASS, read_parquet, read_pool, read_rows, write_parquet
 from deft_aoi.data.sets import pregen_set
-from deft_aoi.errors import HardStop
 from deft_aoi.executors.base import Task
-from deft_aoi.fsio import atomic_write_text
-from deft_aoi.paths import BASELINE, iter_label, iter_number
-from deft_aoi.run import Run
-from deft_aoi.stages.base import StageResult
+from deft_aoi.record.run import Run
 from deft_aoi.stages.coverage import ANOMALYGEN, MINING, Budget, Coverage, coverage, table
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 INLINE = "inference_only"
 

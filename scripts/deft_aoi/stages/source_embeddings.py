@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import image_paths, read_parquet
+from deft_aoi.base.errors import HardStop, InputError
+from deft_aoi.base.files import atomic_write_json, sha256_file
+from deft_aoi.base.rows import image_paths, read_parquet
 from deft_aoi.data.fingerprints import fingerprints
-from deft_aoi.data.pregen import MANIFEST, SOURCE_POOL, read_manifest
-from deft_aoi.data.pregen import MODE as PREGEN
-from deft_aoi.errors import HardStop, InputError
 from deft_aoi.executors.base import Task
-from deft_aoi.fsio import atomic_write_json, sha256_file
-from deft_aoi.run import Run
+from deft_aoi.record.run import Run
 from deft_aoi.stages import mining_tasks as heavy
+from deft_aoi.synthetic.pregenerated import MANIFEST, SOURCE_POOL, read_manifest
+from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 FILE, NAME = "source_embeddings.parquet", "embed_source"
 _CARRIED = ("label", "object_name", "input_path", "origin")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.contracts import parse_csv, read_rows
-from deft_aoi.run import Run
+from deft_aoi.base.rows import parse_csv, read_rows
+from deft_aoi.record.run import Run
 
 SYNTHETIC = "synthetic"
 

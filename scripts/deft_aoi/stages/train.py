@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deft_aoi.contracts import is_defect, read_rows
-from deft_aoi.engine.choice import NET, RESUME_FILE
-from deft_aoi.errors import HardStop
+from deft_aoi.base.errors import HardStop
+from deft_aoi.base.paths import BASELINE
+from deft_aoi.base.rows import is_defect, read_rows
+from deft_aoi.engine.engine_choice import NET, RESUME_FILE
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.executors.status import validation_metrics
-from deft_aoi.experiment import get, load_spec
-from deft_aoi.paths import BASELINE
-from deft_aoi.run import Run
-from deft_aoi.stages.base import StageResult
-from deft_aoi.stages.specs import train_spec
+from deft_aoi.executors.tao_status import validation_metrics
+from deft_aoi.record.run import Run
+from deft_aoi.spec.tree import get, load_spec
+from deft_aoi.stages.stage import StageResult
+from deft_aoi.stages.task_specs import train_spec
 
 LATEST_LINK = "changenet_model_classify_latest.pth"
 FINISHED = "Train finished successfully."

@@ -1,0 +1,16 @@
+"""The embedded engine under TAO's own command names, for a job, a hand-off or a spec that a person wants to try."""
+
+from __future__ import annotations
+
+ENGINES = {
+    "visual_changenet": "deft_aoi.engine.visual_changenet",
+    "embedding": "deft_aoi.engine.embedding",
+    "classical_baseline": "deft_aoi.engine.features.classical",
+    "prep_testcase.sh": "deft_aoi.synthetic.anomalygen_prep",
+    "run_sdg.sh": "deft_aoi.synthetic.anomalygen_sdg",
+    "generate_config.py": "deft_aoi.synthetic.anomalygen_config",
+    "launch_training.sh": "deft_aoi.synthetic.anomalygen_train",
+    "anomalygen_dataset": "deft_aoi.synthetic.dataset_source",
+    "realism_screen": "deft_aoi.synthetic.realism",
+    "pair_features": "deft_aoi.engine.features.pair_features",
+}

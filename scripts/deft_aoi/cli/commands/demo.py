@@ -1,0 +1,65 @@
+"""`deft demo`: the whole loop on a simulated inspection line, no GPU, no container, no data."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from deft_aoi.base.errors import COMPLETE, OK, InputError
+
+HELP = "Simulate an inspection line and run the whole loop on it: about two minutes on two cores."
+TARGET = "FAR < 1% at recall=100%"
+MARKER = "simulated_line.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace", type=Path, default=Path("deft-demo"), help="folder to make (default: deft-demo)")
+    parser.add_argument("--max-iterations", type=int, default=2, help="default: 2")
+    parser.add_argument("--kpi-target", default=TARGET, help=f'default: "{TARGET.replace("%", "%%")}"')
+    parser.add_argument("--boards", type=int, default=24, help="boards to simulate (default: 24)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulated line (default: 0)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi.base.console import print_json
+    from deft_aoi.base.paths import Workspace
+    from deft_aoi.cli.commands.run import Milestones
+    from deft_aoi.loop import driver
+    from deft_aoi.preflight import preflight
+    from deft_aoi.record.run import load_run
+    from deft_aoi.simulate.workspace import simulate
+
+    started = time.monotonic()
+    if args.workspace.exists() and not (args.workspace / MARKER).is_file():
+        raise InputError(f"{args.workspace}: exists and is no simulated line; pass another --workspace")
+    if not args.workspace.exists():
+        print(f"simulating {args.boards} boards into {args.workspace} ...", file=sys.stderr, flush=True)
+        simulate(args.workspace, seed=args.seed, boards=args.boards)
+    asked = {
+        "workspace": str(Workspace.at(args.workspace).root),
+        "max_iterations": args.max_iterations,
+        "kpi_target": args.kpi_target,
+    }
+    result = preflight.preflight(asked)
+    paths = preflight.write(result)
+    if not args.json:
+        print(f"approved by the demo itself (on your data a person says yes): {paths.preflight_summary}", flush=True)
+    preflight.start(paths)
+    said = Milestones(quiet=args.json)
+    code = driver.drive(paths.root, said)
+    said.end()
+    if code != COMPLETE:
+        return code
+    label, best = load_run(paths.root).champion()
+    made = {"verdict": best["verdict"], "report": paths.report, "best_model": paths.best_model}
+    if args.json:
+        print_json({"results_dir": str(paths.root), **{name: str(value) for name, value in made.items()}})
+        return OK
+    print(f"best model: {label} · {best['verdict_sentence']}")
+    print(f"verdict: {best['verdict']} · {time.monotonic() - started:.0f}s")
+    print(f"report: {paths.report}")
+    print(f"hand-off: {paths.best_model} and {paths.inference_spec}")
+    return OK

@@ -1,0 +1,66 @@
+"""The executor of a run: host work on this machine, everything that names a container on the approved platform."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+from deft_aoi.base.errors import InputError
+from deft_aoi.executors.base import HANDLE, Executor, JobState, Place, Probe, Task
+from deft_aoi.executors.local import LocalExecutor
+
+LOCAL = "local"
+# Imported only when chosen: each needs a client library that the others do not.
+EXECUTORS = {
+    "local-docker": ("deft_aoi.executors.docker.docker_engine", "DockerExecutor"),
+    "virtualenv": ("deft_aoi.executors.python_env", "VirtualenvExecutor"),
+    "slurm": ("deft_aoi.executors.slurm.slurm", "SlurmExecutor"),
+    "kubernetes": ("deft_aoi.executors.kubernetes.kube", "KubernetesExecutor"),
+}
+
+
+def make_executor(place: Place) -> Executor:
+    """Raises InputError for a platform that this version cannot start work on."""
+    host = LocalExecutor(place.cache, place.engine, place.workspace)
+    if place.platform == LOCAL:
+        return host
+    if place.platform not in EXECUTORS:
+        raise InputError(f"platform {place.platform!r}: this version starts work on {', '.join((LOCAL, *EXECUTORS))}")
+    module, name = EXECUTORS[place.platform]
+    remote: Executor = getattr(importlib.import_module(module), name)(place)
+    return Routed(place.platform, host, remote)
+
+
+class Routed:
+    """Two executors as one: a task without a container stays on this host."""
+
+    def __init__(self, platform: str, host: LocalExecutor, remote: Executor) -> None:
+        self.platform = platform
+        self.host = host
+        self.remote = remote
+
+    def submit(self, task: Task, job: Path) -> None:
+        (self.host if task.image is None else self.remote).submit(task, job)
+
+    def poll(self, job: Path) -> JobState:
+        return self._of(job).poll(job)
+
+    def log(self, job: Path) -> Path:
+        return self._of(job).log(job)
+
+    def cancel(self, job: Path) -> None:
+        self._of(job).cancel(job)
+
+    def describe(self) -> str:
+        return self.remote.describe()
+
+    def probe(self) -> list[Probe]:
+        return self.remote.probe()
+
+    def _of(self, job: Path) -> Executor:
+        """Whose job this is: the handle of a remote one names its platform."""
+        if (job / HANDLE).is_file():
+            handle = json.loads((job / HANDLE).read_text(encoding="utf-8"))
+            return self.remote if handle.get("platform") == self.platform else self.host
+        return self.host

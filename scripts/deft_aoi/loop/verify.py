@@ -1,0 +1,221 @@
+"""Check journal, artifacts and state against each other, and rebuild the state from the journal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.base.errors import DeftError, InputError
+from deft_aoi.base.files import sha256_file
+from deft_aoi.base.paths import RunPaths
+from deft_aoi.record import journal, order, state
+from deft_aoi.record.run import Plan, approval_problem, read_json
+
+
+def verify(paths: RunPaths) -> list[str]:
+    """Everything that is off, one line each; empty when nothing is. Journals without hashes are "unchained"."""
+    entries = journal.read(paths.log)
+    problems = chain_problems(paths, entries)
+    broken = bool(problems)
+    for number, entry in enumerate(entries, start=1):
+        try:
+            order.check_order(entries[number - 2] if number > 1 else None, entry)
+        except InputError as error:
+            problems.append(f"loop_log.jsonl, line {number}: {error}")
+    problems += artifact_problems(paths, entries)
+    try:
+        snapshot = state.load(paths.state)
+    except DeftError as error:
+        return [*problems, str(error)]
+    problems += figure_problems(paths, entries, snapshot)
+    return problems + approval_problems(paths, snapshot) + state_problems(snapshot, entries, broken=broken)
+
+
+def chain_problems(paths: RunPaths, entries: list[journal.Entry]) -> list[str]:
+    """Lines that are torn, removed, moved or changed, told apart by their numbers and by `prev`."""
+    if not paths.log.is_file():
+        return []
+    content = paths.log.read_bytes()
+    problems = [] if content.endswith(b"\n") or not content else ["loop_log.jsonl: the last line is torn"]
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    problems += order_problems([entry["seq"] for entry in entries])
+    for number, entry in enumerate(entries[1:], start=2):
+        neighbours = entries[number - 2]["seq"] + 1 == entry["seq"]
+        if neighbours and "prev" in entry and entry["prev"] != journal.line_hash(lines[number - 2]):
+            before = entries[number - 2]
+            problems.append(
+                f"loop_log.jsonl, line {number - 1} ({before['iter']}/{before['stage']}): changed after it was "
+                f"written; prev of line {number} does not match line {number - 1}"
+            )
+    return problems
+
+
+def order_problems(numbers: list[int]) -> list[str]:
+    """What the sequence numbers say: lines removed, swapped, repeated."""
+    problems = [
+        f"loop_log.jsonl, line {line}: seq is {found}, expected {line}"
+        for line, found in enumerate(numbers, start=1)
+        if found != line
+    ]
+    missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+    if missing:
+        problems.insert(0, f"loop_log.jsonl: removed: seq {', '.join(map(str, missing))}")
+    elif problems:
+        moved = [str(found) for line, found in enumerate(numbers, start=1) if found != line]
+        problems.insert(0, f"loop_log.jsonl: out of order: seq {', '.join(moved)} stand in each other's place")
+    return problems
+
+
+def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Mapping[str, Any]) -> list[str]:
+    """Figures of evaluate lines that their own scores do not give; only where the scores are as they were made."""
+    judged = [
+        (n, e) for n, e in enumerate(entries, 1) if e["stage"] == "evaluate" and e.get("facts", {}).get("verdict")
+    ]
+    if not judged:
+        return []
+    from deft_aoi.kpi.judged import judged as verdict_on
+    from deft_aoi.kpi.judged import score_facts
+    from deft_aoi.kpi.target import parse_target
+
+    target, made = parse_target(snapshot["kpi_target"]), newest_artifacts(entries)
+    problems = []
+    for number, entry in judged:
+        facts, csv = entry["facts"], Path(entry["facts"]["inference_csv"])
+        record = made.get(csv.relative_to(paths.root).as_posix()) if csv.is_relative_to(paths.root) else None
+        if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
+            continue  # named as an artifact
+        found = score_facts(csv, target)
+        # Drawn boards may differ in another numpy, and older lines have none: the line's own bounds by board count.
+        found["uppers"] = facts.get("uppers")
+        verdict = verdict_on(target, found | {"measured": facts.get("measured")})
+        found |= {"met": verdict.met}
+        if "gate" in facts:  # lines of before it had another rule for recall below 100 %
+            found |= {"verdict": verdict.status, "gate": verdict.record()}
+        where = f"loop_log.jsonl, line {number} ({entry['iter']}/evaluate)"
+        problems += [
+            f"{where}: {name} is {facts.get(name)!r}, its scores give {value!r}"
+            for name, value in found.items()
+            if facts.get(name) != value
+        ]
+    return problems
+
+
+def approval_problems(paths: RunPaths, snapshot: Mapping[str, Any]) -> list[str]:
+    """A plan that nobody approved, and inputs that are not those of the Summary (the pool may grow)."""
+    if not snapshot["config"].get("approval") or not paths.preflight.is_file():
+        return []
+    problem = approval_problem(paths, snapshot)
+    record = read_json(paths.preflight)
+    root, pool = Path(record["plan"]["workspace"]), "augmentation/"
+    changed = [
+        f"{name}: changed since the Summary was approved"
+        for name, digest in record["inputs"].items()
+        if not name.startswith(pool) and (not (root / name).is_file() or sha256_file(root / name) != digest)
+    ]
+    return [*([problem] if problem else []), *changed]
+
+
+def state_problems(snapshot: Mapping[str, Any], entries: list[journal.Entry], *, broken: bool) -> list[str]:
+    """What the snapshot says that the journal does not; a snapshot that a crash left behind is named as such.
+
+    The digest over all lines shows what the chain cannot: an edit of the last line, or one after which the whole
+    chain was made anew. It is left out where the chain is `broken` and has said so.
+    """
+    known = snapshot.get("journal")
+    if known is None:
+        expected: Mapping[str, Any] = state.fold(snapshot, entries)
+        found = snapshot
+        if state.is_legacy(entries):  # the state of 7.0.x holds what its journal lacks: only progress is in both
+            expected, found = _progress(expected, entries), _progress(snapshot, entries)
+        return [f"deft_state.json: {text}" for text in differences(expected, found)]
+    read = known.get("lines", 0)
+    if read > len(entries):
+        return [f"loop_log.jsonl: ends after {len(entries)} lines, deft_state.json has read {read}: lines were removed"]
+    expected = state.fold(snapshot, entries[:read])
+    problems = []
+    if expected["journal"]["digest"] != known.get("digest"):
+        which = "its last line" if known.get("last") != expected["journal"]["last"] else "a line"
+        if not broken:
+            problems.append(f"loop_log.jsonl: {which} was changed after deft_state.json had read {read} lines")
+        expected["journal"] = known
+    problems += [f"deft_state.json: {text}" for text in differences(expected, snapshot)]
+    if read < len(entries):
+        problems.append(
+            f"deft_state.json: {len(entries) - read} lines behind the journal (a crash between the two writes); the "
+            "next deft step or deft rebuild-state brings it up"
+        )
+    return problems
+
+
+def _progress(snapshot: Mapping[str, Any], entries: list[journal.Entry]) -> dict[str, Any]:
+    """The last finished stage of every iteration that the journal has lines of."""
+    labels = dict.fromkeys(entry["iter"] for entry in entries)
+    parts = {label: snapshot["iterations"].get(label, {}) for label in labels}
+    return {"iterations": {label: {"stage_completed": part.get("stage_completed")} for label, part in parts.items()}}
+
+
+def newest_artifacts(entries: list[journal.Entry]) -> dict[str, tuple[Mapping[str, Any], journal.Entry]]:
+    """The newest record of each path, with the line that vouches for it."""
+    return {item["path"]: (item, entry) for entry in entries for item in entry.get("artifacts", [])}
+
+
+def artifact_problems(paths: RunPaths, entries: list[journal.Entry]) -> list[str]:
+    """Files that the journal vouches for and that are gone or changed. The newest record of a path counts."""
+    pruned = {item["path"] for entry in entries for item in entry.get("facts", {}).get("pruned", [])}
+    problems = []
+    for name, (item, entry) in newest_artifacts(entries).items():
+        path = paths.root / name
+        made = f"{entry['iter']}/{entry['stage']}"
+        if not path.is_file() and name in pruned:
+            continue
+        if not path.is_file():
+            problems.append(f"{name}: missing; {made} made it")
+        elif path.stat().st_size != item["bytes"] or sha256_file(path) != item["sha256"]:
+            problems.append(f"{name}: changed since {made} made it")
+    return problems
+
+
+def differences(expected: Any, found: Any, where: str = "") -> list[str]:
+    """Dotted places where two JSON values differ."""
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        names = [*expected, *[name for name in found if name not in expected]]
+        return [
+            text
+            for name in names
+            for text in (
+                differences(expected[name], found[name], f"{where}{name}.")
+                if name in expected and name in found
+                else [f"{where}{name} is {'unexpected' if name in found else 'missing'}"]
+            )
+        ]
+    if expected != found:
+        return [f"{where.rstrip('.')} is {found!r}; the journal says {expected!r}"]
+    return []
+
+
+def rebuild(paths: RunPaths) -> state.State:
+    """Write deft_state.json from preflight.json and the journal, and return it.
+
+    A readable old snapshot keeps its start time and a pre-seeded baseline; the plan is always the approved one. A run
+    that was never started has no journal and no state, and gets none here.
+    """
+    from deft_aoi.preflight.preflight import initial_state
+
+    entries = journal.read(paths.log)
+    if not entries and not paths.state.is_file():
+        raise InputError(f"{paths.root}: never started; type: deft start --approve CODE")
+    start: Mapping[str, Any] | None = None
+    with contextlib.suppress(InputError):
+        start = state.load(paths.state)
+    if start is None or (start["config"].get("approval") and paths.preflight.is_file()):
+        record = read_json(paths.preflight)
+        fresh = initial_state(Plan.from_json(record["plan"]), paths, approval=record["digest"])
+        kept = (
+            {"started_at": record["created"]} if start is None else {k: start[k] for k in ("started_at", "iterations")}
+        )
+        start = {**fresh, **kept}
+    folded = state.fold(start, entries)
+    state.save(paths.state, folded)
+    return folded

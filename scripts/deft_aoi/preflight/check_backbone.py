@@ -1,0 +1,52 @@
+"""Whether the backbone's weights are where the spec says, and are a backbone's."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
+from deft_aoi.base.paths import Workspace
+from deft_aoi.engine.engine_choice import FEATURES, TAO
+from deft_aoi.record.run import AIR_GAP, Plan
+from deft_aoi.spec.tree import Spec, get
+from deft_aoi.stages.task_specs import named_backbone
+
+# Lightning writes these names into every checkpoint, TAO's own name beside them.
+_CHECKPOINT_MARKS = (b"pytorch-lightning_version", b"tao_model")
+
+
+def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Finding]:
+    """(8) one sentence on the backbone that the training starts from, or why it cannot."""
+    named = get(spec, "model.backbone.pretrained_backbone_path")
+    weights = named_backbone(plan.engine, workspace.backbone_dir, named) if named else None
+    if plan.engine != TAO and weights is None:
+        return [Finding(8, OK, f"backbone: none is used; engine {plan.engine} needs none")]
+    if not named:
+        text = "backbone: random weights (pretrained_backbone_path is null): TAO accepts it and trains worse"
+        return [Finding(8, NOTE, text)]
+    if weights is None:
+        how = "put its weights there" if plan.network == AIR_GAP else "type: stage_backbone --workspace W"
+        text = f"backbone: {named} is named, {workspace.backbone_dir} holds no weights; {how}"
+        return [Finding(8, BLOCK, f"{text} (null in the spec trains from random weights)")]
+    if problem := weights_problem(weights) if weights.is_file() else None:
+        return [Finding(8, BLOCK, f"backbone: {weights} {problem}; stage the backbone's own weights")]
+    if plan.engine == FEATURES:
+        return [Finding(8, OK, "backbone: none is used; engine features needs none")]
+    frozen = "frozen" if get(spec, "model.backbone.freeze_backbone", False) else "fine-tuned"
+    return [Finding(8, OK, f"backbone: staged {weights.name}, {frozen} by engine {plan.engine}")]
+
+
+def weights_problem(path: Path) -> str | None:
+    """What is wrong with a weights file, read without unpickling anything; None where nothing is seen."""
+    if not path.stat().st_size:
+        return "is empty"
+    if zipfile.is_zipfile(path) and _is_checkpoint(path):
+        return "is a trained ChangeNet checkpoint, which TAO would take for a backbone and load nothing from"
+    return None
+
+
+def _is_checkpoint(path: Path) -> bool:
+    with zipfile.ZipFile(path) as opened:
+        names = [name for name in opened.namelist() if name.endswith("data.pkl")]
+        return any(mark in opened.read(name) for name in names for mark in _CHECKPOINT_MARKS)

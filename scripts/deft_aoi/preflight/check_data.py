@@ -1,0 +1,163 @@
+"""Pre-Flight's view of the audit over all sets: what stops a run, what a person should know before saying yes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from deft_aoi.base.errors import DeftError
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.base.rows import PASS
+from deft_aoi.base.safe_paths import check_cells, check_files
+from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
+from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, readable_sets, row_sets
+from deft_aoi.preflight.check_workspace import Finding, spec_of
+from deft_aoi.preflight.summary_data import sample_lines
+from deft_aoi.record.run import Plan
+from deft_aoi.spec.tree import Optics, load_spec, optics
+from deft_aoi.synthetic.pregenerated import MODE as PREGEN
+
+CHECK = 10
+NEW_FILES = 60_000  # images that Pre-Flight opens: under a minute on two cores; the rest is for `deft audit`
+TRAINED_ON = (TRAINING, *JUDGES)  # sets of which every image must be readable
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The sets of a workspace and what the audit found in them."""
+
+    sets: list[RowSet]
+    audit: SetAudit
+
+
+def examine(workspace: Workspace, optics: Optics, *, limit: int | None = NEW_FILES) -> Examined:
+    sets = row_sets(workspace, optics)
+    return Examined(sets, audit_sets(sets, limit=limit))
+
+
+def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
+    """What the images of the usable sets have against the run, where another finding blocks it already.
+
+    A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
+    """
+    try:
+        sets = readable_sets(workspace, optics(spec_of(workspace), workspace.spec))
+    except DeftError:
+        return []
+    safe = [one for one in sets if _stays_inside(one, workspace)]
+    audit = audit_sets(safe, limit=NEW_FILES)
+    shared = audit.shared
+    unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
+    named = shared["kind"].isin(["path", "row"])
+    named &= ~(shared["first_set"].isin(unnamed) | shared["second_set"].isin(unnamed))
+    return [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken)]
+
+
+def _stays_inside(one: RowSet, workspace: Workspace) -> bool:
+    try:
+        check_cells(one.rows, one.csv, one.root, workspace.root)
+    except DeftError:
+        return False
+    files = dict.fromkeys(name for light in (*one.files, *one.goldens) for name in light)
+    return not check_files(files, workspace.root)[1]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the samples are worth: lines for the Summary, and the record that preflight.json keeps."""
+
+    lines: list[str]
+    record: dict[str, Any]
+
+
+def settle(seen: Examined, plan: Plan, dataset: Mapping[str, Mapping[str, Any]], paths: RunPaths) -> Samples:
+    """Examine the labels, write `audit/*.csv` and `label_review.csv` into the run directory."""
+    workspace = Workspace.at(plan.workspace)
+    found = review_labels(seen, optics(load_spec(workspace.spec), workspace.spec), max_rows=MAX_ROWS)
+    write_audit(seen.audit, paths.audit)
+    write_review(paths.label_review, found.table)
+    record = {"audit": seen.audit.counts(), "labels": found.record()}
+    return Samples(sample_lines(dataset, made_labels(seen, plan), found, screen=plan.screen), record)
+
+
+def made_labels(seen: Examined, plan: Plan) -> list[str]:
+    """Labels that a synthetic source of this plan brings."""
+    if plan.synthetic == "off":
+        return []
+    staged = {label for one in seen.sets if one.name == SYNTHETIC for label in one.labels}
+    if plan.synthetic == PREGEN:
+        return sorted(staged)
+    if "*" in plan.anomalygen_labels:
+        return sorted({label for one in seen.sets if one.name == KPI for label in one.labels} - {PASS})
+    return list(plan.anomalygen_labels)
+
+
+def review_labels(seen: Examined, optics: Optics, *, max_rows: int | None) -> Review:
+    """Doubtful labels of training and pool; rows with broken images are left out."""
+    broken = seen.audit.broken
+    first = {one.name: one.line(0) for one in seen.sets}
+    unusable = {
+        str(name): {int(line) - first[str(name)] for line in part["line"]} for name, part in broken.groupby("set")
+    }
+    return review(seen.sets, optics, unusable, max_rows=max_rows)
+
+
+def findings(seen: Examined) -> list[Finding]:
+    """What blocks (an image that judges and teaches, an unreadable image that training needs) and what is noted."""
+    audit = seen.audit
+    return [*_leaks(audit), *_broken(audit.broken), *_notes(seen)]
+
+
+def _leaks(audit: SetAudit) -> Iterator[Finding]:
+    stops = audit.shared[audit.shared["stops"].astype(bool)]
+    for (first, second), part in stops.groupby(["first_set", "second_set"], sort=False):
+        text = f"leakage: {len(part)} images stand in {first} and in {second}: {_pairs(part)}; remove them from {first}"
+        yield Finding(CHECK, "block", text + " (deft audit --workspace W writes the whole table)")
+
+
+def _broken(broken: pd.DataFrame) -> Iterator[Finding]:
+    unreadable = broken[broken["what"] != "missing"].drop_duplicates(["set", "line"])
+    for name, part in unreadable.groupby("set", sort=False):
+        lines = ", ".join(map(str, part["line"].head(8))) + (", ..." if len(part) > 8 else "")
+        text = f"{len(part)} rows of {name} have an unreadable image: line {lines}; the first is {part['file'].iloc[0]}"
+        if name in TRAINED_ON:
+            yield Finding(CHECK, "block", f"{text}; TAO stops at the first: replace the files or remove the rows")
+        else:
+            yield Finding(CHECK, "note", f"{text}; mining skips them")
+
+
+def _notes(seen: Examined) -> Iterator[Finding]:
+    shared = seen.audit.shared
+    near = shared[shared["kind"] == "near"]
+    if len(near):
+        text = f"{len(near)} near-duplicates (re-encoded, brightened or moved copies) across sets: {_pairs(near)}"
+        judged = near["first_set"].isin(JUDGES) | near["second_set"].isin(JUDGES)
+        text += f"; {int(judged.sum())} of them with a set that judges, which makes its figures look better"
+        yield Finding(CHECK, "note", text + " (audit/shared_images.csv)")
+    torn = shared[~shared["same_label"].astype(bool)]
+    if len(torn):
+        yield Finding(CHECK, "note", f"{len(torn)} images have two labels: {_pairs(torn)} (audit/shared_images.csv)")
+    for row in seen.audit.boards.itertuples():
+        text = f"{row.boards} boards have rows in {row.first_set} and in {row.second_set} ({row.names}): different "
+        yield Finding(CHECK, "note", text + "images, but figures look better than on new boards")
+    unnamed = [name for name, count in seen.audit.boards_of.items() if count == 0 and name in TRAINED_ON]
+    if unnamed:
+        text = f"no boardname in {', '.join(unnamed)}: whether sets share a board cannot be told"
+        yield Finding(CHECK, "note", text)
+    if seen.audit.unread:
+        text = f"{seen.audit.unread:,} images were not looked at for copies and damage; deft audit looks at all"
+        yield Finding(CHECK, "note", text)
+
+
+def _pairs(part: pd.DataFrame) -> str:
+    some = part.head(_SHOWN).itertuples()
+    shown = "; ".join(
+        f"{r.first_set} line {r.first_line} ({r.first_label}) = {r.second_set} line {r.second_line} ({r.second_label})"
+        for r in some
+    )
+    return shown + (f" and {len(part) - _SHOWN} more" if len(part) > _SHOWN else "")

@@ -1,0 +1,155 @@
+"""The plan of a run from what the user asked for, the spec and the defaults, each value with its source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from deft_aoi.base import versions
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import check_project
+from deft_aoi.base.paths import Workspace
+from deft_aoi.engine.engine_choice import CHOICES, ENGINES, FEATURES, TAO, choose
+from deft_aoi.executors.platform_choice import LOCAL
+from deft_aoi.kpi.target import parse_target
+from deft_aoi.preflight.check_workspace import has_pregen, spec_of
+from deft_aoi.preflight.generator_plan import generator_values
+from deft_aoi.record.order import SEALED
+from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
+from deft_aoi.spec.tree import get
+from deft_aoi.stages.mining import AUTO_POLICY, POLICIES, check_encoder, default_encoder, default_policy
+from deft_aoi.stages.routing import INLINE
+from deft_aoi.synthetic.pregenerated import MODE as PREGEN
+
+DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
+MINUTES_PER_ITERATION = 33  # RTX 6000 Ada, ~200 rows, TAO containers; the reference engine needs seconds to minutes
+
+
+def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
+    """(plan, source of each value) from what the user asked for, the spec and the defaults, in this order.
+
+    Raises InputError when a value cannot be used.
+    """
+    workspace = Workspace.at(asked.get("workspace") or "~/workspace")
+    if not asked.get("max_iterations") or asked["max_iterations"] < 1:
+        raise InputError(
+            "max_iterations is required and has no default: pass --max-iterations N with N from 1 "
+            f"(a time limit converts by about {MINUTES_PER_ITERATION} minutes an iteration with TAO on one GPU)"
+        )
+    try:
+        spec = spec_of(workspace)
+    except InputError:  # no spec at all: a finding of check 1, beside whatever can be said without it
+        spec = {}
+    from_spec = {
+        "num_epochs": get(spec, "train.num_epochs"),
+        "batch_size": get(spec, "dataset.classify.batch_size"),
+        "num_gpus": get(spec, "train.num_gpus"),
+        "seed": get(spec, "train.seed"),
+    }
+    policy, why = default_policy(workspace.pool_csv)
+    asked = dict(asked)
+    if asked.get("policy") == AUTO_POLICY:
+        del asked["policy"]
+    if isinstance(asked.get("screen"), str):
+        asked["screen"] = asked["screen"] == "on"
+    defaults = {
+        "kpi_target": DEFAULT_TARGET,
+        "synthetic": PREGEN if has_pregen(workspace) else "off",
+        "policy": policy,
+        "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
+        "encoder": default_encoder(workspace),
+    }
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name in Plan.__dataclass_fields__:
+        for source, record in (("user", asked), ("spec", from_spec), ("default", defaults)):
+            if record.get(name) is not None:
+                values[name], sources[name] = record[name], source
+                break
+        else:
+            sources[name] = "default"
+    if sources["policy"] == "default":
+        sources["policy"] = f"default ({why})"
+    if sources["network"] == "default" and os.environ.get("AIR_GAPPED", "") not in ("", "0"):
+        values["network"], sources["network"] = AIR_GAP, "AIR_GAPPED"
+    values.pop("tao", None)  # always asked anew
+    values["workspace"] = str(workspace.root)
+    where = versions.platform(values.get("platform", LOCAL))
+    values["platform"] = where.name
+    values["settings"] = platform_settings(where, asked)
+    if where.name != LOCAL:
+        values["engine"], sources["engine"] = _tao(where, asked.get("engine"))
+    elif asked.get("engine") in CHOICES:
+        values["engine"], why = choose(asked["engine"])
+        sources["engine"] += f" ({why})" if asked["engine"] != FEATURES else ""
+    values["kpi_target"] = parse_target(values["kpi_target"]).text
+    values.update(generator_values(workspace, values, sources))
+    plan = Plan.from_json(values)
+    _check_plan(plan)
+    return plan, sources
+
+
+def platform_settings(where: versions.Platform, asked: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting of the platform, the asked ones over the defaults; raises InputError for one it does not have."""
+    given = dict(asked.get("settings") or {})
+    for text in asked.get("set") or ():
+        key, mark, value = text.partition("=")
+        if not mark:
+            raise InputError(f"--set {text}: expected KEY=VALUE")
+        given[key] = value
+    if unknown := sorted(set(given) - set(where.settings)):
+        known = ", ".join(where.settings) or "none"
+        raise InputError(f"--set {unknown[0]}: platform {where.name} has these settings: {known}")
+    return {key: given.get(key, setting.default) for key, setting in where.settings.items()}
+
+
+def _tao(where: versions.Platform, asked: str | None) -> tuple[str, str]:
+    """(engine, source): any platform but `local` runs TAO itself."""
+    if not where.works:
+        able = ", ".join(entry.name for entry in versions.platforms() if entry.works)
+        raise InputError(f"platform {where.name!r}: this version starts work on {able}")
+    if asked not in (None, TAO):
+        raise InputError(f"--engine {asked}: platform {where.name} runs TAO itself; leave --engine out")
+    return TAO, f"platform {where.name}"
+
+
+def _check_plan(plan: Plan) -> None:
+    for name in ("num_epochs", "batch_size", "num_gpus", "mine_rows", "top_k_per_target", "top_k_per_label"):
+        value = getattr(plan, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} is {value!r}: expected a whole number from 1")
+    for name in ("max_per_board", "min_distance"):
+        if getattr(plan, name) < 0:
+            raise InputError(f"{name} is {getattr(plan, name)!r}: expected 0 or more")
+    check_encoder(Workspace.at(plan.workspace), plan.encoder, plan.platform)
+    check_project(plan.project)
+    if not -1 <= plan.min_similarity <= 1:
+        raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
+    engines = ENGINES if plan.platform == LOCAL else (TAO,)
+    choices = {
+        "engine": engines, "policy": POLICIES, "knn_metric": ("cosine",), "network": (OPEN, AIR_GAP),
+        "rca_source": RCA_SOURCES,
+    }  # fmt: skip
+    for name, known in choices.items():
+        if getattr(plan, name) not in known:
+            raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
+    _check_generation(plan)
+    if plan.acceptance not in ("off", SEALED):
+        raise InputError(f"acceptance {plan.acceptance!r}: expected off or {SEALED}")
+    if plan.acceptance == SEALED and not Workspace.at(plan.workspace).acceptance_csv.is_file():
+        raise InputError(f"acceptance {SEALED}: no {Workspace.at(plan.workspace).acceptance_csv}")
+    if plan.synthetic == PREGEN and not has_pregen(Workspace.at(plan.workspace)):
+        raise InputError(f"synthetic {PREGEN}: no images in {Workspace.at(plan.workspace).pregen_ng}")
+
+
+def _check_generation(plan: Plan) -> None:
+    if plan.synthetic not in (known := ("off", PREGEN, INLINE)):
+        raise InputError(f"synthetic {plan.synthetic!r}: expected one of {', '.join(known)}")
+    if not isinstance(plan.num_sdg, int) or plan.num_sdg < 1:
+        raise InputError(f"num_sdg is {plan.num_sdg!r}: expected a whole number from 1")
+    if not isinstance(plan.anomalygen_max_iter, int) or plan.anomalygen_max_iter < 1:
+        raise InputError(f"anomalygen_max_iter is {plan.anomalygen_max_iter!r}: expected a whole number from 1")
+    for name in ("min_allocation", "max_synthetic_share"):
+        if not 0 <= getattr(plan, name) <= 1:
+            raise InputError(f"{name} is {getattr(plan, name)!r}: expected a share between 0 and 1")

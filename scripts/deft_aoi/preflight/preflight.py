@@ -1,0 +1,230 @@
+"""Pre-Flight: check everything, show one Summary, and give the approval code that the plan must be started with."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.base.errors import InputError, Refusals
+from deft_aoi.base.files import atomic_write_json, atomic_write_text, sha256_file, utc_now
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.base.rows import is_defect, read_rows
+from deft_aoi.base.safe_paths import printable
+from deft_aoi.base.versions import VERSION, image, image_keys
+from deft_aoi.executors.base import TAO_PYT, Place, Probe
+from deft_aoi.executors.platform_choice import LOCAL, make_executor
+from deft_aoi.kpi.evaluator import evaluator_file
+from deft_aoi.kpi.target import parse_target
+from deft_aoi.preflight import approvals, check_data
+from deft_aoi.preflight.check_workspace import all_checks, spec_of
+from deft_aoi.preflight.generator_plan import generator_config
+from deft_aoi.preflight.plan_values import make_plan
+from deft_aoi.preflight.result import Preflight
+from deft_aoi.preflight.summary import summary
+from deft_aoi.record import journal, state
+from deft_aoi.record.order import SEALED
+from deft_aoi.record.run import AIR_GAP, Plan, approval_problem, read_json
+from deft_aoi.spec.tree import optics
+from deft_aoi.synthetic.pregenerated import MODE as PREGEN
+from deft_aoi.synthetic.pregenerated import source_record
+
+
+def preflight(asked: Mapping[str, Any]) -> Preflight:
+    """Run all checks; raises Refusals with every finding that blocks. Reads only."""
+    plan, sources = make_plan(asked)
+    workspace = Workspace.at(plan.workspace)
+    images = {key: image(key) for key in image_keys()}
+    place = Place(
+        plan.platform, plan.settings, workspace.root, workspace.cache, images, plan.engine,
+        air_gapped=plan.network == AIR_GAP,
+    )  # fmt: skip
+    executor = make_executor(place)
+    probes = executor.probe()
+    if plan.platform != LOCAL:
+        plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
+        sources["tao"] = f"platform {plan.platform}"
+    findings = all_checks(workspace, plan, probes)
+    seen = None
+    if all(finding.level != "block" for finding in findings):
+        seen = check_data.examine(workspace, optics(spec_of(workspace), workspace.spec))
+        findings += check_data.findings(seen)
+    else:  # the Summary does not come, but what the images say is known with the rest
+        findings += check_data.findings_beside(workspace, sealed=plan.acceptance == SEALED)
+    blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
+    if blocking or seen is None:
+        raise Refusals(blocking)
+    csvs = {
+        "training": workspace.training_csv,
+        "validation": workspace.validation_csv,
+        "kpi": workspace.kpi_csv,
+        "mining_pool": workspace.pool_csv,
+    }
+    csvs |= {"acceptance": workspace.acceptance_csv} if plan.acceptance == SEALED else {}
+    dataset = {name: _counts(path) for name, path in csvs.items()}
+    inputs = {
+        path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())
+    }
+    for command in parse_target(plan.kpi_target).commands:
+        inputs[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
+    if plan.synthetic == PREGEN:
+        inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
+    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe(), seen)
+
+
+def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
+    """What the platform said of its TAO, else, where a container runs, the version in the image's tag; or nothing."""
+    if told := next((probe.tao for probe in probes if probe.tao), ""):
+        return told
+    tag = None if plan.settings.get("venv") else re.search(r":(\d+(?:\.\d+)+)", image)
+    return tag[1] if tag else ""
+
+
+def _counts(path: Path) -> dict[str, Any]:
+    rows = read_rows(path, required=("input_path", "golden_path", "label"))
+    named = rows["label"].str.strip().str.lower().replace("", "unlabelled")
+    defects = named[is_defect(rows["label"])].value_counts().sort_index()
+    boards = rows["boardname"].nunique() if "boardname" in rows.columns else 0
+    return {
+        "rows": len(rows),
+        "pass": len(rows) - int(defects.sum()),
+        "defects": {str(name): int(count) for name, count in defects.items()},
+        "boards": boards,
+    }
+
+
+def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
+    """Write preflight.json and preflight_summary.md into a run directory that has not been started; returns it."""
+    workspace = Workspace.at(result.plan.workspace)
+    if results_dir is not None:
+        results_dir = workspace.inside(results_dir.expanduser().absolute(), "--results-dir")
+    paths = RunPaths(results_dir or _waiting_run(workspace) or _new_run(workspace))
+    if _is_started(paths):
+        raise InputError(
+            f"{paths.root}: this run is started; its plan cannot change. Leave --results-dir out for a new run"
+        )
+    paths.root.mkdir(parents=True, exist_ok=True)
+    samples = check_data.settle(result.seen, result.plan, result.dataset, paths)
+    before = read_json(paths.preflight)["approval_code"] if paths.preflight.is_file() else result.code
+    text = summary(result, paths, samples.lines, replaces=before)
+    atomic_write_text(paths.preflight_summary, printable(text))
+    atomic_write_json(
+        paths.preflight,
+        {
+            "version": 1,
+            "created": utc_now(),
+            "plan": result.plan.to_json(),
+            "sources": dict(result.sources),
+            "dataset": dict(result.dataset),
+            "inputs": dict(result.inputs),
+            "images": dict(result.images),
+            "findings": [vars(finding) for finding in result.findings],
+            "samples": samples.record,
+            "versions": {"skill": VERSION, "python": platform.python_version(), "system": platform.platform()},
+            "digest": result.digest,
+            "approval_code": result.code,
+        },
+    )
+    return paths
+
+
+def _waiting_run(workspace: Workspace) -> Path | None:
+    """Newest run directory with a Summary that nobody has approved yet."""
+    for run in reversed(workspace.runs()):
+        if RunPaths(run).preflight.is_file() and not RunPaths(run).state.is_file():
+            return run
+    return None
+
+
+def _new_run(workspace: Workspace) -> Path:
+    name = time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
+    number, path = 1, workspace.results / name
+    while path.exists():
+        number, path = number + 1, workspace.results / f"{name}_{number}"
+    return path
+
+
+def _is_started(paths: RunPaths) -> bool:
+    return paths.state.is_file() and bool(read_json(paths.state).get("config", {}).get("approval"))
+
+
+def find_by_code(workspace: Workspace, code: str) -> RunPaths:
+    """Run directory whose Summary shows this approval code."""
+    waiting = []
+    for run in reversed(workspace.runs()):
+        paths = RunPaths(run)
+        if paths.preflight.is_file():
+            shown = read_json(paths.preflight)["approval_code"]
+            if shown == code.strip().upper():
+                return paths
+            waiting += [] if _is_started(paths) else [run.name]
+    where = f"waiting: {', '.join(waiting)}" if waiting else "no Summary waits for approval"
+    raise InputError(
+        f"approval code {code!r} belongs to no Summary in {workspace.results} ({where}); "
+        "show the Summary again: deft preflight --workspace ... --max-iterations N"
+    )
+
+
+def start(paths: RunPaths) -> state.State:
+    """Begin the approved run: everything is checked again, and a plan or input that changed since is refused."""
+    record = read_json(paths.preflight)
+    if _is_started(paths):
+        begun = state.load(paths.state)
+        if not approvals.known(record["digest"]) and approval_problem(paths, begun) is None:
+            approvals.remember(record["digest"])  # started elsewhere, approved here now
+            return begun
+        raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
+    now = preflight(record["plan"])
+    if now.digest != record["digest"]:
+        shown = {**record["inputs"], **record.get("images", {})}
+        changed = [name for name, value in {**now.inputs, **now.images}.items() if shown.get(name) != value]
+        raise InputError(
+            f"{', '.join(changed) or 'the plan'} changed since the Summary was shown; show the new Summary: "
+            f"deft preflight --workspace {now.plan.workspace} --max-iterations {now.plan.max_iterations}"
+        )
+    begun = initial_state(now.plan, paths, approval=record["digest"])
+    if paths.state.is_file():  # pre-seeded baseline of an upstream pipeline: its checkpoint is kept
+        before = state.load(paths.state)
+        begun["iterations"] |= before["iterations"]
+        begun["started_at"] = before["started_at"]
+    begun = state.fold(begun, journal.read(paths.log))  # a run of 7.0.x goes on where it was
+    state.save(paths.state, begun)
+    approvals.remember(record["digest"])
+    return begun
+
+
+def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state.State:
+    """State of a run before its first stage, with the contract's `config`."""
+    workspace = Workspace.at(plan.workspace)
+    config = {
+        "specs_file": str(workspace.spec),
+        "training_csv": str(workspace.training_csv),
+        "validation_csv": str(workspace.validation_csv),
+        "kpi_test_csv": str(workspace.kpi_csv),
+        "images_dir": str(workspace.images),
+        "backbone_weight_dir": str(workspace.backbone_dir),
+        "train_container": "" if plan.platform == LOCAL else image(TAO_PYT),
+        "num_gpus": plan.num_gpus,
+        "batch_size": plan.batch_size,
+        "num_epochs": plan.num_epochs,
+        "anomalygen": generator_config(plan),
+        "mining_filter": {
+            "sub_skill": "tao-mine-aoi-images",
+            "top_k_per_target": plan.top_k_per_target,
+            "metric": plan.knn_metric,
+            "min_similarity": plan.min_similarity,
+        },
+        "plan": plan.to_json(),
+        "approval": approval,
+    }
+    return state.initial(
+        started_at=utc_now(),
+        kpi_target=plan.kpi_target,
+        results_dir=str(paths.root),
+        max_iterations=plan.max_iterations,
+        config=config,
+    )

@@ -1,0 +1,41 @@
+"""What Pre-Flight found, as one record, and the approval code that covers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deft_aoi.base.finding import Finding
+from deft_aoi.base.versions import VERSION
+from deft_aoi.preflight import check_data
+from deft_aoi.record.run import Plan, approval_digest
+
+_CODE_LENGTH = 10
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What Pre-Flight found: the plan with the source of each value, findings, data counts and the approval code."""
+
+    plan: Plan
+    sources: Mapping[str, str]
+    findings: tuple[Finding, ...]
+    dataset: Mapping[str, Mapping[str, Any]]
+    inputs: Mapping[str, str]
+    images: Mapping[str, str]
+    where: str  # heavy work runs, for people
+    seen: check_data.Examined  # every set's images
+
+    def record(self) -> dict[str, Any]:
+        """What the approval code covers."""
+        plan, versions = self.plan.to_json(), {"skill": VERSION}
+        return {"plan": plan, "inputs": dict(self.inputs), "images": dict(self.images), "versions": versions}
+
+    @property
+    def digest(self) -> str:
+        return approval_digest(self.record())
+
+    @property
+    def code(self) -> str:
+        return self.digest[:_CODE_LENGTH].upper()

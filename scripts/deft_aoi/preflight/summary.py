@@ -1,0 +1,95 @@
+"""The Pre-Flight Summary: what a person reads before saying yes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.engine.engine_choice import FEATURES
+from deft_aoi.kpi.provable import provable
+from deft_aoi.kpi.target import parse_target
+from deft_aoi.preflight.generator_plan import hidden
+from deft_aoi.preflight.result import Preflight
+from deft_aoi.simulate.workspace import RECORD as SIMULATED
+from deft_aoi.stages.mining import unused_by
+
+RCA_SOURCE_WORDS = {
+    "kpi": "Gap analysis looks at the KPI rows (the default of NVIDIA's skill): the set that judges also says what is "
+    "missing, so expect a somewhat higher FAR on new boards. `--rca-source validation` keeps the KPI rows out of it.",
+    "validation": "Gap analysis looks at the validation rows: the KPI set chooses threshold, checkpoint and best "
+    "iteration only, and its FAR is closer to what new boards will show.",
+}
+AUTO_ACCEPT = (
+    "Before you say yes: let your agent run commands without asking each time (in Claude Code: shift+tab). The loop "
+    "asks nothing more, but without it every command would wait for a click."
+)
+
+
+def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), replaces: str = "") -> str:
+    """Markdown: parameters with their sources, data, what the target means, notes, what the samples are worth
+    (`samples`, lines of summary_data), the approval code. `replaces`: the code of the Summary that was here before."""
+    lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
+    if replaces not in ("", result.code):
+        lines += [f"Something changed: this takes the place of the Summary with code {replaces}, which is void.", ""]
+    lines += ["| parameter | value | source |", "|---|---|---|"]
+    unused = hidden(result.plan)
+    shown = {name: _shown(value) for name, value in result.plan.to_json().items() if name not in unused}
+    plain = {name: value for name, value in shown.items() if result.sources[name] == "default"}
+    idle = unused_by(result.plan.policy)
+    not_used = f"not used by policy {result.plan.policy}"
+    for name, value in shown.items():
+        if name not in plain:
+            source = result.sources[name] + (f", {not_used}" if name in idle else "")
+            lines.append(f"| {name} | {value} | {source} |")
+    if absent := [name for name in idle if plain.pop(name, None)]:
+        lines.append(f"| {', '.join(absent)} | {not_used} | default |")
+    lines.append(f"| all others | {', '.join(f'{name} {value}' for name, value in plain.items() if value)} | default |")
+    lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
+    for name, counts in result.dataset.items():
+        defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
+        lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
+    lines += ["", *remarks(result)]
+    lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == "note"]
+    lines += ["", *samples] if samples else []
+    checks = max(finding.check for finding in result.findings)
+    lines += ["", AUTO_ACCEPT, "", f"All {checks} checks passed. Approval code: **{result.code}**", ""]
+    return "\n".join(lines)
+
+
+def remarks(result: Preflight) -> list[str]:
+    """What the tables do not say by themselves."""
+    plan, data = result.plan, result.dataset
+    lines = [
+        f"- Heavy work runs on {result.where}.",
+        "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
+        *(f"- {line}" for line in provable(parse_target(plan.kpi_target), *kpi_counts(data["kpi"]))),
+    ]
+    if plan.engine != FEATURES:
+        words = next(f.text for f in result.findings if f.text.startswith("backbone: "))
+        lines.insert(1, f"- {words[0].upper()}{words[1:]}.")
+    if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
+        lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
+    lines += [f"- {RCA_SOURCE_WORDS[plan.rca_source]}"]
+    return lines + unseen(data)
+
+
+def kpi_counts(kpi: Mapping[str, Any]) -> tuple[int, int]:
+    """(PASS rows, defects) of the KPI set."""
+    return kpi["pass"], kpi["rows"] - kpi["pass"]
+
+
+def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Defects of the KPI set that the training rows lack, and where they can come from."""
+    missing = sorted(set(data["kpi"]["defects"]) - set(data["training"]["defects"]))
+    nowhere = sorted(set(missing) - set(data["mining_pool"]["defects"]))
+    lines = [f"- Not in the training rows, to be mined: {', '.join(missing)}."] if missing else []
+    return lines + ([f"- Neither in the mining pool: {', '.join(nowhere)}."] if nowhere else [])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={entry}" for key, entry in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return "not set" if value is None else str(value)

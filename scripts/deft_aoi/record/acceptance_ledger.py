@@ -1,0 +1,107 @@
+"""The ledger of a workspace's sealed acceptance set: every opening is on disk before its scores are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write, locked, sha256_file, sync_folder, utc_now
+from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.base.rows import IDENTITY, read_rows
+from deft_aoi.record import journal
+from deft_aoi.record.order import ACCEPTANCE
+
+Opening = dict[str, Any]
+_KEY = ("run", "checkpoint_sha256", "threshold", "csv_sha256")
+
+
+def openings(workspace: Workspace) -> list[Opening]:
+    """Every opening known of this workspace, oldest first: the ledger's, and those of journals that it lacks."""
+    found = {_key(one): one for one in _ledger(workspace)}
+    for folder in workspace.runs():
+        for entry in journal.read(RunPaths(folder).log):
+            facts = entry.get("facts", {})
+            if entry["stage"] == ACCEPTANCE and entry["status"] == "ok":
+                one = {name: facts[name] for name in _KEY} | {"ts": entry["ts"]}
+                found.setdefault(_key(one), one)
+    return sorted(found.values(), key=lambda one: str(one["ts"]))
+
+
+def number_of(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
+    """The opening's place among those that saw rows of `csv`: 1 for a set that nobody has opened before."""
+    before = []
+    for one in openings(workspace):
+        if _key(one) == _key(opening):
+            break
+        before.append(one)
+    return 1 + sum(_shares_rows(workspace, one, csv) for one in before)
+
+
+def seen_before(workspace: Workspace, csv: Path) -> int:
+    """How many openings saw rows of `csv`."""
+    return sum(_shares_rows(workspace, one, csv) for one in openings(workspace))
+
+
+def record(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
+    """Write an opening into the ledger, before any score exists; returns its number. The same model again is the same
+    opening: it tells nothing new."""
+    with locked(workspace.acceptance_ledger.with_suffix(".lock")):
+        if _key(opening) not in {_key(one) for one in openings(workspace)}:
+            copy = _copy(workspace, str(opening["csv_sha256"]))
+            if not copy.is_file():
+                atomic_write(copy, lambda stream: stream.write(csv.read_bytes()))
+            line = json.dumps({**opening, "ts": utc_now()}, ensure_ascii=False) + "\n"
+            with open(workspace.acceptance_ledger, "ab") as stream:
+                stream.write(line.encode("utf-8"))
+                stream.flush()
+                os.fsync(stream.fileno())
+            sync_folder(workspace.acceptance_ledger.parent)
+        return number_of(workspace, csv, opening)
+
+
+def opening_of(run_name: str, checkpoint: Path, threshold: float, csv: Path) -> Opening:
+    """What makes an opening: which run, which frozen checkpoint and threshold, which set."""
+    return {
+        "run": run_name,
+        "checkpoint_sha256": sha256_file(checkpoint),
+        "threshold": threshold,
+        "csv_sha256": sha256_file(csv),
+    }
+
+
+def _ledger(workspace: Workspace) -> list[Opening]:
+    path = workspace.acceptance_ledger
+    if not path.is_file():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            one = json.loads(line)
+            _key(one)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}, line {number}: no opening ({error}); put the file back from a backup") from error
+        found.append(one)
+    return found
+
+
+def _key(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(one[name] for name in _KEY)
+
+
+def _copy(workspace: Workspace, digest: str) -> Path:
+    return workspace.results / "acceptance_sets" / f"{digest}.csv"
+
+
+def _shares_rows(workspace: Workspace, one: Opening, csv: Path) -> bool:
+    """Whether an earlier opening saw a row of this set; where its rows are gone it counts."""
+    if one["csv_sha256"] == sha256_file(csv):
+        return True
+    earlier = _copy(workspace, str(one["csv_sha256"]))
+    if not earlier.is_file():
+        return True
+    seen = [set(read_rows(path)[list(IDENTITY)].itertuples(index=False, name=None)) for path in (earlier, csv)]
+    return bool(seen[0] & seen[1])
