@@ -20,6 +20,7 @@ from deft_aoi.executors.local import began
 from deft_aoi.executors.tao_status import task_problem
 from deft_aoi.preflight import approvals
 from deft_aoi.record import disk_space, journal, order, state
+from deft_aoi.record.locations import Places
 from deft_aoi.record.order import ACCEPTANCE, FINETUNE, LOOP_STOP, RESOLVE, Step
 from deft_aoi.record.run import AIR_GAP, Run, approved, load_run, read_json
 from deft_aoi.stages.stage import Stage, StageResult
@@ -257,7 +258,7 @@ def _append(run: Run, following: Step, status: str, result: StageResult, duratio
         summary=result.summary,
         duration_sec=duration,
         artifacts=[journal.artifact(run.paths.root, path) for path in result.artifacts],
-        facts=result.facts,
+        facts=Places(run.paths.root, run.workspace.root).portable(result.facts),
         max_iterations=run.plan.max_iterations,
     )
     return snapshot(run)

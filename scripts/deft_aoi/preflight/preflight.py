@@ -24,9 +24,10 @@ from deft_aoi.preflight import approvals, check_data
 from deft_aoi.preflight.check_workspace import all_checks, spec_of
 from deft_aoi.preflight.generator_plan import generator_config
 from deft_aoi.preflight.plan_values import make_plan
-from deft_aoi.preflight.result import Preflight
+from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight
 from deft_aoi.preflight.summary import summary
 from deft_aoi.record import journal, state
+from deft_aoi.record.locations import Places
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, Plan, approval_problem, read_json
 from deft_aoi.spec.tree import optics
@@ -115,7 +116,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
     atomic_write_json(
         paths.preflight,
         {
-            "version": 1,
+            "version": VERSION_OF_RECORD,
             "created": utc_now(),
             "plan": result.plan.to_json(),
             "sources": dict(result.sources),
@@ -178,7 +179,7 @@ def start(paths: RunPaths) -> state.State:
             approvals.remember(record["digest"])  # started elsewhere, approved here now
             return begun
         raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
-    now = preflight(record["plan"])
+    now = preflight({**record["plan"], "workspace": str(Places.of(paths, record).workspace)})
     if now.digest != record["digest"]:
         shown = {**record["inputs"], **record.get("images", {})}
         changed = [name for name, value in {**now.inputs, **now.images}.items() if shown.get(name) != value]
@@ -218,13 +219,13 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
             "metric": plan.knn_metric,
             "min_similarity": plan.min_similarity,
         },
-        "plan": plan.to_json(),
         "approval": approval,
     }
+    places = Places(paths.root, workspace.root)
     return state.initial(
         started_at=utc_now(),
         kpi_target=plan.kpi_target,
         results_dir=str(paths.root),
         max_iterations=plan.max_iterations,
-        config=config,
+        config={**places.portable(config), "plan": plan.to_json()},
     )

@@ -11,6 +11,7 @@ from deft_aoi.base.versions import VERSION
 from deft_aoi.preflight import check_data
 from deft_aoi.record.run import Plan, approval_digest
 
+VERSION_OF_RECORD = 2  # of preflight.json; 1: the approval covered the place of the workspace too
 _CODE_LENGTH = 10
 
 
@@ -30,7 +31,10 @@ class Preflight:
     def record(self) -> dict[str, Any]:
         """What the approval code covers."""
         plan, versions = self.plan.to_json(), {"skill": VERSION}
-        return {"plan": plan, "inputs": dict(self.inputs), "images": dict(self.images), "versions": versions}
+        return {
+            "version": VERSION_OF_RECORD, "plan": plan, "inputs": dict(self.inputs), "images": dict(self.images),
+            "versions": versions,
+        }  # fmt: skip
 
     @property
     def digest(self) -> str:

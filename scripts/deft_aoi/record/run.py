@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from deft_aoi.base.paths import BASELINE, RunPaths, Workspace, iter_label, iter_
 from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.record import journal, state
+from deft_aoi.record.locations import Places
 from deft_aoi.record.order import OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
 
@@ -145,9 +146,10 @@ def load_run(results_dir: Path) -> Run:
             f"{paths.root}: no approved plan in this run (of 7.0.x, or written by hand); type: deft preflight "
             f"--workspace W --max-iterations {snapshot['max_iterations']} --results-dir {paths.root}, then deft start"
         )
-    plan = Plan.from_json(snapshot["config"]["plan"])
-    workspace = Workspace.at(plan.workspace)
+    places = Places.of(paths, snapshot["config"])
+    workspace = Workspace.at(places.workspace)
     workspace.inside(paths.root, "run directory")
+    plan = replace(Plan.from_json(snapshot["config"]["plan"]), workspace=str(workspace.root))
     spec = load_spec(workspace.spec)
     entries = tuple(journal.read(paths.log))
     folded = state.fold(snapshot, entries)
@@ -155,7 +157,7 @@ def load_run(results_dir: Path) -> Run:
         from deft_aoi.record.older_runs import with_facts  # reads inference CSVs; no other run pays for that import
 
         entries = with_facts(entries, folded, plan.kpi_target, (paths.root, workspace.root))
-    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), entries, folded)
+    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), places.entries(entries), folded)
 
 
 def approved(paths: RunPaths, snapshot: Mapping[str, Any]) -> None:
@@ -184,7 +186,10 @@ def approval_problem(paths: RunPaths, snapshot: Mapping[str, Any]) -> str | None
 
 def approval_digest(record: Mapping[str, Any]) -> str:
     """Digest of a Summary: every parameter, spec and CSVs by their bytes, image pins, the skill's version."""
-    parts = {"plan": record["plan"], "inputs": record["inputs"], "skill": record["versions"]["skill"]}
+    plan = dict(record["plan"])
+    if record.get("version", 1) > 1:
+        plan.pop("workspace")  # its files are covered by their bytes, so that it can be moved or copied
+    parts = {"plan": plan, "inputs": record["inputs"], "skill": record["versions"]["skill"]}
     return sha256_json(parts | ({"images": record["images"]} if record.get("images") else {}))
 
 

@@ -115,7 +115,7 @@ def refresh(path: Path, log: Path) -> State:
     """Bring the snapshot up to the journal under the journal's lock, so that no writer puts an older one back."""
     with journal.writing(log):
         before = load(path)
-        after = catch_up(before, log)
+        after = catch_up(before, log) | {"results_dir": str(path.parent)}  # also after the workspace was moved
         if after != before:
             save(path, after)
     return after

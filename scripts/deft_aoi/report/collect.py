@@ -332,15 +332,15 @@ def dataset(part: Any) -> Record:
 
 
 def findings(source: Source) -> list[str]:
-    """Pre-Flight findings as lines of text."""
-    lines = []
+    """Pre-Flight findings as lines of text; the workspace, wherever it was then, goes by its name."""
+    lines, before = [], str(source.places.before or source.workspace)
     for item in source.preflight.get("findings") or []:
         if isinstance(item, dict):
             text = item.get("message") or item.get("text") or item.get("detail") or ""
             lines.append(": ".join(str(part) for part in (item.get("level") or item.get("status"), text) if part))
         else:
             lines.append(str(item))
-    return [line for line in lines if line]
+    return [line.replace(before, "<workspace>") for line in lines if line]
 
 
 def require_label(facts: Record, label: str) -> Record:

@@ -8,12 +8,13 @@ from typing import Any
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import BASELINE, RunPaths, iter_number
-from deft_aoi.base.safe_paths import real, workspace_of
+from deft_aoi.base.safe_paths import real
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.kpi.target import Contract, parse_target
 from deft_aoi.record import journal
+from deft_aoi.record.locations import Places
 from deft_aoi.record.order import LOOP_STOP, last_deciding
-from deft_aoi.report.words import located, shown_path
+from deft_aoi.report.words import shown_path
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
 Record = dict[str, Any]
@@ -27,16 +28,17 @@ class Source:
     entries: tuple[journal.Entry, ...]
     state: Record
     preflight: Record
+    places: Places
 
     @property
     def config(self) -> Record:
-        config = dict(self.state.get("config") or {})
+        config = self.places.located(self.state.get("config") or {})
         return {**(config.get("plan") or {}), **{k: v for k, v in config.items() if k != "plan"}}
 
     @property
     def workspace(self) -> Path:
         """The workspace by the run's own place: what the state names may lie anywhere."""
-        return workspace_of(self.paths.root)
+        return self.places.workspace
 
     @property
     def labels(self) -> list[str]:
@@ -80,12 +82,15 @@ class Source:
         return f"{self.paths.log.name} line {entry['seq']}" if entry else self.paths.state.name
 
     def locate(self, text: str | None) -> Path | None:
-        found = located(text, self.paths.root)
+        """The file behind a path of journal or state; None where it is gone or outside the workspace."""
+        found = self.places.file(text) if text else None
         inner = found is not None and (full := real(found)) is not None and full.is_relative_to(self.workspace)
-        return found if inner else None
+        return found if inner and found is not None and found.is_file() else None
 
     def shown(self, text: str | Path | None) -> str:
-        return shown_path(str(text) if text else None, self.paths.root)
+        """A path as the page shows it; text that is none stays as it is."""
+        path = str(text or "")
+        return shown_path(str(self.places.file(path)) if path.startswith("/") else path, self.paths.root)
 
     def status(self) -> str:
         """`not_started`, `in_progress`, `hard_stop` or `complete`."""
@@ -125,7 +130,9 @@ def open_run(run_dir: Path) -> Source:
             f"{paths.root}: no deft_state.json and no loop_log.jsonl; expected a run directory, "
             "as <workspace>/results/run_<time>"
         )
-    return Source(paths, tuple(journal.read(paths.log)), read_object(paths.state), read_object(paths.preflight))
+    state, preflight = read_object(paths.state), read_object(paths.preflight)
+    places = Places.of(paths, state.get("config") or {})
+    return Source(paths, places.entries(journal.read(paths.log)), state, preflight, places)
 
 
 def read_object(path: Path) -> Record:

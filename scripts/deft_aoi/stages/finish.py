@@ -10,7 +10,7 @@ from typing import Any
 from deft_aoi.base.errors import HardStop, InputError
 from deft_aoi.base.files import atomic_write_json, sha256_file
 from deft_aoi.base.paths import RunPaths
-from deft_aoi.base.safe_paths import inside, workspace_of
+from deft_aoi.base.safe_paths import inside
 from deft_aoi.engine.engine_choice import FEATURES, NET
 from deft_aoi.executors.base import Task
 from deft_aoi.kpi.judged import score_facts
@@ -18,6 +18,7 @@ from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.record import order
+from deft_aoi.record.locations import Places
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.spec.tree import Spec, dump_spec, get, load_spec, put
 from deft_aoi.stages.rca import last_look
@@ -133,7 +134,8 @@ def prepare_inference_spec(paths: RunPaths) -> Path:
     threshold, named = model.get("threshold"), model.get("training_spec")
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not isinstance(named, str):
         raise InputError(f"{paths.best_model}: damaged (threshold or training_spec); deft verify names what changed")
-    spec = inside(workspace_of(paths.root), named, f"{paths.best_model}: training_spec")
+    places = Places.at(paths.root)
+    spec = inside(places.workspace, str(places.file(named)), f"{paths.best_model}: training_spec")
     dump_spec(paths.inference_spec, inference_spec(load_spec(spec), float(threshold)))
     return paths.inference_spec
 

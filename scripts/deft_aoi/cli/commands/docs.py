@@ -13,7 +13,7 @@ from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, InputError
 from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
-from deft_aoi.cli.main import COMMANDS, SCRIPTS
+from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_parser
 
 HELP = "Write references/scripts-and-agents.md from the commands' --help; --check only compares."
 TARGET = SKILL_ROOT / "references/scripts-and-agents.md"
@@ -40,7 +40,8 @@ def reference() -> str:
     import jinja2  # only this needs it
 
     with ThreadPoolExecutor() as pool:
-        flags = dict(zip((*COMMANDS, *SCRIPTS), pool.map(flags_of, (*COMMANDS, *SCRIPTS)), strict=True))
+        flags = {name: flags_in(command_parser(name).format_help()) for name in COMMANDS}
+        flags |= dict(zip(SCRIPTS, pool.map(flags_of, SCRIPTS), strict=True))
     what = {**COMMANDS, **{name: summary_of(name) for name in SCRIPTS}}
     rows = {name: {"name": name, "what": what[name], "flags": flags[name]} for name in flags}
     template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True)
@@ -52,13 +53,18 @@ def reference() -> str:
 
 
 def flags_of(name: str) -> str:
-    """Long flags in the order of --help, each once."""
+    """Flags of a contract script."""
     environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": str(SKILL_ROOT / "scripts")}
     command = [sys.executable, "-m", "deft_aoi.cli.main", name, "--help"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise InputError(f"deft {name} --help failed: {done.stderr.strip()}")
-    found = dict.fromkeys(flag for flag in _FLAG.findall(done.stdout) if flag != "--help")
+    return flags_in(done.stdout)
+
+
+def flags_in(text: str) -> str:
+    """Long flags in the order of a --help, each once."""
+    found = dict.fromkeys(flag for flag in _FLAG.findall(text) if flag != "--help")
     return f"`{' '.join(found)}`" if found else "-"
 
 

@@ -69,8 +69,9 @@ def newest(paths: RunPaths) -> Path:
     """Folder of the run's newest gap analysis."""
     from deft_aoi.base.errors import InputError
     from deft_aoi.record import journal
+    from deft_aoi.record.locations import Places
 
-    for entry in reversed(list(journal.read(paths.log))):
+    for entry in reversed(Places.at(paths.root).entries(journal.read(paths.log))):
         analysed = entry["stage"] in ("rca", "loop_stop") and entry["status"] == "ok"
         if analysed and entry.get("facts", {}).get("rca_dir"):
             return Path(entry["facts"]["rca_dir"])

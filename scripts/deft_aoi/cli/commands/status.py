@@ -16,6 +16,7 @@ from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
 from deft_aoi.record import journal, order, state
+from deft_aoi.record.locations import Places
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
 _LAST = 5
@@ -40,7 +41,7 @@ def standing(paths: RunPaths) -> dict[str, Any]:
     snapshot = state.load(paths.state)
     now = state.catch_up(snapshot, paths.log)
     lines = now["journal"]["lines"]
-    last = journal.tail(paths.log, max(1, lines - _LAST + 1)) or []
+    last = list(Places.of(paths, now["config"]).entries(journal.tail(paths.log, max(1, lines - _LAST + 1)) or []))
     following = _next(paths, now, last)
     for entry in last:  # a journal may come from anywhere, and a terminal obeys what it is shown
         entry["summary"] = printable(entry["summary"])

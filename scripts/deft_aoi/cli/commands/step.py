@@ -75,9 +75,10 @@ def look_lines(paths: RunPaths) -> list[str]:
 def to_look_at(paths: RunPaths) -> Path | None:
     """The gap analysis that was just done, where it has a contact sheet of a model not looked at before."""
     from deft_aoi.record import journal
+    from deft_aoi.record.locations import Places
     from deft_aoi.record.order import LOOP_STOP
 
-    done = [entry for entry in journal.read(paths.log) if entry["status"] == "ok"]
+    done = [entry for entry in Places.at(paths.root).entries(journal.read(paths.log)) if entry["status"] == "ok"]
     *earlier, last = done or [{"stage": ""}]
     known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == "rca"]
     facts = last.get("facts") or {}
