@@ -17,10 +17,11 @@ from deft_aoi.base.safe_yaml import parse_json
 # has always been relative to the run.
 PATH_FACTS = frozenset(
     {
-        "backbone_weight_dir", "best_ckpt_path", "checkpoint", "checkpoint_dir", "combined_training_csv", "csv", "dataset", "dataset_dir_source", "defect_spec", "evidence", "images_dir", "kpi_test_csv", "specs_file", "validation_csv",
-        "inference_csv", "init_from", "mining_mined_parquet", "provenance_csv", "rca_dir", "rca_gaps_parquet",
+        "backbone_weight_dir", "best_ckpt_path", "checkpoint", "checkpoint_dir", "combined_training_csv", "csv",
+        "dataset", "dataset_dir_source", "defect_spec", "evidence", "images_dir", "inference_csv", "init_from",
+        "kpi_test_csv", "mining_mined_parquet", "provenance_csv", "rca_dir", "rca_gaps_parquet",
         "routing_anomalygen_parquet", "routing_mining_parquet", "rows_csv", "sdg_csv", "source_embeddings",
-        "training_csv",
+        "specs_file", "training_csv", "validation_csv",
     }
 )  # fmt: skip
 # What lies in a run directory: its files, and folders of these names; everything else lies in the workspace.
