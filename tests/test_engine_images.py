@@ -151,7 +151,7 @@ def stored_pairs(number: int) -> list[Pair]:
 
 @pytest.mark.parametrize("number", range(len(STORED)))
 def test_the_numbers_are_those_that_checkpoints_were_trained_on(number: int) -> None:
-    """The stored numbers were computed at commit 0de081c, and are equal to the bit on the machine that computed them."""
+    """Stored at commit 0de081c; on the machine that stored them the numbers are still equal to the bit."""
     stored = np.load(SKILL_ROOT / "tests/golden/pair_features.npz")[f"pair{number}"]
     found = pair_features(stored_pairs(number), Trunk())
     np.testing.assert_allclose(np.log1p(found), np.log1p(stored), atol=1e-4)

@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Place:
     for folder in ("kpi/images", "train/base", "augmentation/backbone"):
         (tmp_path / folder).mkdir(parents=True)
     settings = DEFAULTS | {"pvc": "line-data", "pvc_path": "aoi/ws", "pull_secret": "ngc", "secret": "tokens"}
-    return Place("kubernetes", settings, tmp_path, tmp_path / "cache", {TAO_PYT: IMAGE, PAIDF_ANOMALYGEN: IMAGE}, "tao")
+    return Place("kubernetes", settings, tmp_path, {TAO_PYT: IMAGE, PAIDF_ANOMALYGEN: IMAGE}, "tao")
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ GROUPS = {
     },
 }
 EXTRA = {
+    "cache": "show what the cache of computed numbers holds, or clear it",
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",

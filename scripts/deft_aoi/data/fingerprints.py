@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
+from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
-from deft_aoi.engine.cache import cache_root
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,9 +168,9 @@ class _Cache:
 
     def __enter__(self) -> _Cache:
         try:
-            folder = cache_root() / "fingerprints"
-            folder.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(folder / f"v{VERSION}.sqlite", timeout=30)
+            path = kind_folder("fingerprints") / f"v{VERSION}.sqlite"
+            self._base = sqlite3.connect(path, timeout=30)
+            touch(path)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, changed INT, record BLOB) "
@@ -215,5 +215,6 @@ class _Cache:
         try:
             with self._base:
                 self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+            trim_now_and_then()
         except sqlite3.Error:
             self._base = None

@@ -85,13 +85,12 @@ class Task:
 @dataclass(frozen=True)
 class Place:
     """Where tasks run: a platform with its settings, the workspace that it must see at the same path, and the
-    containers by key of versions.yaml, of which `needs` are used by this plan's tasks. `engine` and `cache` serve the
-    tasks of this host; `air_gapped`: nothing may be pulled, and tasks are told so."""
+    containers by key of versions.yaml, of which `needs` are used by this plan's tasks. `engine` serves the tasks of
+    this host; `air_gapped`: nothing may be pulled, and tasks are told so."""
 
     platform: str
     settings: Mapping[str, str]
     workspace: Path
-    cache: Path
     images: Mapping[str, str]
     engine: str = "features"
     air_gapped: bool = False

@@ -34,8 +34,7 @@ class LocalExecutor:
 
     platform = "local"
 
-    def __init__(self, cache: Path, engine: str = "features", workspace: Path | None = None) -> None:
-        self.cache = cache
+    def __init__(self, engine: str = "features", workspace: Path | None = None) -> None:
         self.workspace = workspace
         self.engine = engine
 
@@ -55,7 +54,6 @@ class LocalExecutor:
             environment = {
                 **{name: value for name, value in os.environ.items() if name not in SECRETS},
                 "PYTHONPATH": str(SKILL_ROOT / "scripts"),
-                "DEFT_CACHE_DIR": str(self.cache),
                 **({WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}),
             }
             os.set_inheritable(lock.fileno(), True)

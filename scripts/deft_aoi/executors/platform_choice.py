@@ -22,7 +22,7 @@ EXECUTORS = {
 
 def make_executor(place: Place) -> Executor:
     """Raises InputError for a platform that this version cannot start work on."""
-    host = LocalExecutor(place.cache, place.engine, place.workspace)
+    host = LocalExecutor(place.engine, place.workspace)
     if place.platform == LOCAL:
         return host
     if place.platform not in EXECUTORS:

@@ -55,7 +55,7 @@ class VirtualenvExecutor(LocalExecutor):
     platform = "virtualenv"
 
     def __init__(self, place: Place) -> None:
-        super().__init__(place.cache, place.engine)
+        super().__init__(place.engine)
         self.place = place
 
     def command(self, task: Task) -> list[str]:

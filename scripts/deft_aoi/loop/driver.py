@@ -109,7 +109,7 @@ def place(run: Run) -> Place:
     """Where the approved plan says that heavy work runs; the images are those of the approved Summary."""
     images = read_json(run.paths.preflight).get("images", {})
     return Place(
-        run.plan.platform, run.plan.settings, run.workspace.root, run.workspace.cache, images, run.plan.engine,
+        run.plan.platform, run.plan.settings, run.workspace.root, images, run.plan.engine,
         air_gapped=run.plan.network == AIR_GAP,
     )  # fmt: skip
 

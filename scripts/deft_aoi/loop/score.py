@@ -150,9 +150,7 @@ def _executor(model_file: Path, model: dict[str, Any], output: Path) -> Executor
         raise InputError(
             f"{model_file}: engine {model.get('engine')!r} runs where its run does; leave it in its folder"
         )
-    return platform_choice.make_executor(
-        Place(platform_choice.LOCAL, {}, output, output / "cache", {}, model["engine"])
-    )
+    return platform_choice.make_executor(Place(platform_choice.LOCAL, {}, output, {}, model["engine"]))
 
 
 def _run(task: Task, executor: Executor, job: Path) -> None:

@@ -41,7 +41,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     workspace = Workspace.at(plan.workspace)
     images = {key: image(key) for key in image_keys()}
     place = Place(
-        plan.platform, plan.settings, workspace.root, workspace.cache, images, plan.engine,
+        plan.platform, plan.settings, workspace.root, images, plan.engine,
         air_gapped=plan.network == AIR_GAP,
     )  # fmt: skip
     executor = make_executor(place)

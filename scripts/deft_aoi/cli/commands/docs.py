@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import subprocess
@@ -40,7 +41,7 @@ def reference() -> str:
     import jinja2  # only this needs it
 
     with ThreadPoolExecutor() as pool:
-        flags = {name: flags_in(command_parser(name).format_help()) for name in COMMANDS}
+        flags = {name: flags_in(wide_help(name)) for name in COMMANDS}
         flags |= dict(zip(SCRIPTS, pool.map(flags_of, SCRIPTS), strict=True))
     what = {**COMMANDS, **{name: summary_of(name) for name in SCRIPTS}}
     rows = {name: {"name": name, "what": what[name], "flags": flags[name]} for name in flags}
@@ -50,6 +51,13 @@ def reference() -> str:
         scripts=[rows[name] for name in SCRIPTS],
         engines=", ".join(f"`{name}`" for name in ENGINES),
     )
+
+
+def wide_help(name: str) -> str:
+    """A command's --help with lines that cut no flag in two."""
+    parser = command_parser(name)
+    parser.formatter_class = functools.partial(argparse.HelpFormatter, width=200)
+    return parser.format_help()
 
 
 def flags_of(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -68,8 +67,9 @@ def checks(cache: Path) -> list[tuple[str, list[str]]]:
 
 def cache_folder() -> Path:
     """`test-cache` in the launcher's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("DEFT_HOME") or Path(cache) / "deft-aoi").absolute() / "test-cache"
+    from deft_aoi.base.cache_folder import deft_home
+
+    folder = deft_home() / "test-cache"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

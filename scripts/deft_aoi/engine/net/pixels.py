@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import locked, sha256_json
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_images import problem
-from deft_aoi.engine.cache import cache_root, content_key
+from deft_aoi.engine.cache import content_key
 from deft_aoi.engine.features.table import in_parallel, read_bytes
 from deft_aoi.engine.images import decode, make_pair
 from deft_aoi.engine.refusal import TaskError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 1
+KEYS = "keys.bin"
 _KEY_BYTES = 32
 _FLUSH_BYTES = 64 << 20
 _PROBED_ROWS = 8
@@ -61,6 +63,7 @@ class PixelTable:
 
     def read(self, rows: npt.NDArray[np.int64] | slice) -> Bytes:
         """uint8 (n, 2, planes, height, width)."""
+        touch(self.archive.with_name(KEYS))
         records = np.memmap(self.archive, np.uint8, "r", shape=self.stored)
         pixels = records[self.index[rows]]  # (n, lights, 2, channels, h, w)
         return np.ascontiguousarray(np.moveaxis(pixels, 1, 2)).reshape(len(pixels), *self.shape)
@@ -73,8 +76,8 @@ class Archive:
         self.shape = (2, channels, optics.height, optics.width)
         self.record = int(np.prod(self.shape))
         parameters = {"version": VERSION, "channels": channels, "width": optics.width, "height": optics.height}
-        self.folder = cache_root() / "pixels" / sha256_json(parameters)[:16]
-        self.pixels, self.keys = self.folder / "pixels.bin", self.folder / "keys.bin"
+        self.folder = kind_folder("pixels") / sha256_json(parameters)[:16]
+        self.pixels, self.keys = self.folder / "pixels.bin", self.folder / KEYS
         self._places: dict[bytes, int] = {}
         self._new: dict[bytes, Bytes] = {}
         self._lock = threading.Lock()
@@ -82,6 +85,7 @@ class Archive:
 
     def refresh(self) -> None:
         """Learn what other processes added."""
+        touch(self.keys)
         try:
             names = self.keys.read_bytes()
         except FileNotFoundError:
@@ -109,6 +113,7 @@ class Archive:
                 with locked(self.folder / "write.lock"):
                     self.refresh()
                     self._append({key: record for key, record in fresh.items() if key not in self._places})
+                trim_now_and_then()
             except OSError as error:
                 raise TaskError(
                     f"{self.folder}: cannot keep decoded images ({error.strerror}); set DEFT_CACHE_DIR to a folder "

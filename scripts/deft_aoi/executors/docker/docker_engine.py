@@ -41,7 +41,7 @@ class DockerExecutor:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.puller = Puller(place.cache, workspace=place.workspace)
+        self.puller = Puller(workspace=place.workspace)
 
     def submit(self, task: Task, job: Path) -> None:
         """Raises InputError where the job runs already or cannot be run here, Unreachable without a daemon."""
@@ -247,10 +247,6 @@ class DockerExecutor:
 
 class Puller(LocalExecutor):
     """Pulls one image in a process of its own; the command of its task is the image's name."""
-
-    def __init__(self, cache: Path, workspace: Path) -> None:
-        super().__init__(cache)
-        self.workspace = workspace
 
     def command(self, task: Task) -> list[str]:
         return [sys.executable, "-m", "deft_aoi.executors.docker.docker_engine", task.command[0], str(self.workspace)]
