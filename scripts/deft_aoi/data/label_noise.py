@@ -90,35 +90,40 @@ def cross_probabilities(
     and the boxes err on different rows. At most `fit_rows` rows teach each model, so that the time stays bounded.
     Deterministic. Raises ValueError unless :func:`enough`.
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     defect = np.asarray(defect, bool)
     if not enough(defect):
         raise ValueError(f"{int(defect.sum())} defects of {len(defect)} rows: {MIN_PER_CLASS} of each class are needed")
     table = np.asarray(features, np.float32)
     rng = np.random.default_rng(seed)
     logit = np.zeros(len(defect))
-    for taught, asked in _splits(defect, groups, min(folds, MIN_PER_CLASS), seed):
-        taught = _sample(taught, defect, fit_rows, rng)
-        for make in (_line, _boxes):
-            model = make(seed).fit(table[taught], defect[taught])
-            chance = np.clip(model.predict_proba(table[asked])[:, 1], _CERTAINTY, 1 - _CERTAINTY)
-            logit[asked] += np.log(chance / (1 - chance)) / 2
+    with threadpool_limits(1):  # products this small: threads would only wait for each other, and burn CPU in it
+        for taught, asked in _splits(defect, groups, min(folds, MIN_PER_CLASS), seed):
+            taught = _sample(taught, defect, fit_rows, rng)
+            for fitted in (_line, _boxes):
+                model = fitted(table[taught], defect[taught], seed)
+                chance = np.clip(model.predict_proba(table[asked])[:, 1], _CERTAINTY, 1 - _CERTAINTY)
+                logit[asked] += np.log(chance / (1 - chance)) / 2
     return np.asarray(1 / (1 + np.exp(-logit)))
 
 
-def _line(seed: int) -> Any:
+def _line(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=300))
+    line = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=300))
+    return line.fit(table, defect)
 
 
-def _boxes(seed: int) -> Any:
+def _boxes(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(
-        _TREES, min_samples_leaf=2, max_features=0.1, class_weight="balanced", random_state=seed, n_jobs=1
+    trees = ExtraTreesClassifier(
+        _TREES, min_samples_leaf=2, max_features=0.1, class_weight="balanced", random_state=seed, n_jobs=-1
     )
+    return trees.fit(table, defect).set_params(n_jobs=1)  # so that what the trees say is added in one order
 
 
 def _splits(
