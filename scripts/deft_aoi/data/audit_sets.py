@@ -121,7 +121,7 @@ def _between(first: RowSet, second: RowSet, parts: dict[str, list[Prints]]) -> I
                 seen.add((known, row))
                 kind = "blank" if flat[row] else "content"
                 yield _row(kind, stops and kind == "content", first, known, second, row, 1.0)
-    for near in near_pairs(one[0], other[0], first.files, second.files):
+    for near in near_pairs(one[:lights], other[:lights], first.files, second.files):
         if (near.first, near.second) not in seen and keys[near.first] != _key(other[:lights], near.second):
             yield _row("near", False, first, near.first, second, near.second, near.likeness)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
+from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
 
@@ -33,7 +34,7 @@ VERSION = 1
 READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
 _SIDE = 24  # pixels of the coarse picture
 _FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be told apart
-_CHUNK, _ASKED, _KEPT = 256, 800, 4096
+_CHUNK, _ASKED, _KEPT = 256, 800, 1024
 
 #: One image. `sha` of its bytes; `bits` difference hash of 16 x 16 cells; `coarse` its edges at 24 x 24 as int8, of
 #: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above.
@@ -144,8 +145,9 @@ def _stamp(name: str) -> tuple[int, int] | None:
 def _read_all(names: Sequence[str], places: Sequence[int]) -> Iterator[tuple[list[int], NDArray[Any]]]:
     starts = range(0, len(names), _CHUNK)
     cores = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cores) as pool, Progress("fingerprints", len(names), "image") as progress:
         for start, records in zip(starts, pool.map(lambda s: _read(names[s : s + _CHUNK]), starts), strict=True):
+            progress.update(len(records))
             yield list(places[start : start + _CHUNK]), records
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
+from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import PASS, read_sheet, write_sheet
-from deft_aoi.data.label_noise import MIN_PER_CLASS, Doubt, enough, label_doubt
+from deft_aoi.data.label_noise import MIN_PER_CLASS, MODELS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
 from deft_aoi.spec.tree import Optics
 
@@ -124,7 +125,8 @@ def remembered_doubt(features: NDArray[np.float32], defect: NDArray[np.bool_], b
             return Doubt(known[0], known[1], known[2] > 0, known[3] > 0)
     except (OSError, ValueError):
         pass
-    found = label_doubt(features, defect, boards)
+    with Progress("label noise", MODELS, "model") as progress:
+        found = label_doubt(features, defect, boards, fitted=progress.update)
     table = np.stack([found.probability, found.doubt, found.doubtful, found.likely])
     with contextlib.suppress(OSError):  # a full or read-only cache only costs time
         atomic_write(path, lambda stream: np.save(stream, table))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scipy.special import betaincinv
-
 from deft_aoi.base.errors import InputError
 
 CONFIDENCE = 0.95
@@ -17,7 +15,7 @@ def upper_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> flo
     _check(events, trials, confidence)
     if events == trials:
         return 1.0
-    return float(betaincinv(events + 1, trials - events, confidence))
+    return _beta_quantile(events + 1, trials - events, confidence)
 
 
 def lower_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> float:
@@ -25,7 +23,13 @@ def lower_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> flo
     _check(events, trials, confidence)
     if events == 0:
         return 0.0
-    return float(betaincinv(events, trials - events + 1, 1 - confidence))
+    return _beta_quantile(events, trials - events + 1, 1 - confidence)
+
+
+def _beta_quantile(a: float, b: float, probability: float) -> float:
+    from scipy.special import betaincinv  # a fifth of a second to import, and most commands ask for no bound
+
+    return float(betaincinv(a, b, probability))
 
 
 def samples_needed(limit: float, failures: int = 0, confidence: float = CONFIDENCE) -> int:
