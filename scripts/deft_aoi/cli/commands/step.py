@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deft_aoi.base.console import command_line, print_json
-from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK
+from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING
 from deft_aoi.base.paths import BASELINE
 
 if TYPE_CHECKING:
@@ -35,22 +35,28 @@ def run(args: argparse.Namespace) -> int:
 def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
     """Say what one call did and what to type next; returns the exit code."""
     from deft_aoi.base.paths import RunPaths
+
+    paths = RunPaths.at(results_dir)
+    look = look_lines(paths) if outcome.code in (OK, COMPLETE) and not as_json else []
+    say_end(outcome, paths, look, as_json=as_json, before=[outcome.line])
+    return outcome.code
+
+
+def say_end(outcome: Outcome, paths: RunPaths, look: list[str], *, as_json: bool, before: list[str]) -> None:
+    """What to look at, who is due, and the next command; `before`: the status lines that nobody has said yet."""
     from deft_aoi.base.safe_paths import printable
     from deft_aoi.cli.commands.status import REPORTER, end_lines, standing
 
-    paths = RunPaths.at(results_dir)
     facts = standing(paths)
     command = facts["command"]
     if as_json:
         print_json({"code": outcome.code, "line": outcome.line, "command": command, "left": facts["left"]})
-        return outcome.code
+        return
     mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
-    look = look_lines(paths) if outcome.code in (OK, COMPLETE) else []
-    due = outcome.code == OK and asks_for_reporter(facts)
+    due = outcome.code in (OK, STILL_RUNNING) and asks_for_reporter(facts) and not facts["running"]
     report = [f"first: {REPORTER} (no subagents: only after the end)"] if due else []
     end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
-    print(printable("\n".join([outcome.line, *look, *report, *end])), flush=True)
-    return outcome.code
+    print(printable("\n".join([*before, *look, *report, *end])), flush=True)
 
 
 def asks_for_reporter(facts: dict[str, Any]) -> bool:
