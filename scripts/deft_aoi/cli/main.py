@@ -56,7 +56,7 @@ EXTRA = {
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
-    "docs": "write references/scripts-and-agents.md from --help (for developers)",
+    "docs": "write the generated page and schema from the code (for developers)",
     "test": "run linters, type checker and all tests (for developers)",
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()} | EXTRA

@@ -26,6 +26,7 @@ from deft_aoi.kpi.gate import rank
 from deft_aoi.kpi.judged import standing
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.loop import driver
+from deft_aoi.record.facts import Merged
 from deft_aoi.record.order import Step
 from deft_aoi.record.run import Run, approved, load_run, read_json
 from deft_aoi.stages import evaluate, train
@@ -91,14 +92,14 @@ def make_cut(run: Run, source: str) -> Cut:
 
     `synthetic`: every generated row of this and earlier iterations. `mined`: every real row that is no seed row.
     """
-    merged = [e["iter"] for e in run.entries if (e["stage"], e["status"]) == ("data_merge", "ok")]
-    if not merged:
+    labels = [e["iter"] for e in run.entries if (e["stage"], e["status"]) == ("data_merge", "ok")]
+    if not labels:
         raise InputError(f"{run.paths.root}: no iteration has merged rows yet; nothing to leave out")
-    label = max(merged, key=iter_number)
-    facts = run.facts(label, "data_merge")
-    rows, provenance = (read_rows(Path(facts[key])) for key in ("combined_training_csv", "provenance_csv"))
+    label = max(labels, key=iter_number)
+    merged = run.left(label, Merged)
+    rows, provenance = map(read_rows, (merged.combined_training_csv, merged.provenance_csv))
     if "origin" not in provenance.columns:
-        raise InputError(f"{facts['provenance_csv']}: no column origin (a run of 7.0.x); its sources cannot be told")
+        raise InputError(f"{merged.provenance_csv}: no column origin (a run of 7.0.x); its sources cannot be told")
     synthetic = (provenance["origin"] == SYNTHETIC).to_numpy()
     seed = pd.Series(range(len(rows))).lt(len(read_rows(run.workspace.training_csv))).to_numpy()  # they stand first
     gone = synthetic if source == "synthetic" else ~synthetic & ~seed

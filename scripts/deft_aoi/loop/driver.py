@@ -258,7 +258,7 @@ def _append(run: Run, following: Step, status: str, result: StageResult, duratio
         summary=result.summary,
         duration_sec=duration,
         artifacts=[journal.artifact(run.paths.root, path) for path in result.artifacts],
-        facts=Places(run.paths.root, run.workspace.root).portable(result.facts),
+        facts=Places(run.paths.root, run.workspace.root).portable(result.record()),
         max_iterations=run.plan.max_iterations,
     )
     return snapshot(run)

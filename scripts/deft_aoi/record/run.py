@@ -13,6 +13,7 @@ from deft_aoi.base.paths import BASELINE, RunPaths, Workspace, iter_label, iter_
 from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.record import journal, state
+from deft_aoi.record.facts import F
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
@@ -113,6 +114,10 @@ class Run:
         raise InputError(
             f"{self.paths.log}: no finished {label}/{stage}; type: deft status --results-dir {self.paths.root}"
         )
+
+    def left(self, label: str, kind: type[F]) -> F:
+        """What the last successful line of a stage left, as the record of that stage."""
+        return kind.from_json(self.facts(label, kind.STAGE), f"{self.paths.log}: {label}/{kind.STAGE}")
 
     def champion(self) -> tuple[str, dict[str, Any]]:
         """Label and evaluate facts of the best model so far: the last named champion, or the one rolled back to."""

@@ -14,6 +14,7 @@ from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, better, rank
 from deft_aoi.kpi.judged import judged, score_facts, standing
 from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.record.facts import Trained
 from deft_aoi.record.locations import Places
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages import seed_noise
@@ -55,7 +56,7 @@ def checkpoints(run: Run, label: str) -> dict[str, Path]:
         named = Places.of(run.paths, run.state["config"]).file(str(seeded))
         checkpoint = run.workspace.inside(named, f"{run.paths.state}: best_ckpt_path")
         return {run.state["iterations"][label].get("best_ckpt_kind") or "best_val": checkpoint}
-    names = run.facts(label, "train")["checkpoints"]
+    names = run.left(label, Trained).checkpoints
     found = {kind: run.paths.root / name for kind, name in names.items()}
     return found if found["best_val"] != found["latest"] else {"best_val": found["best_val"]}
 

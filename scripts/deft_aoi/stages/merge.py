@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,6 +10,7 @@ from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
 from deft_aoi.executors.base import Task
+from deft_aoi.record.facts import Merged, Mined
 from deft_aoi.record.run import Run
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.stage import StageResult
@@ -27,7 +26,7 @@ def tasks(run: Run, label: str) -> list[Task]:
 def collect(run: Run, label: str) -> StageResult:
     """iter1 = seed + new rows, iterN = previous combined + new rows (never the seed again)."""
     old, provenance = earlier_rows(run, label)
-    mined = read_parquet(Path(run.facts(label, "data_mining")["mining_mined_parquet"]), {})
+    mined = read_parquet(run.left(label, Mined).mining_mined_parquet, {})
     new = read_rows(run.paths.mining(label) / "mining_pool.csv")
     taken = mined if {*KEYS, "origin"} <= {*mined.columns} else new.assign(origin="real")  # else of 7.0.x
     made = generated_rows(run, label)
@@ -47,14 +46,14 @@ def collect(run: Run, label: str) -> StageResult:
     counts = {str(k): int(v) for k, v in sources["provenance"].value_counts().items()}
     report = run.paths.dataset(label) / "merge_validation.json"
     atomic_write_json(report, {"csv": str(csv), "rows": len(combined), "images": "all present", **checked})
-    facts: dict[str, Any] = {
-        "combined_training_csv": str(csv),
-        "provenance_csv": str(provenance_csv),
-        "rows": len(combined),
-        "provenance": counts,
-        "synthetic_rows": int((sources["origin"] == SYNTHETIC).sum()),
-        "synthetic_over_share": over,
-    }
+    facts = Merged(
+        combined_training_csv=csv,
+        provenance_csv=provenance_csv,
+        rows=len(combined),
+        provenance=counts,
+        synthetic_rows=int((sources["origin"] == SYNTHETIC).sum()),
+        synthetic_over_share=over,
+    )
     shares = ", ".join(f"{n} {name}" for name, n in counts.items())
     synthetic = Counter(added.loc[added["origin"] == SYNTHETIC, "label"])
     if synthetic:

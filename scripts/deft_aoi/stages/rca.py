@@ -14,6 +14,7 @@ from deft_aoi.kpi.target import parse_target
 from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
 from deft_aoi.rca.weak import target_defects, weak_samples
+from deft_aoi.record.facts import Analysed
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
@@ -52,14 +53,12 @@ def collect(run: Run, label: str) -> StageResult:
         csv = run.paths.folder(label) / "rca_scores/inference.csv"
     folder = run.paths.rca(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     found = analyse(subject(run, analysed, csv, source), folder)
-    facts = found.facts | {"analysed": analysed}
+    facts = Analysed.from_json(found.facts | {"analysed": analysed}, str(folder))
     ask_for_review(run, found, source, label)
-    causes = ", ".join(f"{name} {count['weak']}" for name, count in facts["causes"].items())
+    causes = ", ".join(f"{name} {count['weak']}" for name, count in facts.causes.items())
     of = analysed if source == KPI else f"{analysed} on the {source} rows"
     summary = f"{len(found.weak)} weak samples of {of} ({false_calls(found.weak)} false calls; {causes}), "
-    summary += (
-        f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts['rca_target_defects'][:3])}"
-    )
+    summary += f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts.rca_target_defects[:3])}"
     if any(e["stage"] == "rca" and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
         summary += f" · {analysed} was analysed before: the same contact sheet, nothing new to look at"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
