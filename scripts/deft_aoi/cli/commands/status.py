@@ -121,7 +121,7 @@ def _command(paths: RunPaths, now: state.State, following: order.Step) -> str:
     if not now["config"].get("approval"):
         words = ("--workspace", paths.root.parents[1], "--max-iterations", now["max_iterations"])
         return command_line("preflight", *map(str, words), "--results-dir", paths.root)
-    return command_line("step", "--results-dir", paths.root, "--wait", "540")
+    return command_line("run", "--results-dir", paths.root, "--wait", "540")
 
 
 def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> order.Step | None:
