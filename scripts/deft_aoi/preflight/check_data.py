@@ -23,6 +23,7 @@ from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 CHECK = 10
 NEW_FILES = 60_000  # images that Pre-Flight opens: under a minute on two cores; the rest is for `deft audit`
+BESIDE_SECONDS = 1.0  # for new images where the run is refused anyway
 TRAINED_ON = (TRAINING, *JUDGES)  # sets of which every image must be readable
 _SHOWN = 3
 
@@ -41,7 +42,8 @@ def examine(workspace: Workspace, optics: Optics, *, limit: int | None = NEW_FIL
 
 
 def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
-    """What the images of the usable sets have against the run, where another finding blocks it already.
+    """What the images of the usable sets have against the run, where another finding blocks it already: as much as can
+    be seen within a second, since a refusal must not be waited for. The rest comes when Pre-Flight is called again.
 
     A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
     """
@@ -50,7 +52,7 @@ def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
     except DeftError:
         return []
     safe = [one for one in sets if _stays_inside(one, workspace)]
-    audit = audit_sets(safe, limit=NEW_FILES)
+    audit = audit_sets(safe, limit=NEW_FILES, seconds=BESIDE_SECONDS, near=False)
     shared = audit.shared
     unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
     named = shared["kind"].isin(["path", "row"])
