@@ -93,12 +93,14 @@ def figure_problems(paths: RunPaths, entries: Sequence[journal.Entry], snapshot:
         if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
             continue  # named as an artifact
         found = score_facts(csv, target)
-        # Drawn boards may differ in another numpy, and older lines have none: the line's own bounds by board count.
-        found["uppers"] = facts.get("uppers")
         verdict = verdict_on(target, found | {"measured": facts.get("measured")})
         found |= {"met": verdict.met}
-        if "gate" in facts:  # lines of before it had another rule for recall below 100 %
+        if "by_board" in facts:
             found |= {"verdict": verdict.status, "gate": verdict.record()}
+        else:  # lines of before it had other rules of proof, and for the threshold where recall is below 100 %
+            found.pop("by_board")
+            if target.recall < 1:
+                continue
         where = f"loop_log.jsonl, line {number} ({entry['iter']}/evaluate)"
         problems += [
             f"{where}: {name} is {facts.get(name)!r}, its scores give {value!r}"

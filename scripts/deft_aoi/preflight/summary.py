@@ -7,7 +7,7 @@ from typing import Any
 
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.engine.engine_choice import FEATURES
-from deft_aoi.kpi.provable import provable
+from deft_aoi.kpi.provable import Size, provable
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.preflight.generator_plan import hidden
 from deft_aoi.preflight.result import Preflight
@@ -63,7 +63,14 @@ def remarks(result: Preflight) -> list[str]:
     lines = [
         f"- Heavy work runs on {result.where}.",
         "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
-        *(f"- {line}" for line in provable(parse_target(plan.kpi_target), *kpi_counts(data["kpi"]))),
+        *(
+            f"- {line}"
+            for line in provable(
+                parse_target(plan.kpi_target),
+                size_of(data["kpi"]),
+                size_of(data["acceptance"]) if "acceptance" in data else None,
+            )
+        ),
     ]
     if plan.engine != FEATURES:
         words = next(f.text for f in result.findings if f.text.startswith("backbone: "))
@@ -74,9 +81,9 @@ def remarks(result: Preflight) -> list[str]:
     return lines + unseen(data)
 
 
-def kpi_counts(kpi: Mapping[str, Any]) -> tuple[int, int]:
-    """(PASS rows, defects) of the KPI set."""
-    return kpi["pass"], kpi["rows"] - kpi["pass"]
+def size_of(counts: Mapping[str, Any]) -> Size:
+    """PASS rows, defects and boards of a set."""
+    return Size(counts["pass"], counts["rows"] - counts["pass"], counts["boards"])
 
 
 def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:

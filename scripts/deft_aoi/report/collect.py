@@ -163,7 +163,7 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
         scored = measure.load_scores(csv)
         record.update(measure.figures(scored, source.recall, facts.get("threshold")))
         room = margin(scored.score, scored.label != PASS, record["threshold"])
-    verdict = verdict_of(source, record, facts.get("measured"), facts.get("uppers"))
+    verdict = verdict_of(source, record, facts)
     if verdict is not None:
         record["far_upper_pct"] = 100 * verdict.far_upper
     return {
@@ -188,14 +188,21 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
     }
 
 
-def verdict_of(source: Source, record: Record, measured: Record | None, uppers: Record | None) -> Verdict | None:
+def verdict_of(source: Source, record: Record, facts: Record) -> Verdict | None:
     counts = [record.get(name) for name in ("false_calls", "n_pass", "escapes", "n_defect")]
     if source.target is None or any(number is None for number in counts):
         return None
+    measured = facts.get("measured")
     if any(bound.name not in (measured or {}) for bound in source.target.commands):
         return None
     calls, n_pass, escapes, n_defect = (int(number) for number in counts if number is not None)
-    return judge(source.target, calls, n_pass, escapes, n_defect, measured, uppers)
+    by_board = facts.get("by_board")
+    if by_board and any(
+        (by_board[name]["events"], by_board[name]["rows"]) != told
+        for name, told in (("far", (calls, n_pass)), ("escape", (escapes, n_defect)))
+    ):
+        by_board = None  # scores that are not those of the journal: a check of the report says so
+    return judge(source.target, calls, n_pass, escapes, n_defect, measured, by_board=by_board)
 
 
 def merge(source: Source, label: str) -> Record | None:

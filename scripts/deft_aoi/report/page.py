@@ -47,7 +47,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "model": one["label"] if one else None,
         "result": one["evaluate"] if one else None,
         "status": STATUS_WORDS[facts["run"]["status"]],
-        "verdict": verdict_pill(facts, one["evaluate"] if one else None),
+        "verdict": verdict_pill(facts, one),
         "told": resolved(told, facts, shown),
         "far_chart": far_chart(facts, model),
         "scores": scores(source, facts, one) if one else None,
@@ -69,18 +69,21 @@ def shown_proof(facts: Record, focus: str | None) -> Record:
     return {**whole, "challengers": mine, "clauses": [], "acceptance": [], "rollbacks": []}
 
 
-def verdict_pill(facts: Record, found: Record | None) -> Record:
-    """Short verdict with its tone; a target that was not reached is phrased as the distance to it."""
-    if found is None:
+def verdict_pill(facts: Record, one: Record | None) -> Record:
+    """Short verdict on one iteration's model with its tone; a target that was not reached is phrased as the distance to
+    it. The sealed set has the last word on a model that it was opened for."""
+    found = one["evaluate"] if one else None
+    if one is None or found is None:
         return {"words": "no model yet", "tone": "quiet"}
     if found["verdict"] is None or not found["gap"]:
         return {"words": "no target", "tone": "quiet"}
-    if found["verdict"] == "PASS":
-        shown = any(one["met"] and one["proven"] is None for one in found["clauses"])  # recall of exactly 100 %
-        text = "target met, proven but for recall 100%, which no rows prove" if shown else "target met and proven"
-        return {"words": text, "tone": "good"}
+    opened = [opening for opening in facts["proof"]["acceptance"] if opening["model"] == one["label"]]
+    if opened and opened[-1]["verdict"] == "PASS":
+        return {"words": "proven on the sealed set", "tone": "good"}
+    if opened and opened[-1]["verdict"] == "FAIL":
+        return {"words": "missed on the acceptance set", "tone": "far"}
     if found["met"]:
-        return {"words": "target met, not yet provable", "tone": "soft"}
+        return {"words": "target met on the KPI set, not proven", "tone": "soft"}
     return {"words": found["gap"], "tone": "far" if found["verdict"] == "FAIL" else "quiet"}
 
 

@@ -55,15 +55,17 @@ def collect(run: Run, label: str) -> StageResult:
     scored = read_scored(Path(best["inference_csv"]))
     atomic_write_json(reference, reference_of(scored, best["threshold"]))
     spec = prepare_inference_spec(run.paths)
+    opened = accepted(run, label_best)
+    verdict = (opened or best)["verdict"]
     facts: dict[str, Any] = {
         "reason": reason,
         "best_label": label_best,
         "best_far_pct": best["far_pct"],
-        "verdict": best["verdict"],
-        "acceptance": accepted(run, label_best),
+        "verdict": verdict,
+        "acceptance": opened,
         **last_look(run, label_best),
     }
-    summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {best['verdict']}"
+    summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {verdict}"
     return StageResult(summary, facts, (run.paths.best_model, spec, reference))
 
 
@@ -94,7 +96,11 @@ def accepted(run: Run, label: str) -> dict[str, Any] | None:
 
 
 def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
-    """Content of best_model.json: the checkpoint with its threshold and where they came from."""
+    """Content of best_model.json: the checkpoint with its threshold and where they came from.
+
+    `verdict` is that of the acceptance set where it was opened for this model.
+    """
+    opened = accepted(run, label)
     spec = run.paths.folder(label) / "specs/train.yaml"
     return {
         "checkpoint": best["best_ckpt_path"],
@@ -104,8 +110,8 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
         "far_pct": best["far_pct"],
         "far_upper_pct": best["far_upper_pct"],
         "kpi_target": run.plan.kpi_target,
-        "verdict": best["verdict"],
-        "acceptance": accepted(run, label),
+        "verdict": (opened or best)["verdict"],
+        "acceptance": opened,
         "iteration": label,
         "engine": run.plan.engine,
         "backbone": used_backbone(run),
