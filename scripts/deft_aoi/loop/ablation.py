@@ -24,7 +24,6 @@ from deft_aoi.base.rows import PASS, read_rows, write_rows
 from deft_aoi.executors.base import Executor
 from deft_aoi.kpi.gate import rank
 from deft_aoi.kpi.judged import standing
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.loop import driver
 from deft_aoi.record.order import Step
 from deft_aoi.record.run import Run, approved, load_run, read_json
@@ -130,7 +129,7 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
     trained = {"seq": 0, "iter": cut.label, "stage": "train", "status": "ok", "facts": facts}
     shadow = replace(shadow, entries=(*only_baseline, trained))
     driver.do_tasks(shadow, Step(cut.label, "evaluate"), driver.stage_module("evaluate"), executor, float("inf"))
-    target = parse_target(run.plan.kpi_target)
+    target = run.plan.target
     scored = [
         evaluate.candidate_facts(run, target, shadow.paths.inference(cut.label, kind) / "inference.csv")
         for kind in evaluate.checkpoints(shadow, cut.label)

@@ -9,7 +9,6 @@ from deft_aoi.base.errors import OK, InputError
 from deft_aoi.base.files import move_aside
 from deft_aoi.executors.base import EXIT
 from deft_aoi.kpi.judged import score_facts
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.loop import driver
 from deft_aoi.record import disk_space, journal, order
 from deft_aoi.record.order import LOOP_STOP, RESOLVE, ROLLBACK
@@ -111,7 +110,7 @@ def _model(run: Run, to: str, current: str) -> dict[str, Any]:
     for name in ("best_ckpt_path", "inference_csv"):
         if not Path(facts[name]).is_file():
             raise InputError(f"{facts[name]}: gone (pruned?), so {to} cannot be taken back")
-    found = score_facts(Path(facts["inference_csv"]), parse_target(run.plan.kpi_target))
+    found = score_facts(Path(facts["inference_csv"]), run.plan.target)
     if found["far_pct"] != facts["far_pct"]:
         raise InputError(
             f"{facts['inference_csv']}: gives FAR {found['far_pct']:.4g}%, the journal says {facts['far_pct']:.4g}%; "

@@ -8,21 +8,24 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.base.finding import BLOCK, NOTE, Finding
-from deft_aoi.base.rows import image_problems, read_as_tao
+from deft_aoi.base.rows import image_problems
 from deft_aoi.base.safe_paths import check_cells
+from deft_aoi.data.sets import POOL
+from deft_aoi.preflight.inputs import Table
 from deft_aoi.spec.tree import Optics
 
 PATHS = ("input_path", "golden_path", "object_name")
 FLAGS = ("0", "1", "true", "false", "nan", "none")
 
 
-def row_findings(csv: Path, rows: pd.DataFrame, number: int, pool: bool = False) -> list[Finding]:
-    """Blanks, labels that are flags, and cells that TAO does not read as the text that stands there.
+def row_findings(table: Table, number: int) -> list[Finding]:
+    """Blanks, labels that are flags, and cells that TAO does not read as the text that the file holds.
 
-    The loop writes a `pool`'s rows anew before TAO sees them: paths stripped, absent labels and names filled in.
+    The loop rewrites a pool's rows before TAO sees them: paths stripped, absent labels and names filled in.
     """
+    csv, rows, pool = table.csv, table.rows, table.name == POOL
     columns = ("object_name", "label") if pool else (*PATHS, "label")
-    problems = [*label_problems(rows), *reading_problems(csv, rows, columns, empty_too=not pool)]
+    problems = [*label_problems(rows), *reading_problems(table, columns, empty_too=not pool)]
     if not pool:
         problems = [*blank_problems(rows), *problems]
     found = [Finding(number, BLOCK, f"{csv}, {problem}") for problem in problems]
@@ -55,10 +58,11 @@ def label_problems(rows: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def reading_problems(csv: Path, rows: pd.DataFrame, columns: Sequence[str], *, empty_too: bool) -> Iterator[str]:
+def reading_problems(table: Table, columns: Sequence[str], *, empty_too: bool) -> Iterator[str]:
     """Cells that pandas, asked as TAO asks it, takes for numbers or for missing."""
+    rows = table.rows
     columns = [name for name in columns if name in rows.columns]
-    seen = read_as_tao(csv, columns)
+    seen = table.as_tao(columns)
     for column in columns:
         pairs = zip(seen[column], rows[column], strict=True)
         other = pd.Series([value != text and (empty_too or text != "") for value, text in pairs])

@@ -14,6 +14,13 @@ from deft_aoi.record.run import Plan, approval_digest
 _CODE_LENGTH = 10
 
 
+def code_covers(plan: Plan, inputs: Mapping[str, str], images: Mapping[str, str]) -> dict[str, Any]:
+    """What an approval code is the digest of: plan, hashes of the inputs, image pins, the skill's version."""
+    return {
+        "plan": plan.to_json(), "inputs": dict(inputs), "images": dict(images), "versions": {"skill": VERSION},
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Preflight:
     """What Pre-Flight found: the plan with the source of each value, findings, data counts and the approval code."""
@@ -29,8 +36,7 @@ class Preflight:
 
     def record(self) -> dict[str, Any]:
         """What the approval code covers."""
-        plan, versions = self.plan.to_json(), {"skill": VERSION}
-        return {"plan": plan, "inputs": dict(self.inputs), "images": dict(self.images), "versions": versions}
+        return code_covers(self.plan, self.inputs, self.images)
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deft_aoi.kpi.gate import Standing, better
 from deft_aoi.kpi.judged import judged, score_facts, standing
-from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.kpi.target import Contract
 
 Entry = dict[str, Any]
 # What each stage of an iteration leaves in the state, as `facts` of ours name it.
@@ -21,14 +21,14 @@ _FIELDS = {
 
 
 def with_facts(
-    entries: Sequence[Entry], snapshot: Mapping[str, Any], kpi_target: str, roots: Iterable[Path]
+    entries: Sequence[Entry], snapshot: Mapping[str, Any], target: Contract, roots: Iterable[Path]
 ) -> tuple[Entry, ...]:
     """The entries, each line without facts given those that the state holds for it; others stay as they are.
 
     `roots` are the folders that a relative path may start from. FAR and threshold are computed from the scores where
     they are still there.
     """
-    target, folders = parse_target(kpi_target), tuple(roots)
+    folders = tuple(roots)
     best: tuple[str, Standing] | None = None
     filled: list[Entry] = []
     for entry in entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deft_aoi.base.files import sha256_json
 from deft_aoi.base.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
 from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.kpi.target import Contract, parse_target
 from deft_aoi.record import journal, state
 from deft_aoi.record.order import OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
@@ -61,6 +63,11 @@ class Plan:
     max_synthetic_share: float = 0.3  # of a training set
     acceptance: str = "off"  # sealed: kpi/acceptance_set.csv is scored once, by the chosen model, at the loop's end
     noise_floor: bool = False  # train the baseline twice, to see how much FAR moves by the seed alone
+
+    @cached_property
+    def target(self) -> Contract:
+        """The KPI target, parsed. Raises InputError where it says nothing that the gate takes."""
+        return parse_target(self.kpi_target)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
@@ -154,7 +161,7 @@ def load_run(results_dir: Path) -> Run:
     if state.is_legacy(entries):
         from deft_aoi.record.older_runs import with_facts  # reads inference CSVs; no other run pays for that import
 
-        entries = with_facts(entries, folded, plan.kpi_target, (paths.root, workspace.root))
+        entries = with_facts(entries, folded, plan.target, (paths.root, workspace.root))
     return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), entries, folded)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Source:
         named |= {name for name, part in (self.state.get("iterations") or {}).items() if part.get("stage_completed")}
         return sorted(named, key=iter_number)
 
-    @property
+    @cached_property
     def target(self) -> Contract | None:
         """The KPI target; None where an old run states it in words that the gate does not take."""
         try:

@@ -14,7 +14,6 @@ from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import at_threshold
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.record.acceptance_ledger import opening_of, record
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.evaluate import inference_task
@@ -66,7 +65,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 def judged(run: Run, scored: Scored, threshold: float) -> tuple[Verdict, dict[str, Any] | None]:
     """(verdict, bounds by board) of the frozen threshold; no set but this one can prove a recall."""
-    contract = parse_target(run.plan.kpi_target)
+    contract = run.plan.target
     point = at_threshold(swept_of(scored), threshold)
     measured = None
     if contract.commands:

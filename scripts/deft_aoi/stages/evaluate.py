@@ -13,7 +13,7 @@ from deft_aoi.kpi.compare import compare
 from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, better, rank
 from deft_aoi.kpi.judged import judged, score_facts, standing
-from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.kpi.target import Contract
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages import seed_noise
 from deft_aoi.stages.stage import StageResult
@@ -59,7 +59,7 @@ def checkpoints(run: Run, label: str) -> dict[str, Path]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    target = parse_target(run.plan.kpi_target)
+    target = run.plan.target
     candidates = {
         kind: candidate_facts(run, target, run.paths.inference(label, kind) / "inference.csv")
         | {"checkpoint": str(path)}

@@ -10,7 +10,6 @@ from deft_aoi.base.paths import BASELINE
 from deft_aoi.base.rows import read_rows
 from deft_aoi.data.sets import KPI
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
 from deft_aoi.rca.weak import target_defects, weak_samples
@@ -93,7 +92,7 @@ def subject(run: Run, analysed: str, csv: Path, source: str) -> Subject:
     """The scored rows of a model with what it learned from; `source` is the set of these rows."""
     root = run.workspace.images if analysed == BASELINE else run.workspace.root
     return Subject(
-        csv, run.workspace.images, run.optics, parse_target(run.plan.kpi_target).recall, run.plan.top_k_per_label,
+        csv, run.workspace.images, run.optics, run.plan.target.recall, run.plan.top_k_per_label,
         known=Known(read_rows(run.training_csv(analysed)), root),
         judges=[Known(read_rows(run.workspace.validation_csv), run.workspace.images)] if source == KPI else (),
         source=source, workspace=run.workspace.root,
