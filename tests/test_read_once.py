@@ -87,3 +87,14 @@ def test_start_hashes_inputs_and_parses_none(workspace: Path, started: tuple[Cou
     assert {name: files[str(workspace / name)] for name in INPUTS} == dict.fromkeys(INPUTS, 1)
     pins = ("specs/versions.yaml", "specs/platforms.yaml")  # of the skill, and no input
     assert len(parsed) == sum(files[str(SCRIPTS.parent / name)] for name in pins), parsed
+
+
+def test_a_step_reads_the_journal_once(started: tuple[Counter[str], list[str], Path], tmp_path: Path) -> None:
+    """The stage, its journal line, the state, the report after an evaluation and the printed next command included."""
+    run = started[2]
+    for stage, times in (("train", 0), ("evaluate", 1)):  # before the first stage there is none
+        files, _, said = opened(tmp_path / f"{stage}.json", "step", "--results-dir", str(run))
+        assert f"· {stage}]" in said
+        assert files[str(run / "loop_log.jsonl")] == times
+        assert "next: " in said
+    assert (run / "DEFT_Loop_Report.html").is_file()

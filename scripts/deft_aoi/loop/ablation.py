@@ -26,7 +26,7 @@ from deft_aoi.kpi.gate import rank
 from deft_aoi.kpi.judged import standing
 from deft_aoi.loop import driver
 from deft_aoi.record.order import Step
-from deft_aoi.record.run import Run, approved, load_run, read_json
+from deft_aoi.record.run import Run, approved, read_json
 from deft_aoi.stages import evaluate, train
 from deft_aoi.stages.synthetic_rows import SYNTHETIC
 
@@ -64,9 +64,7 @@ def ablate(results_dir: Path, source: str, seeds: int, say: Say, executor: Execu
         raise InputError(f"--without {source}: expected {' or '.join(SOURCES)}")
     if seeds < FEWEST_SEEDS:
         raise InputError(f"--seeds {seeds}: a difference needs its spread, so expected {FEWEST_SEEDS} or more")
-    run = load_run(results_dir)
-    with driver.only_worker(run):
-        run = load_run(results_dir)
+    with driver.only_worker(results_dir) as run:
         approved(run.paths, run.state)
         cut = make_cut(run, source)
         home = run.paths.ablation(cut.label, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,8 @@ class Run:
     plan: Plan
     spec: Spec
     optics: Optics
-    entries: tuple[journal.Entry, ...]
+    log: journal.Log
+    entries: tuple[journal.Entry, ...]  # of the log; in a run of 7.0.x with the facts that its lines lack
     state: state.State
 
     def facts(self, label: str, stage: str) -> dict[str, Any]:
@@ -156,13 +157,26 @@ def load_run(results_dir: Path) -> Run:
     workspace = Workspace.at(plan.workspace)
     workspace.inside(paths.root, "run directory")
     spec = load_spec(workspace.spec)
-    entries = tuple(journal.read(paths.log))
+    log = journal.read_log(paths.log)
+    entries = log.entries
     folded = state.fold(snapshot, entries)
     if state.is_legacy(entries):
         from deft_aoi.record.older_runs import with_facts  # reads inference CSVs; no other run pays for that import
 
         entries = with_facts(entries, folded, plan.target, (paths.root, workspace.root))
-    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), entries, folded)
+    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), log, entries, folded)
+
+
+def add_line(run: Run, **line: Any) -> Run:
+    """Append a line to the journal (arguments of :func:`journal.append`), write the state that follows, and return the
+    run as it then is; the journal is read again only where another program has changed it since."""
+    known = run.log.plus(journal.append(run.paths.log, **line))
+    if not state.is_legacy(known.entries):
+        after = state.record(run.paths.state, run.paths.log, run.state, known)
+        if after is not None:
+            return replace(run, log=known, entries=known.entries, state=after)
+    state.refresh(run.paths.state, run.paths.log)
+    return load_run(run.paths.root)
 
 
 def approved(paths: RunPaths, snapshot: Mapping[str, Any]) -> None:

@@ -111,6 +111,19 @@ def catch_up(snapshot: Mapping[str, Any], log: Path) -> State:
     return fold(snapshot, journal.read(log))
 
 
+def record(path: Path, log: Path, before: Mapping[str, Any], known: journal.Log) -> State | None:
+    """Write the state after the last line of `known`, from that `before` it, under the journal's lock.
+
+    None, and nothing is written, where the journal on disk is another one by now.
+    """
+    with journal.writing(log):
+        if log.stat().st_size != known.size:
+            return None
+        after = advance(before, known.entries[-1:])
+        save(path, after)
+    return after
+
+
 def refresh(path: Path, log: Path) -> State:
     """Bring the snapshot up to the journal under the journal's lock, so that no writer puts an older one back."""
     with journal.writing(log):

@@ -36,7 +36,11 @@ def collect(run_dir: Path) -> Record:
 
     Raises InputError where the folder is no run or its journal is damaged.
     """
-    source = open_run(run_dir)
+    return facts_of(open_run(run_dir))
+
+
+def facts_of(source: Source) -> Record:
+    """:func:`collect` for a run that has been read."""
     iterations = [iteration(source, label) for label in source.labels]
     best = best_label(source, iterations)
     proved = proof(source, next((it["evaluate"] for it in iterations if it["label"] == best), None))

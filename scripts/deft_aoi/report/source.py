@@ -25,9 +25,13 @@ class Source:
     """Journal, state and Pre-Flight of one run, each as it lies on disk."""
 
     paths: RunPaths
-    entries: tuple[journal.Entry, ...]
+    log: journal.Log
     state: Record
     preflight: Record
+
+    @property
+    def entries(self) -> tuple[journal.Entry, ...]:
+        return self.log.entries
 
     @property
     def config(self) -> Record:
@@ -118,15 +122,19 @@ class Source:
         return str(step) if step else None
 
 
-def open_run(run_dir: Path) -> Source:
-    """Read a run directory. Raises InputError where it holds neither a state nor a journal, or one is damaged."""
+def open_run(run_dir: Path, log: journal.Log | None = None) -> Source:
+    """Read a run directory; `log` where its journal is known.
+
+    Raises InputError where it holds neither a state nor a journal, or one is damaged.
+    """
     paths = RunPaths.at(run_dir)
     if not paths.state.is_file() and not paths.log.is_file():
         raise InputError(
             f"{paths.root}: no deft_state.json and no loop_log.jsonl; expected a run directory, "
             "as <workspace>/results/run_<time>"
         )
-    return Source(paths, tuple(journal.read(paths.log)), read_object(paths.state), read_object(paths.preflight))
+    known = journal.read_log(paths.log) if log is None else log
+    return Source(paths, known, read_object(paths.state), read_object(paths.preflight))
 
 
 def read_object(path: Path) -> Record:
