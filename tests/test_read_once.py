@@ -9,8 +9,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from deft_aoi.base.errors import OK
+from deft_aoi.loop import decisions, driver
+from deft_aoi.record.order import DATA_MINING, Step
+from deft_aoi.record.run import Run, load_run
+from deft_aoi.stages import mining
 from small_workspace import make_workspace
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -30,7 +37,7 @@ sys.addaudithook(note)
 import pandas, yaml
 def parsing(parse):
     def noted(source, *rest, **options):
-        seen["parsed"].append(str(source)[:40])
+        seen["parsed"].append(str(source))
         return parse(source, *rest, **options)
     return noted
 pandas.read_csv = parsing(pandas.read_csv)
@@ -98,3 +105,39 @@ def test_a_step_reads_the_journal_once(started: tuple[Counter[str], list[str], P
         assert files[str(run / "loop_log.jsonl")] == times
         assert "next: " in said
     assert (run / "DEFT_Loop_Report.html").is_file()
+
+
+def step_to(run: Path, stage: str) -> None:
+    """Do every stage before `stage` of iteration 1."""
+    while (following := driver.pending(load_run(run))) != Step("iter1", stage):
+        assert driver.step(run, wait=300, report=False).code == OK, following
+
+
+def test_mining_chooses_once_and_merge_reads_a_row_in_one_file(
+    started: tuple[Counter[str], list[str], Path], workspace: Path, tmp_path: Path
+) -> None:
+    step_to(started[2], DATA_MINING)
+    run, pool = load_run(started[2]), workspace / INPUTS[-1]
+    rows_that_come_while_mining_works_move_no_other(run, pool)
+    _, parsed, _ = opened(tmp_path / "mining.json", "step", "--results-dir", str(run.paths.root))
+    assert parsed.count(str(pool)) == 1
+    files, _, said = opened(tmp_path / "merge.json", "step", "--results-dir", str(run.paths.root))
+    assert "· data_merge]" in said
+    mined = run.paths.mining("iter1")
+    assert (files[str(mined / "mining_pool.csv")], files[str(mined / "mined.parquet")]) == (1, 0)
+
+
+def rows_that_come_while_mining_works_move_no_other(run: Run, pool: Path) -> None:
+    """New rows come first in the file; what was decided before still means the same rows. The pool is put back."""
+    before, content = mining.open_pool(run, "iter1"), pool.read_bytes()
+    rows = pd.read_csv(pool, dtype=str)
+    pd.concat([rows.head(1).assign(object_name="NEW"), rows]).to_csv(pool, index=False)
+    after = mining.open_pool(run, "iter1")
+    pd.testing.assert_frame_equal(after.rows, before.rows)
+    assert after.free.tolist() == before.free.tolist()
+    assert [after.stock.content(row) for row in before.free] == [before.stock.content(row) for row in before.free]
+    np.testing.assert_array_equal(after.stock.looks, before.stock.looks)
+    decisions.clear_jobs(run, "iter1", DATA_MINING, keep_finished=False)  # what `deft resolve` does
+    assert len(mining.open_pool(run, "iter1").rows) == len(before.rows) + 1
+    decisions.clear_jobs(run, "iter1", DATA_MINING, keep_finished=False)
+    pool.write_bytes(content)

@@ -14,6 +14,7 @@ from deft_aoi.record import disk_space, order
 from deft_aoi.record.order import LOOP_STOP, RESOLVE, ROLLBACK
 from deft_aoi.record.prune import prune, unneeded
 from deft_aoi.record.run import Run, add_line, approved, read_json
+from deft_aoi.stages.stage import DECIDED
 
 
 def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Outcome:
@@ -28,7 +29,7 @@ def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Out
         error = next(entry for entry in reversed(run.entries) if entry["status"] == "error")
         failed = error["stage"]
         if not stop:
-            _clear_jobs(
+            clear_jobs(
                 run, following.label, failed, keep_finished=error.get("facts", {}).get("code") == disk_space.CODE
             )
         run = add_line(
@@ -45,10 +46,12 @@ def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Out
     return driver.Outcome(OK, f"resolved: {failed} of {following.label} may run again", run)
 
 
-def _clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:
-    """Set the failed stage's jobs aside, so that they run again; a full disk says nothing against a finished one."""
+def clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:
+    """Set the failed stage's jobs aside, and what they were made from, so that they run again; a full disk says
+    nothing against a finished one."""
     for job in run.paths.jobs.glob(f"{label}-{failed}-*"):
-        good = (job / EXIT).is_file() and read_json(job / EXIT)["returncode"] == 0
+        decided = job.name == f"{label}-{failed}-{DECIDED}"
+        good = decided or ((job / EXIT).is_file() and read_json(job / EXIT)["returncode"] == 0)
         if ".failed-" not in job.name and not (keep_finished and good):
             move_aside(job)
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from deft_aoi.executors.base import Task
 from deft_aoi.record.run import Run
 
+DECIDED = "decided"  # folder beside a stage's jobs, for what its tasks decided
+
 
 @dataclass(frozen=True)
 class StageResult:
