@@ -25,7 +25,7 @@ from deft_aoi.executors.base import Executor
 from deft_aoi.kpi.gate import rank
 from deft_aoi.kpi.judged import standing
 from deft_aoi.loop import driver
-from deft_aoi.record.order import Step
+from deft_aoi.record.order import DATA_MERGE, EVALUATE, TRAIN, Step
 from deft_aoi.record.run import Run, approved, read_json
 from deft_aoi.stages import evaluate, train
 from deft_aoi.stages.synthetic_rows import SYNTHETIC
@@ -88,11 +88,11 @@ def make_cut(run: Run, source: str) -> Cut:
 
     `synthetic`: every generated row of this and earlier iterations. `mined`: every real row that is no seed row.
     """
-    merged = [e["iter"] for e in run.entries if (e["stage"], e["status"]) == ("data_merge", "ok")]
+    merged = [e["iter"] for e in run.entries if (e["stage"], e["status"]) == (DATA_MERGE, "ok")]
     if not merged:
         raise InputError(f"{run.paths.root}: no iteration has merged rows yet; nothing to leave out")
     label = max(merged, key=iter_number)
-    facts = run.facts(label, "data_merge")
+    facts = run.facts(label, DATA_MERGE)
     rows, provenance = (read_rows(Path(facts[key])) for key in ("combined_training_csv", "provenance_csv"))
     if "origin" not in provenance.columns:
         raise InputError(f"{facts['provenance_csv']}: no column origin (a run of 7.0.x); its sources cannot be told")
@@ -122,11 +122,11 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
     start = Path(str(train.initial_weights(shadow, cut.label)))
     if not start.is_file():
         raise InputError(f"{start}: the baseline's checkpoint is gone (pruned?); an ablation has to start from it")
-    driver.do_tasks(shadow, Step(cut.label, "train"), driver.stage_module("train"), executor, float("inf"))
+    driver.do_tasks(shadow, Step(cut.label, TRAIN), driver.stage_module(TRAIN), executor, float("inf"))
     facts = train.collect(shadow, cut.label).facts
-    trained = {"seq": 0, "iter": cut.label, "stage": "train", "status": "ok", "facts": facts}
+    trained = {"seq": 0, "iter": cut.label, "stage": TRAIN, "status": "ok", "facts": facts}
     shadow = replace(shadow, entries=(*only_baseline, trained))
-    driver.do_tasks(shadow, Step(cut.label, "evaluate"), driver.stage_module("evaluate"), executor, float("inf"))
+    driver.do_tasks(shadow, Step(cut.label, EVALUATE), driver.stage_module(EVALUATE), executor, float("inf"))
     target = run.plan.target
     scored = [
         evaluate.candidate_facts(run, target, shadow.paths.inference(cut.label, kind) / "inference.csv")

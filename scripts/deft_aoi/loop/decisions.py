@@ -11,7 +11,7 @@ from deft_aoi.executors.base import EXIT
 from deft_aoi.kpi.judged import score_facts
 from deft_aoi.loop import driver
 from deft_aoi.record import disk_space, order
-from deft_aoi.record.order import LOOP_STOP, RESOLVE, ROLLBACK
+from deft_aoi.record.order import EVALUATE, LOOP_STOP, RESOLVE, ROLLBACK
 from deft_aoi.record.prune import prune, unneeded
 from deft_aoi.record.run import Run, add_line, approved, read_json
 from deft_aoi.stages.stage import DECIDED
@@ -99,11 +99,11 @@ def _require_due(run: Run) -> str:
 
 def _model(run: Run, to: str, current: str) -> dict[str, Any]:
     """Facts of the model to go back to, with checkpoint and scores as they were."""
-    evaluated = list(dict.fromkeys(e["iter"] for e in run.entries if (e["stage"], e["status"]) == ("evaluate", "ok")))
+    evaluated = list(dict.fromkeys(e["iter"] for e in run.entries if (e["stage"], e["status"]) == (EVALUATE, "ok")))
     if to == current or to not in evaluated:
         others = ", ".join(label for label in evaluated if label != current) or "none"
         raise InputError(f"--to {to}: the best model is {current}; expected another evaluated one: {others}")
-    facts = run.facts(to, "evaluate")
+    facts = run.facts(to, EVALUATE)
     for name in ("best_ckpt_path", "inference_csv"):
         if not Path(facts[name]).is_file():
             raise InputError(f"{facts[name]}: gone (pruned?), so {to} cannot be taken back")

@@ -20,19 +20,32 @@ from deft_aoi.executors.local import began
 from deft_aoi.executors.tao_status import task_problem
 from deft_aoi.preflight import approvals
 from deft_aoi.record import disk_space, journal, order, state
-from deft_aoi.record.order import ACCEPTANCE, FINETUNE, LOOP_STOP, RESOLVE, Step
+from deft_aoi.record.order import (
+    ACCEPTANCE,
+    ANOMALYGEN,
+    DATA_MERGE,
+    DATA_MINING,
+    EVALUATE,
+    FINETUNE,
+    LOOP_STOP,
+    RCA,
+    RESOLVE,
+    ROUTING,
+    TRAIN,
+    Step,
+)
 from deft_aoi.record.run import AIR_GAP, Run, add_line, approved, load_run, read_json
 from deft_aoi.stages.stage import Stage, StageResult
 
 STAGE_MODULES = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "rca": "rca",
-    "routing": "routing",
+    TRAIN: "train",
+    EVALUATE: "evaluate",
+    RCA: "rca",
+    ROUTING: "routing",
     FINETUNE: "finetune",
-    "anomalygen": "anomalygen",
-    "data_mining": "mining",
-    "data_merge": "merge",
+    ANOMALYGEN: "anomalygen",
+    DATA_MINING: "mining",
+    DATA_MERGE: "merge",
     ACCEPTANCE: "acceptance",
     LOOP_STOP: "finish",
 }
@@ -229,7 +242,7 @@ def _duration(run: Run, following: Step, started: float) -> int:
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
     after = _append(run, following, "ok", result, duration)
-    note = render(after, following) if report and following.stage in ("evaluate", ACCEPTANCE, LOOP_STOP) else ""
+    note = render(after, following) if report and following.stage in (EVALUATE, ACCEPTANCE, LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming}"
     if upcoming is not None and upcoming.label == following.label:
@@ -281,7 +294,7 @@ def render(run: Run, following: Step) -> str:
         from deft_aoi.report import render as pages  # charts and templates are not needed for any other step
         from deft_aoi.report.source import open_run
 
-        if following.stage == "evaluate" and run.paths.narrative.is_file():
+        if following.stage == EVALUATE and run.paths.narrative.is_file():
             # Its words are about the models before this one: they stay with them, never under new pictures.
             run.paths.narrative.replace(run.paths.folder(run.previous_label(following.label)) / "narrative.json")
         pages.render_step(open_run(run.paths.root, run.log), following.label)

@@ -10,7 +10,7 @@ from typing import Any
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import sync_folder
 from deft_aoi.base.paths import iter_number
-from deft_aoi.record.order import PRUNE
+from deft_aoi.record.order import PRUNE, TRAIN
 from deft_aoi.record.run import Run, add_line
 
 UNSCORED, BEATEN = "unscored", "beaten"
@@ -24,7 +24,7 @@ def unneeded(run: Run, policy: str) -> list[Path]:
     """Checkpoints that `policy` drops, sorted; only of trainings that the journal has as finished."""
     if policy not in POLICIES:
         raise InputError(f"policy {policy!r}: expected one of {', '.join(POLICIES)}")
-    trained = {e["iter"]: e["facts"] for e in run.entries if e["stage"] == "train" and e["status"] == "ok"}
+    trained = {e["iter"]: e["facts"] for e in run.entries if e["stage"] == TRAIN and e["status"] == "ok"}
     needed = {(run.paths.root / name).resolve() for label in trained for name in _kept(run, trained, label, policy)}
     with contextlib.suppress(InputError):
         needed.add(Path(run.champion()[1]["best_ckpt_path"]).resolve())

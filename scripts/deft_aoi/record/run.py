@@ -15,7 +15,7 @@ from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.kpi.target import Contract, parse_target
 from deft_aoi.record import journal, state
-from deft_aoi.record.order import OFF, champion_label
+from deft_aoi.record.order import EVALUATE, OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
 
 OPEN, AIR_GAP = "open", "airgap"
@@ -126,7 +126,7 @@ class Run:
         label = champion_label(self.entries)
         if label is None:
             raise InputError(f"{self.paths.log}: no evaluated model yet")
-        return label, self.facts(label, "evaluate")
+        return label, self.facts(label, EVALUATE)
 
     def _known(self, entry: journal.Entry) -> dict[str, Any]:
         """Facts of a line; the files that it names are read by the stages, so none may lie outside the workspace."""

@@ -22,6 +22,7 @@ from deft_aoi.record.order import (
     PRUNE,
     RESOLVE,
     ROLLBACK,
+    TRAIN,
     Judged,
 )
 
@@ -142,7 +143,7 @@ def is_legacy(entries: Iterable[Mapping[str, Any]]) -> bool:
 def is_preseeded(state: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> bool:
     """True where the baseline's checkpoint came from outside: the journal has no baseline train line."""
     baseline = state["iterations"].get(BASELINE, {})
-    trained = any(entry["iter"] == BASELINE and entry["stage"] == "train" for entry in entries)
+    trained = any(entry["iter"] == BASELINE and entry["stage"] == TRAIN for entry in entries)
     return not trained and baseline.get("stage_completed") is not None and bool(baseline.get("best_ckpt_path"))
 
 

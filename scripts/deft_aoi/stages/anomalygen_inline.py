@@ -23,6 +23,7 @@ from deft_aoi.data.pairs import Pair, convert_pairs, label_from_name, list_image
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
 from deft_aoi.executors.platform_choice import LOCAL
+from deft_aoi.record.order import ROUTING
 from deft_aoi.record.run import Run
 from deft_aoi.stages import realism_task
 from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task, finetuned
@@ -43,7 +44,7 @@ def is_reference(run: Run) -> bool:
 
 def asked_labels(run: Run, label: str) -> list[str]:
     """Defects that routing sent here; PASS asks for none."""
-    return [name for name in run.facts(label, "routing")["anomalygen_labels"] if name != PASS]
+    return [name for name in run.facts(label, ROUTING)["anomalygen_labels"] if name != PASS]
 
 
 def inputs(run: Run, label: str) -> Path:

@@ -24,6 +24,7 @@ from deft_aoi.mining.index import scale_of
 from deft_aoi.mining.neighbours import neighbours
 from deft_aoi.mining.screen import Policy, screened, too_doubtful
 from deft_aoi.mining.select import UNLABELLED, Limits, Neighbours, Pick, Stock
+from deft_aoi.record.order import DATA_MINING
 from deft_aoi.record.run import Run
 from deft_aoi.stages import mining_files as files
 from deft_aoi.stages import mining_tasks as heavy
@@ -318,6 +319,6 @@ def warnings(run: Run, label: str, targets: pd.DataFrame, pool: pd.DataFrame, ke
     absent = sorted({name for name in targets["label"] if name.casefold() not in stock})
     found = [f"no pool rows for {', '.join(absent)}"] if absent and stock != {UNLABELLED} else []
     if iter_number(label) > 1:
-        before = run.facts(iter_label(iter_number(label) - 1), "data_mining")["mining_mined_count"]
+        before = run.facts(iter_label(iter_number(label) - 1), DATA_MINING)["mining_mined_count"]
         found += [f"fewer than half of the {before} rows of {run.previous_label(label)}"] if 2 * kept < before else []
     return found

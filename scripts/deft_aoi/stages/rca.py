@@ -13,6 +13,7 @@ from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
 from deft_aoi.rca.weak import target_defects, weak_samples
+from deft_aoi.record.order import RCA
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
@@ -59,7 +60,7 @@ def collect(run: Run, label: str) -> StageResult:
     summary += (
         f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts['rca_target_defects'][:3])}"
     )
-    if any(e["stage"] == "rca" and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
+    if any(e["stage"] == RCA and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
         summary += f" · {analysed} was analysed before: the same contact sheet, nothing new to look at"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
@@ -71,7 +72,7 @@ def last_look(run: Run, best: str) -> dict[str, str]:
     """
     for entry in reversed(run.entries):
         facts = entry.get("facts") or {}
-        if entry["stage"] == "rca" and entry["status"] == "ok" and facts.get("analysed") == best:
+        if entry["stage"] == RCA and entry["status"] == "ok" and facts.get("analysed") == best:
             return {"analysed": best, "rca_dir": facts["rca_dir"]}
     folder = run.paths.rca(best) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     try:

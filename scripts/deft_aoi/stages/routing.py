@@ -14,6 +14,7 @@ from deft_aoi.base.paths import BASELINE, iter_label, iter_number
 from deft_aoi.base.rows import PASS, read_parquet, read_pool, read_rows, write_parquet
 from deft_aoi.data.sets import pregen_set
 from deft_aoi.executors.base import Task
+from deft_aoi.record.order import DATA_MINING, RCA
 from deft_aoi.record.run import Run
 from deft_aoi.stages.coverage import ANOMALYGEN, MINING, Budget, Coverage, coverage, table
 from deft_aoi.stages.stage import StageResult
@@ -27,7 +28,7 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    analysis = run.facts(label, "rca")
+    analysis = run.facts(label, RCA)
     gaps = read_parquet(Path(analysis["rca_gaps_parquet"]), {"label": "text"})
     pool = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     labels = sorted(gaps["label"].unique(), key=lambda name: (name != PASS, name))
@@ -103,7 +104,7 @@ def _coverage(
     if run.plan.synthetic == PREGEN and (staged := pregen_set(run.workspace, run.optics)):
         stock["synthetic"] = Counter(staged.labels)
     for number in range(1, iter_number(label)):
-        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
+        earlier = read_parquet(Path(run.facts(iter_label(number), DATA_MINING)["mining_mined_parquet"]), {})
         if {"label", "origin"} <= set(earlier.columns):  # 7.0.x: not told apart
             for kind, part in earlier.groupby("origin"):
                 stock[str(kind)] -= Counter(part["label"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deft_aoi.base.console import command_line, print_json
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK
 from deft_aoi.base.paths import BASELINE
+from deft_aoi.record.order import EVALUATE, RCA
 
 if TYPE_CHECKING:
     from deft_aoi.loop.driver import Outcome
@@ -56,7 +57,7 @@ def asks_for_reporter(facts: dict[str, Any]) -> bool:
     """After the `evaluate` of an iteration that is not the last one; the baseline is none."""
     last = facts["last"][-1] if facts["last"] else {"iter": BASELINE}
     goes_on = facts["next"] is not None and facts["next"].endswith("/rca")
-    return last["iter"] != BASELINE and last["stage"] == "evaluate" and goes_on
+    return last["iter"] != BASELINE and last["stage"] == EVALUATE and goes_on
 
 
 def look_lines(entries: Sequence[Entry]) -> list[str]:
@@ -77,9 +78,9 @@ def to_look_at(entries: Sequence[Entry]) -> Path | None:
 
     done = [entry for entry in entries if entry["status"] == "ok"]
     *earlier, last = done or [{"stage": ""}]
-    known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == "rca"]
+    known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == RCA]
     facts = last.get("facts") or {}
-    if last["stage"] not in ("rca", LOOP_STOP) or not facts.get("rca_dir") or facts.get("analysed") in known:
+    if last["stage"] not in (RCA, LOOP_STOP) or not facts.get("rca_dir") or facts.get("analysed") in known:
         return None
     from deft_aoi.stages.gap_analysis import SHEET
 
