@@ -9,6 +9,7 @@ from deft_aoi.base.finding import NOTE
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.engine.engine_choice import FEATURES
 from deft_aoi.kpi.provable import provable
+from deft_aoi.preflight.check_backbone import BACKBONE
 from deft_aoi.preflight.generator_plan import hidden
 from deft_aoi.preflight.result import Preflight
 from deft_aoi.simulate.workspace import RECORD as SIMULATED
@@ -66,7 +67,7 @@ def remarks(result: Preflight) -> list[str]:
         *(f"- {line}" for line in provable(plan.target, *kpi_counts(data["kpi"]))),
     ]
     if plan.engine != FEATURES:
-        words = next(f.text for f in result.findings if f.text.startswith("backbone: "))
+        words = next(finding.text for finding in result.findings if finding.where == BACKBONE)
         lines.insert(1, f"- {words[0].upper()}{words[1:]}.")
     if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
         lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
