@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -102,6 +103,7 @@ def flat_keys(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+@functools.cache  # part of the installed skill: it does not change while this program runs
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: missing; the skill is incomplete, install it again")

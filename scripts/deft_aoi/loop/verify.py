@@ -12,6 +12,7 @@ from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.record import journal, order, state
 from deft_aoi.record.locations import Places
+from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Plan, approval_problem, read_json
 
 
@@ -76,9 +77,7 @@ def order_problems(numbers: list[int]) -> list[str]:
 
 def figure_problems(paths: RunPaths, entries: Sequence[journal.Entry], snapshot: Mapping[str, Any]) -> list[str]:
     """Figures of evaluate lines that their own scores do not give; only where the scores are as they were made."""
-    judged = [
-        (n, e) for n, e in enumerate(entries, 1) if e["stage"] == "evaluate" and e.get("facts", {}).get("verdict")
-    ]
+    judged = [(n, e) for n, e in enumerate(entries, 1) if e["stage"] == EVALUATE and e.get("facts", {}).get("verdict")]
     if not judged:
         return []
     from deft_aoi.kpi.judged import judged as verdict_on

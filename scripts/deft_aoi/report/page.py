@@ -12,6 +12,21 @@ from markupsafe import Markup
 from deft_aoi.base.paths import BASELINE
 from deft_aoi.base.rows import PASS
 from deft_aoi.engine.difference import FULL_HEAT
+from deft_aoi.record.order import (
+    ACCEPTANCE,
+    ANOMALYGEN,
+    DATA_MERGE,
+    DATA_MINING,
+    EVALUATE,
+    FINETUNE,
+    LOOP_STOP,
+    PRUNE,
+    RCA,
+    RESOLVE,
+    ROLLBACK,
+    ROUTING,
+    TRAIN,
+)
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
@@ -25,10 +40,10 @@ STATUS_WORDS = {
     "not_started": "NOT STARTED", "in_progress": "IN PROGRESS", "hard_stop": "HARD STOP", "complete": "COMPLETE",
 }  # fmt: skip
 STAGE_WORDS = {
-    "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing",
-    "anomalygen": "synthetic pairs", "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining",
-    "data_merge": "merge", "loop_stop": "stop", "resolve": "decision", "prune": "pruning",
-    "acceptance": "acceptance", "rollback": "rollback",
+    TRAIN: "train", EVALUATE: "evaluate", RCA: "gap analysis", ROUTING: "routing",
+    ANOMALYGEN: "synthetic pairs", FINETUNE: "generator fine-tuning", DATA_MINING: "mining",
+    DATA_MERGE: "merge", LOOP_STOP: "stop", RESOLVE: "decision", PRUNE: "pruning",
+    ACCEPTANCE: "acceptance", ROLLBACK: "rollback",
 }  # fmt: skip
 
 
@@ -212,7 +227,7 @@ def picture_keys(run_dir: Path, facts: Record) -> list[tuple[str, str]]:
 def mined_rows(source: Source, shown: list[Record], optics: Optics) -> list[gallery.Pair]:
     """Pairs of the last iteration that mined."""
     for it in reversed(shown):
-        parquet = source.locate(source.facts(it["label"], "data_mining").get("mining_mined_parquet"))
+        parquet = source.locate(source.facts(it["label"], DATA_MINING).get("mining_mined_parquet"))
         if parquet is not None:
             return gallery.mined_pairs(parquet, source.workspace, optics, MINED)
     return []

@@ -13,7 +13,6 @@ from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import at_threshold
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.record.acceptance_ledger import opening_of, record
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.evaluate import inference_task
@@ -65,7 +64,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 def judged(run: Run, scored: Scored, threshold: float, *, sealed: bool) -> tuple[Verdict, dict[str, Any] | None]:
     """(verdict, bounds by board) of the frozen threshold; only this set, while it is `sealed`, proves anything."""
-    contract = parse_target(run.plan.kpi_target)
+    contract = run.plan.target
     point = at_threshold(swept_of(scored), threshold)
     measured = None
     if contract.commands:

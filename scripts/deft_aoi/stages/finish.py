@@ -16,9 +16,9 @@ from deft_aoi.executors.base import Task
 from deft_aoi.kpi.judged import score_facts
 from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.record import order
 from deft_aoi.record.locations import Places
+from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.spec.tree import Spec, dump_spec, get, load_spec, put
 from deft_aoi.stages.rca import last_look
@@ -36,11 +36,11 @@ def tasks(run: Run, label: str) -> list[Task]:
 def collect(run: Run, label: str) -> StageResult:
     """Hand over the best model; a loop that a person ended before any evaluation has none."""
     reason = order.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
-    if not any(entry["stage"] == "evaluate" and entry["status"] == "ok" for entry in run.entries):
+    if not any(entry["stage"] == EVALUATE and entry["status"] == "ok" for entry in run.entries):
         nothing = {"reason": reason, "best_label": None, "best_far_pct": None, "verdict": None}
         return StageResult(f"{reason}: no model was evaluated, nothing to hand over", nothing)
     label_best, best = run.champion()
-    recomputed = score_facts(Path(best["inference_csv"]), parse_target(run.plan.kpi_target))
+    recomputed = score_facts(Path(best["inference_csv"]), run.plan.target)
     if recomputed["far_pct"] != best["far_pct"] or recomputed["threshold"] != best["threshold"]:
         raise HardStop(
             "score_mismatch",

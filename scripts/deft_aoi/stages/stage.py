@@ -11,6 +11,8 @@ from deft_aoi.executors.base import Task
 from deft_aoi.record.facts import Facts
 from deft_aoi.record.run import Run
 
+DECIDED = "decided"  # folder beside a stage's jobs, for what its tasks decided
+
 
 @dataclass(frozen=True)
 class StageResult:

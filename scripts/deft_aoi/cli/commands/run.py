@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from deft_aoi.base.errors import COMPLETE, OK, STILL_RUNNING
@@ -47,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
 
 def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
     """Stages until the time is up, the loop ends or a person or the reporter is due; returns the exit code."""
-    from deft_aoi.base.paths import RunPaths
     from deft_aoi.base.safe_paths import printable
     from deft_aoi.cli.commands.status import standing
     from deft_aoi.cli.commands.step import asks_for_reporter, look_lines, say_end
@@ -56,16 +56,15 @@ def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
     deadline, look = time.monotonic() + wait, list[str]()
     while True:
         outcome = driver.step(results_dir, wait=max(0.0, deadline - time.monotonic()))
-        paths = RunPaths.at(results_dir)
         if not as_json:
             print(printable(outcome.line), flush=True)
-            look += look_lines(paths) if outcome.code in (OK, COMPLETE) else []
+            look += look_lines(outcome.run.entries) if outcome.code in (OK, COMPLETE) else []
         if outcome.code != OK:
             break
-        if time.monotonic() >= deadline or asks_for_reporter(standing(paths)):
-            outcome = driver.Outcome(STILL_RUNNING, outcome.line)
+        if time.monotonic() >= deadline or asks_for_reporter(standing(outcome.run.paths, outcome.run)):
+            outcome = replace(outcome, code=STILL_RUNNING)
             break
-    say_end(outcome, paths, look, as_json=as_json, before=[])
+    say_end(outcome, look, as_json=as_json, before=[])
     return outcome.code
 
 
