@@ -10,7 +10,7 @@ import runpy
 import sys
 from collections.abc import Mapping, Sequence
 
-from deft_aoi.base.console import brief, guarded
+from deft_aoi.base.console import brief, ends_on_sigterm, guarded
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command in SCRIPTS:
         return run_contract_script(args.command, args.arguments)
     parsed = command_parser(args.command).parse_args(args.arguments)
-    with brief(args.command, args.arguments):
+    with ends_on_sigterm(), brief(args.command, args.arguments):
         return guarded(f"deft {args.command}", lambda: parsed.run(parsed))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deft_aoi.base.files import atomic_write_json, atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
@@ -14,6 +15,9 @@ from deft_aoi.report.collect import facts_of, require_label
 from deft_aoi.report.narrative import Narrative, narrative_of, summary_markdown
 from deft_aoi.report.page import page
 from deft_aoi.report.source import Record, Source, open_run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 ASSETS = SKILL_ROOT / "assets/report"
 TEMPLATE = "report.html.j2"
@@ -68,10 +72,10 @@ def _gather(source: Source) -> tuple[Source, Record, Narrative]:
     return source, facts, narrative_of(facts, source.paths.narrative)
 
 
-def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -> str:
-    """The page as text: style and script inline, and a policy that lets nothing else run or load."""
+@cache
+def _room() -> Environment:
+    """The templates, compiled once in a process."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     room = Environment(
         loader=FileSystemLoader(ASSETS),
@@ -84,6 +88,13 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short,
         signed=words.signed, duration=words.duration, size=words.size, plural=words.plural,
     )  # fmt: skip
+    return room
+
+
+def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -> str:
+    """The page as text: style and script inline, and a policy that lets nothing else run or load."""
+    from markupsafe import Markup
+
     script = "".join(path.read_text(encoding="utf-8") for path in sorted((ASSETS / "script").glob("*.js")))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     inline: dict[str, Any] = {
@@ -91,4 +102,4 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         "script": Markup(script),
         "script_hash": Markup(digest),
     }
-    return room.get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)
+    return _room().get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)
