@@ -28,7 +28,7 @@ from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.generator_plan import generator_config, generator_values
 from deft_aoi.preflight.inputs import csv_paths, read_inputs
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
-from deft_aoi.preflight.result import Preflight, code_covers
+from deft_aoi.preflight.result import Preflight, code_covers, code_of
 from deft_aoi.preflight.summary import summary
 from deft_aoi.record import journal, state
 from deft_aoi.record.order import SEALED
@@ -215,7 +215,8 @@ def start(paths: RunPaths) -> state.State:
 
 def _approved_plan(record: Mapping[str, Any]) -> Plan:
     """The plan of a Summary. Raises InputError where anything that its code covers is not what it was."""
-    if approvals.known(record["digest"], approvals.CHECKED):
+    digest = str(record["digest"])
+    if approvals.known(digest, approvals.CHECKED):
         plan = _current(Plan.from_json(record["plan"]))
         workspace = Workspace.at(plan.workspace)
         pins = {key: image(key) for key in image_keys()}
@@ -223,7 +224,7 @@ def _approved_plan(record: Mapping[str, Any]) -> Plan:
     else:  # made elsewhere, or the note of it is gone: what this machine has not checked is checked
         result = preflight(record["plan"])
         plan, now = result.plan, result.record()
-    if approval_digest(now) != record["digest"]:
+    if approval_digest(now) != digest or code_of(digest) != record["approval_code"]:
         shown = {**record["inputs"], **record.get("images", {})}
         changed = [name for name, value in {**now["inputs"], **now["images"]}.items() if shown.get(name) != value]
         raise InputError(
