@@ -205,7 +205,7 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
 
 def pairs_to_show(source: Source, one: Record, shown: list[Record]) -> list[gallery.Pair] | None:
     """The worst pairs of a model, then the latest mined rows; None where its scores or the spec are gone."""
-    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics()
+    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics
     if csv is None or optics is None:
         return None
     images = Path(str(source.config.get("images_dir") or source.workspace / "kpi/images"))
