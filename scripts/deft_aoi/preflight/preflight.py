@@ -18,7 +18,7 @@ from deft_aoi.base.finding import BLOCK, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import is_defect
 from deft_aoi.base.safe_paths import printable
-from deft_aoi.base.versions import VERSION, image, image_keys
+from deft_aoi.base.versions import VERSION, image, images
 from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
 from deft_aoi.executors.base import TAO_PYT, Executor, Place, Probe
 from deft_aoi.executors.platform_choice import LOCAL, make_executor
@@ -61,17 +61,17 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     )  # fmt: skip
 
 
-def probed(plan: Plan, images: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
+def probed(plan: Plan, pins: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
     """(the plan with the version of TAO that its platform has, the platform's executor, what it found out)."""
     workspace = Workspace.at(plan.workspace)
     place = Place(
-        plan.platform, plan.settings, workspace.root, workspace.cache, images, plan.engine,
+        plan.platform, plan.settings, workspace.root, workspace.cache, pins, plan.engine,
         air_gapped=plan.network == AIR_GAP,
     )  # fmt: skip
     executor = make_executor(place)
     probes = executor.probe()
     if plan.platform != LOCAL:
-        plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
+        plan = replace(plan, tao=tao_version(probes, plan, pins[TAO_PYT]))
     return plan, executor, probes
 
 
@@ -218,9 +218,7 @@ def _approved_plan(record: Mapping[str, Any]) -> Plan:
     digest = str(record["digest"])
     if approvals.known(digest, approvals.CHECKED):
         plan = _current(Plan.from_json(record["plan"]))
-        workspace = Workspace.at(plan.workspace)
-        pins = {key: image(key) for key in image_keys()}
-        now = code_covers(plan, digests(workspace, plan, _hash_if_there), pins)
+        now = code_covers(plan, digests(Workspace.at(plan.workspace), plan, _hash_if_there), images())
     else:  # made elsewhere, or the note of it is gone: what this machine has not checked is checked
         result = preflight(record["plan"])
         plan, now = result.plan, result.record()
@@ -243,7 +241,7 @@ def _current(plan: Plan) -> Plan:
     fixed = {"anomalygen_labels": "the approved plan"}
     plan = replace(plan, **generator_values(Workspace.at(plan.workspace), plan.to_json(), fixed))
     check_plan(plan)
-    plan, _, probes = probed(plan, {key: image(key) for key in image_keys()})
+    plan, _, probes = probed(plan, images())
     refuse_blocking(probes)
     return plan
 
