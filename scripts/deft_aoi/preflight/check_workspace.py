@@ -42,7 +42,7 @@ def all_checks(inputs: Inputs, plan: Plan, probes: Sequence[Probe]) -> list[Find
 
     `probes` is what the platform's executor found (checks 3 to 6, and 8 and 9 where it knows the GPUs).
     """
-    findings = readable(inputs, plan)
+    findings = _guard(1, lambda: readable(inputs, plan))
     findings += _guard(2, references)
     findings += probes
     findings += _guard(7, lambda: path_rule(inputs))

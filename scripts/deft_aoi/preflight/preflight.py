@@ -18,7 +18,7 @@ from deft_aoi.base.finding import BLOCK, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import is_defect
 from deft_aoi.base.safe_paths import printable
-from deft_aoi.base.versions import VERSION, image, image_keys
+from deft_aoi.base.versions import VERSION, image, images
 from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
 from deft_aoi.executors.base import TAO_PYT, Executor, Place, Probe
 from deft_aoi.executors.platform_choice import LOCAL, make_executor
@@ -28,7 +28,7 @@ from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.generator_plan import generator_config, generator_values
 from deft_aoi.preflight.inputs import csv_paths, read_inputs
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
-from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers
+from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers, code_of
 from deft_aoi.preflight.summary import summary
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
@@ -62,17 +62,17 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     )  # fmt: skip
 
 
-def probed(plan: Plan, images: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
+def probed(plan: Plan, pins: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
     """(the plan with the version of TAO that its platform has, the platform's executor, what it found out)."""
     workspace = Workspace.at(plan.workspace)
     place = Place(
-        plan.platform, plan.settings, workspace.root, images, plan.engine,
+        plan.platform, plan.settings, workspace.root, pins, plan.engine,
         air_gapped=plan.network == AIR_GAP,
     )  # fmt: skip
     executor = make_executor(place)
     probes = executor.probe()
     if plan.platform != LOCAL:
-        plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
+        plan = replace(plan, tao=tao_version(probes, plan, pins[TAO_PYT]))
     return plan, executor, probes
 
 
@@ -219,16 +219,15 @@ def _approved_plan(paths: RunPaths, record: Mapping[str, Any]) -> Plan:
 
     Raises InputError where anything that its code covers is not what it was.
     """
+    digest = str(record["digest"])
     asked = {**record["plan"], "workspace": str(Places.of(paths, record).workspace)}
-    if approvals.known(record["digest"], approvals.CHECKED):
+    if approvals.known(digest, approvals.CHECKED):
         plan = _current(Plan.from_json(asked))
-        workspace = Workspace.at(plan.workspace)
-        pins = {key: image(key) for key in image_keys()}
-        now = code_covers(plan, digests(workspace, plan, _hash_if_there), pins)
+        now = code_covers(plan, digests(Workspace.at(plan.workspace), plan, _hash_if_there), images())
     else:  # made elsewhere, or the note of it is gone: what this machine has not checked is checked
         result = preflight(asked)
         plan, now = result.plan, result.record()
-    if approval_digest(now) != record["digest"]:
+    if approval_digest(now) != digest or code_of(digest) != record["approval_code"]:
         shown = {**record["inputs"], **record.get("images", {})}
         changed = [name for name, value in {**now["inputs"], **now["images"]}.items() if shown.get(name) != value]
         raise InputError(
@@ -247,7 +246,7 @@ def _current(plan: Plan) -> Plan:
     fixed = {"anomalygen_labels": "the approved plan"}
     plan = replace(plan, **generator_values(Workspace.at(plan.workspace), plan.to_json(), fixed))
     check_plan(plan)
-    plan, _, probes = probed(plan, {key: image(key) for key in image_keys()})
+    plan, _, probes = probed(plan, images())
     refuse_blocking(probes)
     return plan
 
