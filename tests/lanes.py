@@ -13,7 +13,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 UNIT, LOOP, PLATFORM, BROWSER, INSTALL, NIGHTLY = "unit", "loop", "platform", "browser", "install", "nightly"
-LIMITS = {UNIT: 60, LOOP: 240, PLATFORM: 420, BROWSER: 120, INSTALL: 300, NIGHTLY: 1800}  # seconds of one test
+# Seconds of one test: ten times what the slowest of the lane takes on an idle machine, since many machines are not.
+LIMITS = {UNIT: 180, LOOP: 600, PLATFORM: 900, BROWSER: 300, INSTALL: 600, NIGHTLY: 3600}
 # In the order in which the suite runs them: what takes longest first.
 FILES = {
     "e2e/test_docker_anomalygen.py": PLATFORM,
