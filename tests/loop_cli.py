@@ -10,7 +10,7 @@ from typing import Any
 
 from deft_aoi.base.paths import SKILL_ROOT
 from inside import deft
-from loops import COUNTS, NEVER_MET, PLAN, ROWS, approved_code
+from real_loops import COUNTS, NEVER_MET, PLAN, ROWS, approved_code
 from small_workspace import make_workspace
 
 __all__ = ["ROWS", "begin", "command", "deft", "entries", "environment"]

@@ -14,8 +14,8 @@ import inside
 import null_engine
 from deft_aoi.base.engine_commands import ENGINES
 from docker_daemon import libraries
-from loops import begun, labelled_line
 from null_engine import HOLD
+from real_loops import begun, labelled_line
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (

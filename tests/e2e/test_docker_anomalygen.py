@@ -21,8 +21,8 @@ import yaml
 
 from anomaly_world import GROUND, make_set, write
 from docker_daemon import Daemon, host_image, own_daemon
-from loops import begun
 from null_engine import HOLD
+from real_loops import begun
 from small_workspace import make_workspace
 from stand_in import deft, entries, files, program, resolve, step
 

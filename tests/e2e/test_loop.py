@@ -19,9 +19,9 @@ import faulty
 from deft_aoi.executors.local import LocalExecutor, alive
 from inside import jobs_by
 from loop_cli import ROWS, begin, command, deft, entries, environment
-from loops import Loop, scores
 from null_engine import HOLD
 from null_jobs import NullExecutor, NullJobs
+from real_loops import Loop, scores
 from small_workspace import make_workspace
 
 FAR_FACTS = ("far_pct", "threshold", "auroc", "false_calls", "rows", "mining_mined_count", "val_loss", "verdict")

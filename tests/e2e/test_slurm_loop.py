@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from inside import InsideExecutor, jobs_by
-from loops import Loop, scores
 from null_engine import HOLD
+from real_loops import Loop, scores
 from slurm_cluster import NODE, Cluster, own_cluster, wait
 from stand_in import begin, deft, entries, programs, resolve, step
 
