@@ -44,7 +44,10 @@ def test_long_work_says_a_line_every_ten_seconds(
     with progress.Progress("labels", 2000, "image") as shown:
         for _ in range(6):
             shown.update(300)
-    assert capsys.readouterr().err == "labels: 900 of 2,000 images, 12 s\nlabels: 1,800 of 2,000 images, 24 s\n"
+    assert (
+        capsys.readouterr().err
+        == "labels: 900 of 2,000 images, about 15 s left\nlabels: 1,800 of 2,000 images, about 3 s left\n"
+    )
 
 
 KILLED = """
