@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from deft_aoi.base import progress
+from deft_aoi.base import console, progress
 from deft_aoi.base.errors import Refusals
 from deft_aoi.data import fingerprints
 from deft_aoi.preflight import check_data, preflight
@@ -94,3 +94,12 @@ def test_a_refusal_waits_for_no_picture(workspace: Path, monkeypatch: pytest.Mon
     with pytest.raises(Refusals):
         preflight.preflight({"workspace": str(workspace), "max_iterations": 1})
     assert opened == []
+
+
+def test_progress_is_shown_at_once_and_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.brief("test", []):
+        for number in range(2 * console.LIMIT):
+            console.aside(f"labels: {number}")
+        assert capsys.readouterr().err.endswith(f"labels: {2 * console.LIMIT - 1}\n")
+        print("done")
+    assert capsys.readouterr().out == "done\n"

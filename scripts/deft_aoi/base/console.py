@@ -45,6 +45,12 @@ def whole(text: str) -> None:
     print(text, file=stream, flush=True)
 
 
+def aside(text: str) -> None:
+    """One line on stderr that is shown at once and does not count: how far long work is."""
+    stream = sys.stderr.stream if isinstance(sys.stderr, _Counted) else sys.stderr
+    _say(stream, f"{text}\n")
+
+
 def print_json(value: Any) -> None:
     whole(json.dumps(value, indent=2, ensure_ascii=False))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from tqdm import tqdm
+
+from deft_aoi.base.console import aside
 
 EVERY_S = 10.0
 tqdm.monitor_interval = 0  # a thread that only wakes up bars which have not moved
@@ -36,9 +37,4 @@ class Progress:
             if self._total is not None:
                 left = (now - self._began) * (self._total / self._done - 1)
                 text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s, about {left:.0f} s left"
-            say(text)
-
-
-def say(text: str) -> None:
-    """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+            aside(text)

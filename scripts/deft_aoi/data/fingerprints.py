@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
-from deft_aoi.base.progress import Progress, say
+from deft_aoi.base.console import aside
+from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
 
@@ -85,7 +86,7 @@ def fingerprints(files: Sequence[str], *, limit: int | None = None, seconds: flo
         new = np.flatnonzero(table["state"] == UNREAD)
         todo = new[:limit].tolist()
         if len(todo) < len(new):
-            say(f"fingerprints: {len(todo):,} of {len(new):,} new images are opened in this call")
+            aside(f"fingerprints: {len(todo):,} of {len(new):,} new images are opened in this call")
         opened = 0
         for places, records in _read_all([distinct[place] for place in todo], todo, seconds):
             opened += len(places)

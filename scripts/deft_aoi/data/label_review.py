@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
+from deft_aoi.base.console import aside
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
-from deft_aoi.base.progress import Progress, say
+from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import PASS, read_sheet, write_sheet
 from deft_aoi.data.label_noise import MIN_PER_CLASS, MODELS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
@@ -76,7 +77,7 @@ def review(
         why = f"{int(defect.sum())} defects of {len(defect)} rows; {MIN_PER_CLASS} of each class judge each other"
         return Review(pd.DataFrame(columns=list(COLUMNS)), {}, left, why)
     if len(defect) == max_rows:
-        say(f"label noise: {len(defect):,} of {sum(len(one.rows) for one in by_name.values()):,} rows are measured")
+        aside(f"label noise: {len(defect):,} of {sum(len(one.rows) for one in by_name.values()):,} rows are measured")
     blocks, boards = [], []
     for name, rows in chosen.items():
         one = by_name[name]
