@@ -88,8 +88,7 @@ class InsideExecutor(LocalExecutor):
     def answer(self, task: Task) -> Done:
         program, *words = task.command
         trains = (program, *words[:1]) == ("visual_changenet", "train")
-        env = {"DEFT_CACHE_DIR": str(self.cache)}
-        env |= {WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}
+        env = {WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}
         return engine(program, *words, *(["--engine", self.engine] if trains else []), env=env)
 
 

@@ -3,12 +3,10 @@ batch jobs of tests, and a tiny loop on such a platform, driven by its command l
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 import inside
 import null_engine
@@ -86,7 +84,3 @@ def step(run: Path, check: int = 0, wait: str = "120") -> str:
 
 def resolve(run: Path) -> None:
     deft("resolve", "--results-dir", str(run), "--reason", "fixed")
-
-
-def entries(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]

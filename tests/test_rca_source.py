@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 
 import inside
+from loop_cli import entries
 from small_workspace import make_workspace
 
 
@@ -40,8 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, null_engine_in_module: None) -
 
 
 def facts(run: Path, stage: str) -> dict:
-    lines = [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
-    return [line["facts"] for line in lines if line["stage"] == stage][-1]
+    return [line["facts"] for line in entries(run) if line["stage"] == stage][-1]
 
 
 def test_no_kpi_row_asks_for_anything(run: Path) -> None:

@@ -68,7 +68,7 @@ class LosesOne(NullExecutor):
             super().submit(task, job)
             return
         (self.workspace / null_engine_module.HOLD).touch()
-        NullJobs(self.cache, self.engine, self.workspace).submit(task, job)
+        NullJobs(self.engine, self.workspace).submit(task, job)
         while "pid" not in json.loads((job / "handle.json").read_text()):
             time.sleep(0.02)
 
