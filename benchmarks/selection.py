@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -33,7 +34,6 @@ from deft_aoi.kpi.sweep import auroc, operating_point, sweep
 from deft_aoi.mining import select
 from deft_aoi.mining.index import scale_of, unit
 from deft_aoi.mining.neighbours import neighbours
-from deft_aoi.mining.screen import screened, too_doubtful
 from deft_aoi.mining.select import Limits, Pick, Stock
 
 PASS = "PASS"
@@ -291,8 +291,19 @@ def choose(
     if not screen:
         return policy(stock, limits), []
     doubt = np.load(data.doubts(cell.by, seed, cell.wrong))
-    result = screened(policy, stock, limits, too_doubtful(doubt["doubt"], doubt["likely"]))
-    return result.picks, result.review
+    doubtful = too_doubtful(doubt["doubt"], doubt["likely"])
+    review = [pick for pick in policy(stock, limits) if doubtful[pick.row]]
+    return policy(replace(stock, free=stock.free & ~doubtful), limits), review
+
+
+def too_doubtful(doubt: npt.NDArray[np.floating[Any]], likely: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Rows that the screening of version 0.1 kept out: the most doubted, half as many again as confident learning calls
+    errors. `doubt` (n,) is the probability that a label is wrong, NaN where nobody judged it."""
+    doubt = np.where(np.isnan(doubt), 0.0, doubt)
+    count = min(math.ceil(1.5 * int(likely.sum())), int((doubt > 0.5).sum()))
+    out = np.zeros(len(doubt), bool)
+    out[np.argsort(-doubt, kind="stable")[:count]] = True
+    return out
 
 
 def weak_rows(labels: Labels, scores: Scores) -> Rows:

@@ -34,10 +34,9 @@ from deft_aoi.engine.features.table import LazyTrunk, in_parallel
 from deft_aoi.engine.images import Pair, decode, make_pair
 from deft_aoi.importers.deeppcb import QUOTAS, Job, plan_split, structured_first
 from deft_aoi.importers.deeppcb_windows import Board, Window, read_boards, split_boards
-from deft_aoi.mining.screen import too_doubtful
 from deft_aoi.simulate.workspace import simulate
 from deft_aoi.spec.tree import Optics, load_spec, optics
-from selection import Data
+from selection import Data, too_doubtful
 
 SIZE = 96
 Bytes = npt.NDArray[np.uint8]

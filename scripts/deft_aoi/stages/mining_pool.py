@@ -21,10 +21,8 @@ from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 
 def source_pool(run: Run) -> pd.DataFrame:
-    """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which.
-
-    A row that an append-only pool names twice stands once.
-    """
+    """Real pool plus staged synthetic pairs as they are now; paths relative to the workspace, `origin` says which is
+    which. A row that an append-only pool names twice counts once."""
     real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     frames = [real.assign(origin="real")]
     synthetic = run.paths.synth_pool / "sdg_rows.csv"
