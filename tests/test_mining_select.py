@@ -192,3 +192,14 @@ def test_picks_keep_their_distance() -> None:
 def test_diverse_without_looks_is_refused() -> None:
     with pytest.raises(ValueError, match="looks"):
         weakness_diverse(np.zeros(2), stock(["PASS", "bridge"]), Limits(2))
+
+
+def test_what_one_label_lacks_goes_to_all_the_others() -> None:
+    pool = stock(["PASS"] * 500 + ["a"] * 3 + ["b"] * 200 + ["c"] * 200)
+    taken = Counter(pool.labels[pick.row] for pick in random_balanced(pool, Limits(120), 0))
+    assert taken["a"] == 3
+    assert taken["b"] == taken["c"] == 26
+    few = stock(["PASS"] * 5 + ["a"] * 300 + ["b"] * 300 + ["c"] * 300)
+    taken = Counter(few.labels[pick.row] for pick in random_balanced(few, Limits(120), 0))
+    assert taken["PASS"] == 5
+    assert max(taken[name] for name in "abc") - min(taken[name] for name in "abc") <= 2

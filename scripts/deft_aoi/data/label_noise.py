@@ -113,7 +113,7 @@ def cross_probabilities(
 
 def fitted(features: NDArray[Any], defect: Flags, seed: int) -> tuple[Any, ...]:
     """The models that judge together, taught by these rows."""
-    return tuple(make(seed).fit(features, defect) for make in (_line, _boxes))
+    return tuple(learn(features, defect, seed) for learn in (_line, _boxes))
 
 
 def logits(models: Sequence[Any], features: NDArray[Any]) -> Reals:
@@ -125,7 +125,7 @@ def logits(models: Sequence[Any], features: NDArray[Any]) -> Reals:
     return total
 
 
-def _line(seed: int) -> Any:
+def _line(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
