@@ -33,12 +33,13 @@ class Near:
 
 
 def near_pairs(
-    first: Sequence[Prints],
-    second: Sequence[Prints],
-    files_first: Sequence[Sequence[str]],
-    files_second: Sequence[Sequence[str]],
-) -> list[Near]:
+    first: Sequence[Prints], second: Sequence[Prints], files_first: Sequence[Sequence[str]],
+    files_second: Sequence[Sequence[str]], *, each_of_first: bool = False,
+) -> list[Near]:  # fmt: skip
     """Pairs of rows (one of each set) that show the same picture, their bytes equal or not.
+
+    A row of the smaller set finds its few nearest in the other; `each_of_first` asks for every row of `first`, so that
+    any number of copies of one picture is found there.
 
     `first` and `second` hold the prints of each light, `files_*` their files, (lights, rows): a pair counts where every
     light agrees. Nearest by difference hash of the first light, then by the coarse picture, then pixel by pixel; what
@@ -47,7 +48,7 @@ def near_pairs(
     store = Store("alike", {"version": 1, "reach": _REACH}, 1)
     found = []
     with Progress("near-duplicates", None, "candidate") as progress:
-        for one, other in _candidates(first[0], second[0]):
+        for one, other in _candidates(first[0], second[0], each_of_first=each_of_first):
             likeness = min(
                 _remembered(store, (prints.records[one], others.records[other]), (files[one], other_files[other]))
                 for prints, others, files, other_files in zip(first, second, files_first, files_second)
@@ -87,12 +88,12 @@ def alike(first: str, second: str) -> float:
     return float(cv2.matchTemplate(sharp, np.ascontiguousarray(inner), cv2.TM_CCOEFF_NORMED).max())
 
 
-def _candidates(first: Prints, second: Prints) -> Iterator[tuple[int, int]]:
+def _candidates(first: Prints, second: Prints, *, each_of_first: bool) -> Iterator[tuple[int, int]]:
     """(row of first, row of second) that may show the same picture."""
     rows = [_usable(prints) for prints in (first, second)]
     if min(map(len, rows)) == 0:
         return
-    swapped = len(rows[0]) > len(rows[1])
+    swapped = not each_of_first and len(rows[0]) > len(rows[1])
     (asked_rows, asked), (stock_rows, stock) = (
         ((rows[1], second), (rows[0], first)) if swapped else ((rows[0], first), (rows[1], second))
     )

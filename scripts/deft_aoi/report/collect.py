@@ -22,7 +22,7 @@ from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.proof import proof, sealed_words, told_apart
 from deft_aoi.report.quotable import named_figures
-from deft_aoi.report.samples import source_words
+from deft_aoi.report.samples import barred_words, source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import synthetic_facts
 from deft_aoi.report.words import listed
@@ -298,6 +298,7 @@ def honesty(source: Source, iterations: list[Record], proved: Record, best: str 
         policy = str(source.config.get("policy") or "knn")
         asked = str(source.config.get("rca_source") or "kpi")
         lines.append(source_words(policy, asked))
+        lines += barred_words([it["mining"] for it in iterations if it["mining"]])
     lines.append(sealed_words(proved["acceptance"], best))
     found = next((it["evaluate"] for it in iterations if it["evaluate"] and it["label"] == best), None)
     against = next((one for one in proved["challengers"] if one["label"] == best), None)

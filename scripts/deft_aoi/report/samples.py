@@ -31,6 +31,17 @@ def source_words(policy: str, asked: str) -> str:
     return f"Mined rows are neighbours of weak {asked} rows; no KPI row took part."
 
 
+def barred_words(mined: list[Record]) -> list[str]:
+    """How many pool rows were left out since they show a picture of a set that judges."""
+    counts = [sum(one["barred"].values()) for one in mined if one.get("barred")]
+    if not counts:
+        return []
+    return [
+        f"{max(counts):,} pool rows are near-duplicates (re-encoded, brightened or moved) of rows that judge: "
+        "they were never mined."
+    ]
+
+
 def samples(source: Source, shown: list[Record]) -> Record | None:
     """Tables of one page; None where no stage and no Pre-Flight said anything of it."""
     found = {

@@ -31,7 +31,15 @@ from deft_aoi.stages import mining_tasks as heavy
 from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.mining_choice import Pool, kept_neighbours, kept_pool
-from deft_aoi.stages.mining_pool import has_labels, look_at, source_pool, taken_contents, target_rows, used_rows
+from deft_aoi.stages.mining_pool import (
+    has_labels,
+    look_at,
+    source_pool,
+    taken_contents,
+    target_rows,
+    used_rows,
+    without_copies,
+)
 from deft_aoi.stages.mining_screen import Screening
 from deft_aoi.stages.stage import StageResult
 
@@ -100,7 +108,7 @@ def open_pool(run: Run, label: str) -> Pool:
 
 def pool_now(run: Run, label: str) -> Pool:
     """The pool as it is on disk, and which of its rows may be taken."""
-    rows, targets = source_pool(run), target_rows(run, label)
+    (rows, barred), targets = without_copies(run, source_pool(run)), target_rows(run, label)
     seen = look_at(run, rows)
     used = used_rows(run, label, rows)
     free = seen.readable & ~used
@@ -115,7 +123,7 @@ def pool_now(run: Run, label: str) -> Pool:
         rows["label"].to_numpy(str), free, rows["boardname"].to_numpy(str), seen.coarse, seen.content.__getitem__,
         taken_contents(run, label),
     )  # fmt: skip
-    return Pool(rows, targets, stock, int((~seen.readable).sum()))
+    return Pool(rows, targets, stock, int((~seen.readable).sum()), barred)
 
 
 def tasks(run: Run, label: str) -> Iterator[Task]:
@@ -188,6 +196,7 @@ def collect(run: Run, label: str) -> StageResult:
         },
         "synthetic_kept": int((mined["origin"] == "synthetic").sum()),
         "unreadable": pool.unreadable,
+        "barred": pool.barred,
         "label_review": len(review),
         "offers": {"asked": found.screened.asked, "suspect": found.screened.suspect},
         "doubted_kept": (doubted := files.doubted_before(run, mined)),
@@ -197,6 +206,9 @@ def collect(run: Run, label: str) -> StageResult:
     if len(review):
         listed = run.paths.relative(run.paths.mining(label) / f"{files.REVIEW}.csv")
         summary += f" · {len(review)} kept out for a suspected label error: {listed}"
+    if pool.barred:
+        sets = ", ".join(f"{count} of {name}" for name, count in pool.barred.items())
+        summary += f" · pool rows barred as near-duplicates of rows that judge: {sets}"
     if doubted:
         why = "checked again and kept" if screens(run, pool) else "not checked again"
         summary += f" · {doubted} of them were suspect before ({run.paths.label_review.name}): {why}"

@@ -16,8 +16,16 @@ from deft_aoi.mining.index import unit
 from deft_aoi.mining.select import UNLABELLED
 from deft_aoi.record.facts import Mined, Routed
 from deft_aoi.record.run import Run
+from deft_aoi.stages.leaks import near_copies
 from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
+
+
+def without_copies(run: Run, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """(the rows but near-duplicates of rows that judge, how many are left out by the set that they copy)."""
+    copies = pd.Series(near_copies(run, rows), index=rows.index, dtype=object)
+    counts = copies[copies != ""].value_counts().sort_index()
+    return rows[copies == ""].reset_index(drop=True), {str(name): int(count) for name, count in counts.items()}
 
 
 def source_pool(run: Run) -> pd.DataFrame:
