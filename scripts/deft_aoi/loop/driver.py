@@ -233,10 +233,13 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
     after = _append(run, following, "ok", result, duration)
     note = render(after, following) if report and following.stage in _RENDERED else ""
     upcoming = pending(after)
+    head = after.state["journal"]["digest"][: journal.HEAD]
     tail = "loop complete" if upcoming is None else f"next: {upcoming}"
     if upcoming is not None and upcoming.label == following.label:
         tail = f"next: {upcoming.stage}"
-    line = printable(f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}")
+    line = printable(
+        f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note} · chain {head}"
+    )
     return Outcome(OK if upcoming is not None else COMPLETE, line, after)
 
 

@@ -15,10 +15,10 @@ from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import check_cells, check_files
 from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
-from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, image_digest
 from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.summary_data import sample_lines
-from deft_aoi.record.run import Plan
+from deft_aoi.record.run import IMAGES_OF, Plan
 from deft_aoi.spec.tree import Optics
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
@@ -44,6 +44,17 @@ def examine(inputs: Inputs, *, limit: int | None = NEW_FILES) -> Examined:
         raise InputError(problem)
     sets = inputs.row_sets()
     return Examined(sets, inputs.optics, audit_sets(sets, limit=limit))
+
+
+def image_digests(seen: Examined, workspace: Workspace, *, sealed: bool) -> dict[str, str]:
+    """A hash of the images of each set that judges, by the name under which the approval lists it; none of a set that
+    has more files than Pre-Flight opens."""
+    wanted = [one for one in seen.sets if one.name in JUDGES and (sealed or one.name != ACCEPTANCE)]
+    return {
+        IMAGES_OF + one.csv.relative_to(workspace.root).as_posix(): image_digest(one, workspace.root, known=True)
+        for one in wanted
+        if 2 * len(one.lights) * len(one.rows) <= NEW_FILES
+    }
 
 
 def findings_beside(inputs: Inputs, *, sealed: bool) -> list[Finding]:

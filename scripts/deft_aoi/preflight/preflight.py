@@ -33,7 +33,7 @@ from deft_aoi.preflight.summary import summary
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import SEALED
-from deft_aoi.record.run import AIR_GAP, Plan, approval_digest, approval_problem, read_json
+from deft_aoi.record.run import AIR_GAP, IMAGES_OF, Plan, approval_digest, approval_problem, read_json
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 from deft_aoi.synthetic.pregenerated import source_record
 
@@ -56,9 +56,10 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     findings += check_data.findings(seen)
     refuse_blocking(findings)
     dataset = {_DATASET.get(name, name): _counts(inputs.tables[name].rows) for name in read_sets(plan)}
+    covered = digests(workspace, plan, inputs.sha256)
+    covered |= check_data.image_digests(seen, workspace, sealed=plan.acceptance == SEALED)
     return Preflight(
-        plan, sources, tuple(findings), dataset, digests(workspace, plan, inputs.sha256), inputs.images,
-        executor.describe(), seen,
+        plan, sources, tuple(findings), dataset, covered, inputs.images, executor.describe(), seen
     )  # fmt: skip
 
 
@@ -223,7 +224,10 @@ def _approved_plan(paths: RunPaths, record: Mapping[str, Any]) -> Plan:
     asked = {**record["plan"], "workspace": str(Places.of(paths, record).workspace)}
     if approvals.known(digest, approvals.CHECKED):
         plan = _current(Plan.from_json(asked))
-        now = code_covers(plan, digests(Workspace.at(plan.workspace), plan, _hash_if_there), images())
+        covered = digests(Workspace.at(plan.workspace), plan, _hash_if_there)
+        # Pictures are not opened again: `deft verify` reads every byte of them, and training what it needs.
+        covered |= {name: digest for name, digest in record["inputs"].items() if name.startswith(IMAGES_OF)}
+        now = code_covers(plan, covered, images())
     else:  # made elsewhere, or the note of it is gone: what this machine has not checked is checked
         result = preflight(asked)
         plan, now = result.plan, result.record()
