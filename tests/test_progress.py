@@ -52,10 +52,10 @@ def test_long_work_says_a_line_every_ten_seconds(
 
 KILLED = """
 import sys
-from deft_aoi.engine import features
-features._FLUSH_SECONDS = 0
+from deft_aoi.engine.features import table
+table._FLUSH_SECONDS = 0
 from deft_aoi.cli import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
