@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -229,16 +229,23 @@ def one_cell(folder: Path, engine: str, recipe: str, cell: Cell, seed: int, home
         trained = judge.fit(rows, data.label[rows] != PASS, 1000 + seed, None)
         reached = rates(data, kpi, judge.logits(trained, kpi))
         return [Point(cell.by, seed, "all", 0, 0, ITERATIONS, len(rows), *reached)]
-    labels, true = data.pool_labels(cell.by, seed, cell.wrong), data.label[pool]
     model = np.load(home / f"{cell.by}-{seed}.npy", allow_pickle=True)[0]
+    return [point for point, _ in iterations(data, judge, cell, seed, model)]
+
+
+def iterations(
+    data: Data, judge: Engine, cell: Cell, seed: int, model: Model, count: int = ITERATIONS
+) -> Iterator[tuple[Point, Scores]]:
+    """Each iteration's point and its logits of the KPI rows, from the baseline `model`."""
+    train, kpi, pool = (data.part(cell.by, seed, name) for name in ("train", "kpi", "pool"))
+    labels, true = data.pool_labels(cell.by, seed, cell.wrong), data.label[pool]
     scores = judge.logits(model, kpi)
     best = rates(data, kpi, scores)
     looks = scale_of(data.embedding[pool])(data.embedding[pool])
     stock = Stock(labels, np.ones(len(pool), bool), data.board[pool], looks)
     used: list[int] = []
     reviewed = 0
-    found = []
-    for number in range(1, ITERATIONS + 1):
+    for number in range(1, count + 1):
         picks, review = choose(data, judge, model, scores, cell, seed, number, stock, used)
         reviewed += len(review)
         used += [pick.row for pick in picks]
@@ -249,12 +256,12 @@ def one_cell(folder: Path, engine: str, recipe: str, cell: Cell, seed: int, home
         logits = judge.logits(trained, kpi)
         reached = rates(data, kpi, logits)
         wrong = int(((labels[used] == PASS) != (true[used] == PASS)).sum())
-        found.append(
-            Point(cell.by, seed, cell.policy, cell.budget, cell.wrong, number, len(rows), *reached, wrong, reviewed)
+        yield (
+            Point(cell.by, seed, cell.policy, cell.budget, cell.wrong, number, len(rows), *reached, wrong, reviewed),
+            logits,
         )
         if reached[:2] < best[:2]:
             model, scores, best = trained, logits, reached
-    return found
 
 
 def choose(

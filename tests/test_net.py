@@ -254,7 +254,7 @@ def test_every_batch_has_its_share_of_defects() -> None:
     again = draw_epoch(defect, **how)
     assert (again.shift == drawn.shift).all()
     assert (again.paste == drawn.paste).all()
-    assert drawn.paste.shape == (7, 8, 7)
+    assert drawn.paste.shape == (7, 8, 8)
     assert np.abs(drawn.shift).max() == 3
 
 
