@@ -20,6 +20,7 @@ from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.summary_data import sample_lines
 from deft_aoi.record.run import IMAGES_OF, Plan
 from deft_aoi.spec.tree import Optics
+from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 CHECK = 10
@@ -100,7 +101,7 @@ def settle(seen: Examined, plan: Plan, dataset: Mapping[str, Mapping[str, Any]],
 
 def made_labels(seen: Examined, plan: Plan) -> list[str]:
     """Labels that a synthetic source of this plan brings."""
-    if plan.synthetic == "off":
+    if plan.synthetic in ("off", PATCHES):
         return []
     staged = {label for one in seen.sets if one.name == SYNTHETIC for label in one.labels}
     if plan.synthetic == PREGEN:

@@ -11,11 +11,11 @@ import pandas as pd
 from deft_aoi.base.errors import DeftError
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths, Workspace
-from deft_aoi.base.rows import check_labels, check_repeats, is_defect
+from deft_aoi.base.rows import PASS, check_labels, check_repeats, is_defect
 from deft_aoi.base.safe_paths import spec_path_problems
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
-from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, POOL, TRAINING, VALIDATION
 from deft_aoi.executors.base import Probe
 from deft_aoi.preflight.check_backbone import backbone_findings
 from deft_aoi.preflight.check_machine import fit_findings
@@ -26,6 +26,7 @@ from deft_aoi.preflight.inputs import Inputs, Table
 from deft_aoi.record import acceptance_ledger, order
 from deft_aoi.record.run import Plan, read_json
 from deft_aoi.spec.tree import Optics
+from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.task_specs import staged_backbone
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
@@ -141,9 +142,24 @@ def assets(inputs: Inputs, plan: Plan) -> list[Finding]:
     found.append(Finding(8, OK, f"{len(pool)} rows, {pool['label'].nunique()} labels", where="mining pool"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
+    if plan.synthetic == PATCHES:
+        found.append(patch_sources(inputs))
     if plan.synthetic == INLINE:
         found += generator_findings(workspace, plan, seen)
     return found
+
+
+def patch_sources(inputs: Inputs) -> Finding:
+    """How many PASS rows patched pairs can be made from: those of boards that judge nothing."""
+    judges = [inputs.tables[name].rows for name in JUDGES if name in inputs.tables]
+    held = {board for rows in judges if "boardname" in rows.columns for board in rows["boardname"]} - {""}
+    rows = inputs.tables[TRAINING].rows
+    boards = rows["boardname"] if "boardname" in rows.columns else pd.Series("", rows.index)
+    usable = int(((rows["label"] == PASS) & ~boards.isin(held)).sum())
+    text = f"pairs are made from {usable} PASS training rows of boards that judge nothing"
+    if usable:
+        return Finding(8, OK, text, where=PATCHES)
+    return Finding(8, BLOCK, text, where=PATCHES, next="add some, or pass --synthetic off")
 
 
 def has_pregen(workspace: Workspace) -> bool:
