@@ -12,7 +12,16 @@ import pandas as pd
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.rows import PASS, normalise_label, read_rows
-from deft_aoi.data.pairs import Pair, Skipped, check_ext, convert_pairs, label_from_name, list_images, match_pairs
+from deft_aoi.data.pairs import (
+    Pair,
+    Skipped,
+    check_ext,
+    convert_pairs,
+    depth_of,
+    label_from_name,
+    list_images,
+    match_pairs,
+)
 from deft_aoi.data.workspace_files import (
     SPLITS,
     baseline_spec,
@@ -29,12 +38,16 @@ LABEL_COLUMNS = ("image", "label")
 
 @dataclass(frozen=True)
 class PairsSummary:
-    """What was written: rows by label for each split, boards, and the files that took no part."""
+    """What was written: rows by label for each split, boards, the files that took no part.
+
+    `full_scale`: the value that became 255 where pictures had more than 8 bits; 0 where none had.
+    """
 
     workspace: Path
     labels: dict[str, dict[str, int]]
     boards: int
     skipped: tuple[Skipped, ...]
+    full_scale: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ def import_pairs(
         write_workspace(stage, tables, baseline_spec(lights=lights, ext=ext, size=size))
     boards = len({notes.board.get(pair.name, pair.name) for pair in pairs})
     target = workspace.expanduser().resolve()
-    return PairsSummary(target, count_labels(tables), boards, (*skipped, *unreadable))
+    return PairsSummary(target, count_labels(tables), boards, (*skipped, *unreadable), depth_of(found))
 
 
 def read_notes(path: Path, lights: Sequence[str]) -> Notes:

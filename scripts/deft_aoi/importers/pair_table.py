@@ -11,7 +11,7 @@ from typing import Any
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.rows import PASS, normalise_label, write_rows
-from deft_aoi.data.pairs import check_ext, convert_pairs, label_from_name, list_images, match_pairs
+from deft_aoi.data.pairs import check_ext, convert_pairs, depth_of, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 
 SUMMARY = "ingest_summary.json"
@@ -57,6 +57,7 @@ def prepare_pairs(
     write_rows(output, rows)
     summary = {
         "csv": str(output), "images_dir": str(images), "rows": len(pairs), "lights": list(lights), "ext": ext,
+        "full_scale": depth_of(found),
         "by_label": dict(sorted(Counter(pair.label for pair in pairs).items())),
         "skipped": [asdict(entry) for entry in [*skipped, *unreadable]],
     }  # fmt: skip

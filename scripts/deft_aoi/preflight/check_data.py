@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from deft_aoi.base.errors import DeftError
+from deft_aoi.base.finding import NOTE
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import check_cells, check_files
-from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
+from deft_aoi.data.audit_sets import DEEP, TURNED, SetAudit, SpecialFiles, audit_sets, write_audit
+from deft_aoi.data.depth import depth_words
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
 from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, readable_sets, row_sets
+from deft_aoi.engine.engine_choice import FEATURES, TAO
 from deft_aoi.preflight.check_workspace import Finding, spec_of
 from deft_aoi.preflight.summary_data import sample_lines
 from deft_aoi.record.run import Plan
@@ -40,7 +43,7 @@ def examine(workspace: Workspace, optics: Optics, *, limit: int | None = NEW_FIL
     return Examined(sets, audit_sets(sets, limit=limit))
 
 
-def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
+def findings_beside(workspace: Workspace, *, sealed: bool, engine: str) -> list[Finding]:
     """What the images of the usable sets have against the run, where another finding blocks it already.
 
     A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
@@ -55,7 +58,7 @@ def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
     unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
     named = shared["kind"].isin(["path", "row"])
     named &= ~(shared["first_set"].isin(unnamed) | shared["second_set"].isin(unnamed))
-    return [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken)]
+    return [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken), *_special(audit, engine)]
 
 
 def _stays_inside(one: RowSet, workspace: Workspace) -> bool:
@@ -107,10 +110,10 @@ def review_labels(seen: Examined, optics: Optics, *, max_rows: int | None) -> Re
     return review(seen.sets, optics, unusable, max_rows=max_rows)
 
 
-def findings(seen: Examined) -> list[Finding]:
+def findings(seen: Examined, engine: str = FEATURES) -> list[Finding]:
     """What blocks (an image that judges and teaches, an unreadable image that training needs) and what is noted."""
     audit = seen.audit
-    return [*_leaks(audit), *_broken(audit.broken), *_notes(seen)]
+    return [*_leaks(audit), *_broken(audit.broken), *_special(audit, engine), *_notes(seen)]
 
 
 def _leaks(audit: SetAudit) -> Iterator[Finding]:
@@ -129,6 +132,21 @@ def _broken(broken: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(CHECK, "block", f"{text}; TAO stops at the first: replace the files or remove the rows")
         else:
             yield Finding(CHECK, "note", f"{text}; mining skips them")
+
+
+def _special(audit: SetAudit, engine: str) -> Iterator[Finding]:
+    """Files of more than 8 bits, and files that a viewer turns: how their pixels are used, or why they cannot be."""
+    if deep := [one for one in audit.special if one.kind == DEEP]:
+        level, text = depth_words(max(one.largest for one in deep), clips=engine == TAO)
+        yield Finding(CHECK, level, f"{_files_of(deep)} have more than 8 bits a value, {text}")
+    if turned := [one for one in audit.special if one.kind == TURNED]:
+        text = "have an orientation tag: their pixels are used as stored, as TAO does, and not as a viewer shows them"
+        yield Finding(CHECK, NOTE, f"{_files_of(turned)} {text}")
+
+
+def _files_of(some: Sequence[SpecialFiles]) -> str:
+    sets = ", ".join(f"{one.set} {one.files}" for one in some)
+    return f"{sum(one.files for one in some)} images ({sets}; the first is {some[0].first})"
 
 
 def _notes(seen: Examined) -> Iterator[Finding]:

@@ -52,9 +52,9 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     seen = None
     if all(finding.level != "block" for finding in findings):
         seen = check_data.examine(workspace, optics(spec_of(workspace), workspace.spec))
-        findings += check_data.findings(seen)
+        findings += check_data.findings(seen, plan.engine)
     else:  # the Summary does not come, but what the images say is known with the rest
-        findings += check_data.findings_beside(workspace, sealed=plan.acceptance == SEALED)
+        findings += check_data.findings_beside(workspace, sealed=plan.acceptance == SEALED, engine=plan.engine)
     blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
     if blocking or seen is None:
         raise Refusals(blocking)
