@@ -14,13 +14,12 @@ import cv2
 
 from deft_aoi.base import safe_images
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.names import label_problem
+from deft_aoi.base.names import label_problem, means_good
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import inside, name_problem, shown
 from deft_aoi.data.depth import common_scale
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-GOOD_NAMES = frozenset({"pass", "ok", "good"})
 JPEG_QUALITY = 95
 _NAME = re.compile(r"(?P<texture>[^+]+)\+(?P<anomaly>.+?)_(?P<index>\d+)")
 
@@ -43,12 +42,12 @@ class Skipped:
 
 
 def label_from_name(stem: str) -> str | None:
-    """`PCB+bridge_00000` -> `bridge`; `PCB+pass_3`, `+ok_`, `+good_` -> `PASS`; None for any other form."""
+    """`PCB+bridge_00000` -> `bridge`; any word for a good part, as `PCB+ok_3` -> `PASS`; None for any other form."""
     match = _NAME.fullmatch(stem)
     if match is None:
         return None
     anomaly = match["anomaly"].strip().lower()
-    return PASS if anomaly in GOOD_NAMES else anomaly
+    return PASS if means_good(anomaly) else anomaly
 
 
 def list_images(folder: Path, what: str, root: Path | None = None) -> dict[str, Path]:

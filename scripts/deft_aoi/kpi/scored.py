@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.rows import IDENTITY, PASS, SCORE
 
 BOARD, LIGHT = "boardname", "light"
@@ -143,12 +144,16 @@ def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], tuple[str, ...
 
 
 def _check_labels(path: Path, code: NDArray[np.int64], labels: Sequence[str], pass_label: str) -> None:
-    bad = [not name.strip() or (name != pass_label and name.strip().upper() == pass_label.upper()) for name in labels]
+    good = [name != pass_label and means_good(name) for name in labels]
+    bad = [mine or not name.strip() or names_nothing(name) for name, mine in zip(labels, good, strict=True)]
     wrong = np.flatnonzero(np.asarray(bad, dtype=bool)[code])
     if wrong.size:
+        which = int(code[wrong[0]])
+        means = "; the word means a good part" if good[which] else ""
+        other = f"; or pass --pass-label {labels[which]}" if good[which] and pass_label not in labels else ""
         raise InputError(
-            f"{path}, {_lines(path, wrong)}: label {labels[code[wrong[0]]]!r}; expected exactly {pass_label} or the "
-            f"name of the defect ({wrong.size} such rows), anything else would count as a defect"
+            f"{path}, {_lines(path, wrong)}: label {labels[which]!r}; expected exactly {pass_label} or the "
+            f"name of the defect ({wrong.size} such rows), anything else would count as a defect{means}{other}"
         )
 
 

@@ -103,10 +103,11 @@ def made_labels(seen: Examined, plan: Plan) -> list[str]:
 def review_labels(seen: Examined, optics: Optics, *, max_rows: int | None) -> Review:
     """Doubtful labels of training and pool; rows with broken images are left out."""
     broken = seen.audit.broken
-    first = {one.name: one.line(0) for one in seen.sets}
-    unusable = {
-        str(name): {int(line) - first[str(name)] for line in part["line"]} for name, part in broken.groupby("set")
-    }
+    unusable = {}
+    for name, part in broken.groupby("set"):
+        one = next(one for one in seen.sets if one.name == name)
+        lines = set(map(int, part["line"]))
+        unusable[str(name)] = {row for row in range(len(one.rows)) if one.line(row) in lines}
     return review(seen.sets, optics, unusable, max_rows=max_rows)
 
 

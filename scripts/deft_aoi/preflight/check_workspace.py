@@ -11,7 +11,7 @@ import pandas as pd
 from deft_aoi.base.errors import DeftError
 from deft_aoi.base.finding import Finding
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths, Workspace
-from deft_aoi.base.rows import check_labels, check_repeats, is_defect, read_pool, read_rows
+from deft_aoi.base.rows import check_labels, check_repeats, is_defect, read_pool, read_rows, training_repeats
 from deft_aoi.base.safe_paths import spec_path_problems
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
@@ -98,8 +98,9 @@ def _readable(path: Path) -> list[Finding]:
     required = ("input_path", "golden_path", "label") if path.name == "mining_pool.csv" else None
     rows = read_rows(path) if required is None else read_rows(path, required=required)
     found = [Finding(1, "ok", f"{path.name}: {len(rows)} rows"), *row_findings(path, rows, 1, required is not None)]
-    found += _refused(1, lambda: check_labels(rows, path, unlabelled=required is not None))
-    if required is None:
+    if path.name == "training_set.csv":
+        found += _guard(1, lambda: [Finding(1, "note", text)] if (text := training_repeats(path, rows)) else [])
+    elif required is None:
         found += _refused(1, lambda: check_repeats(path, rows))
     return found
 
@@ -239,5 +240,5 @@ def _images(csv: Path, rows: pd.DataFrame, workspace: Workspace, seen: Optics) -
 
 def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:
     if leaks:
-        return Finding(10, "block", f"leakage: {leaks.sentence(str(first), str(second))}")
+        return Finding(10, "block", f"leakage: {leaks.at(first, second).sentence(str(first), str(second))}")
     return Finding(10, "ok", f"{first.name} and {second.name} share no row")

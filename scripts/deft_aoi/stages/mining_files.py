@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import atomic_write_text
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.rows import (
     IDENTITY,
     PASS,
@@ -140,9 +141,9 @@ def asked_labels(run: Run, label: str, queue: pd.DataFrame) -> pd.DataFrame:
         merged["label"] = merged["label"].fillna(UNLABELLED).map(normalise_label)
         filled = merged[merged["label"] != UNLABELLED]
         if len(filled):
-            odd = filled[(filled["label"] != PASS) & (filled["label"].str.upper() == PASS)]
-            if len(odd):
-                raise _labels_needed(path, f"{len(odd)} labels spell PASS in another way, as {odd['label'].iloc[0]!r}")
+            odd = [text for text in filled["label"] if text != PASS and (means_good(text) or names_nothing(text))]
+            if odd:
+                raise _labels_needed(path, f"{len(odd)} labels are neither PASS nor a defect's name, as {odd[0]!r}")
             return filled.reset_index(drop=True)
     else:
         write_sheet(path, queue)
