@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.base.errors import DeftError
+from deft_aoi.base.files import check_locks
 from deft_aoi.base.finding import Finding
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths, Workspace
 from deft_aoi.base.rows import check_labels, check_repeats, is_defect, read_pool, read_rows, training_repeats
@@ -72,7 +73,7 @@ def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
 
 def inputs(workspace: Workspace, plan: Plan) -> list[Finding]:
     """(1) spec and CSVs are there, readable and what TAO takes; an unfinished run is named."""
-    found = [Finding(1, "ok", f"workspace {workspace.root}")]
+    found = [Finding(1, "ok", f"workspace {workspace.root}"), *_refused(1, lambda: check_locks(workspace.results))]
     found += _guard(1, lambda: [Finding(1, "block", problem) for problem in read_spec(workspace.spec)[1]])
     found += _guard(1, lambda: spec_findings(spec_of(workspace), plan))
     found += _guard(1, lambda: _lights(workspace))
