@@ -9,7 +9,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 
-from deft_aoi.base.console import brief, guarded
+from deft_aoi.base.console import brief, guarded, steady
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.versions import VERSION
@@ -75,7 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `deft`."""
+    """Entry point of `deft`. The exit code is the command's, whatever becomes of what it says."""
+    with steady():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     if args.debug:
         os.environ["DEFT_DEBUG"] = "1"
