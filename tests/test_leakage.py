@@ -122,7 +122,7 @@ def test_validation_rows_that_point_nowhere_cannot_rule_leakage_out(tmp_path: Pa
 def test_an_unquoted_comma_does_not_shift_columns(tmp_path: Path) -> None:
     csv = tmp_path / "t.csv"
     csv.write_text(HEADER + "in,gold,PASS,a,B\nin,gold,open,b,board, the second\n")
-    with pytest.raises(InputError, match="not a readable"):
+    with pytest.raises(InputError, match="quote cells that hold a comma"):
         validate_training_csv(csv, workspace(tmp_path))
 
 

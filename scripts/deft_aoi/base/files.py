@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -117,6 +118,16 @@ def sha256_json(value: Any) -> str:
     """SHA-256 of a value's canonical JSON (sorted keys, no blanks)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def copy_aside(path: Path) -> Path:
+    """Copy a file to `<name>.original`, or `<name>.original-<n>` where that is taken; returns the copy."""
+    number, target = 1, path.with_name(f"{path.name}.original")
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.original-{number}")
+    shutil.copy2(path, target)
+    return target
 
 
 def move_aside(folder: Path) -> Path:

@@ -12,12 +12,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from deft_aoi.base.csv_text import line_of
+from deft_aoi.base.csv_dialect import refuse_sheet
+from deft_aoi.base.csv_text import header, line_of
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.names import PASS as PASS
 from deft_aoi.base.names import label_problem, means_good, names_nothing
+from deft_aoi.base.near_files import forget, near_image
 from deft_aoi.base.safe_paths import check_cells, check_files, inside, printable, shown
 
 COLUMNS = (
@@ -31,6 +34,7 @@ SCORE = "siamese_score"
 MAX_CSV_BYTES = 1 << 30
 MAX_CELL = 32_767  # characters, as in a spreadsheet's cell
 _SHOWN_COLUMNS = 20
+_MOST = 0.5
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -51,8 +55,14 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame
     """
     if not path.is_file():
         raise InputError(f"{path}: no such CSV; expected columns {', '.join(required)}")
-    rows = parse_csv(path)
+    try:
+        rows = parse_csv(path)
+    except InputError:
+        refuse_sheet(path)
+        raise
     missing = [name for name in required if name not in rows.columns]
+    if missing or _looks_like_a_sheet(rows, required):
+        refuse_sheet(path)
     if missing:
         found = ", ".join(str(name)[:40] for name in rows.columns[:_SHOWN_COLUMNS])
         raise InputError(f"{path}: column {', '.join(missing)} missing; found {printable(found)}")
@@ -60,6 +70,15 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame
         raise InputError(f"{path}: no rows below the header")
     _check_cell_sizes(rows, path)
     return rows
+
+
+def _looks_like_a_sheet(rows: pd.DataFrame, required: Sequence[str]) -> bool:
+    """Empty rows, or blanks around the cells of most rows: what a spreadsheet's export leaves."""
+    some = rows[list(required)]
+    if (some == "").all(axis=1).any():
+        return True
+    blank = np.logical_or.reduce([(some[name].str.strip() != some[name]).to_numpy() for name in some])
+    return bool(blank.mean() > _MOST) if len(rows) else False
 
 
 def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
@@ -80,6 +99,37 @@ def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
     if twice:
         raise InputError(f"{path}: column {twice[0]} stands twice in the header; which one counts?")
     return rows
+
+
+def read_columns(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = (), absent: bool = False) -> pa.Table:
+    """Some columns of a large CSV as text, `numbers` as float64; every line is a row, an empty one too.
+
+    Raises pyarrow's ArrowInvalid or KeyError where the file has another shape; `absent` columns are then null instead.
+    """
+    from pyarrow import csv as arrow_csv
+
+    types = dict.fromkeys(columns, pa.string()) | dict.fromkeys(numbers, pa.float64())
+    convert = arrow_csv.ConvertOptions(
+        include_columns=list(columns), include_missing_columns=absent, column_types=types, strings_can_be_null=False
+    )
+    parse = arrow_csv.ParseOptions(ignore_empty_lines=False, newlines_in_values=True)
+    return arrow_csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def read_some(path: Path, wanted: npt.NDArray[np.intp]) -> pd.DataFrame:
+    """Some rows of a large CSV, every cell as text; read in blocks, so that the rest is never in memory."""
+    from pyarrow import csv as arrow_csv
+
+    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(header(path), pa.string()), strings_can_be_null=False)
+    found, start = [], 0
+    with arrow_csv.open_csv(
+        path, parse_options=arrow_csv.ParseOptions(newlines_in_values=True), convert_options=convert
+    ) as reader:
+        for batch in reader:
+            mine = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
+            found.append(batch.take(pa.array(mine)))
+            start += batch.num_rows
+    return pa.Table.from_batches(found).to_pandas()
 
 
 def read_as_tao(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -316,8 +366,11 @@ def check_images(
 def image_problems(
     rows: pd.DataFrame, path: Path, images_dir: Path, lights: Iterable[str], ext: str, home: Path
 ) -> Iterator[str]:
-    """What :func:`check_images` refuses of the files, one line for each column and light."""
+    """What :func:`check_images` refuses of the files, one line for each column and light, or for each cause that is
+    seen in the folders."""
     lights = list(lights)
+    forget()
+    causes: dict[str, list[str]] = {}  # cause: its first line, then the files
     for column in ("input_path", "golden_path"):
         for light in lights:
             files = image_paths(rows, column, images_dir, light, ext)
@@ -330,10 +383,18 @@ def image_problems(
                 )
             if absent:
                 row = next(i for i, name in enumerate(files) if name in absent)
-                yield (
-                    f"{path}, line {line_of(path, row)}: image {files[row]} is missing ({len(absent)} files of "
-                    f"{column} and light {light}); expected <images_dir>/<{column}>/<object_name>_{light}{ext}"
-                )
+                near = near_image(images_dir, rows[column].iloc[row], rows["object_name"].iloc[row], light, ext, lights)
+                what = f"{path}, line {line_of(path, row)}: image {files[row]} is missing"
+                if near is None:
+                    yield (
+                        f"{what} ({len(absent)} files of {column} and light {light}); expected "
+                        f"<images_dir>/<{column}>/<object_name>_{light}{ext}, where images_dir is {images_dir}"
+                    )
+                else:
+                    found = causes.setdefault(near.rpartition(": ")[2], [f"{what} ({{count}} files), but {near}"])
+                    found += absent
+    for first, *missing in causes.values():
+        yield first.replace("{count}", str(len(set(missing))))
 
 
 def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.DataFrame:

@@ -37,6 +37,7 @@ COMMANDS = {
     "simulate": "make a workspace: a simulated inspection line",
     "import-deeppcb": "make a workspace from DeepPCB",
     "import-pairs": "make a workspace from folders of NG and golden images",
+    "fix-csv": "rewrite a spreadsheet's table as TAO reads it",
     "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
     "docs": "write references/scripts-and-agents.md from --help (for developers)",

@@ -14,6 +14,7 @@ import pandas as pd
 
 from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.near_files import forget, near_image
 from deft_aoi.base.rows import IDENTITY, LEAK_KEYS, PASS, label_problems, read_rows, reading_problems, training_repeats
 
 SHOWN = 3
@@ -142,9 +143,11 @@ def validate_training_csv(
     report.distinct_files, report.missing_files = bases.looked_up, len(found.missing)
     if found.missing:
         line, name = found.missing[0]
+        near = bases.near(rows, line - 2, name, lights, ext)
         report.problems.append(
             f"{csv}, line {line_of(csv, line - 2)}: image {name} is missing under {workspace} and {bases.images} "
-            f"({len(found.missing)} files); expected <input_path or golden_path>/<object_name>_{lights[0]}{ext}"
+            f"({len(found.missing)} files)"
+            + (f", but {near}" if near else f"; expected <input_path or golden_path>/<object_name>_{lights[0]}{ext}")
         )
     _check_repeats(report, rows, found.keys, csv)
     if validation_csv is not None:
@@ -206,6 +209,14 @@ class _Bases:
                     missing += [(line, name + tail) for name, line in first.items()]
             keys = [f"{self._base.get(f'{name}_{lights[0]}{ext}') or self.root}/{name}" for name in names]
         return _Found(keys, sorted(missing))
+
+    def near(self, rows: pd.DataFrame, row: int, file: str, lights: Sequence[str], ext: str) -> str | None:
+        """What is nearly there in place of a missing file of a row."""
+        forget()
+        light = next((light for light in lights if file.endswith(f"_{light}{ext}")), lights[0])
+        folder, name = posixpath.dirname(file), rows["object_name"].iloc[row]
+        found = (near_image(base, folder, name, light, ext, lights) for base in (self.root, self.images))
+        return next((text for text in found if text), None)
 
     def _find(self, name: str) -> str | None:
         if name not in self._base:

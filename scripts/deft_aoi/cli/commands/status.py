@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.base import csv_text
 from deft_aoi.base.console import command_line, print_json
 from deft_aoi.base.errors import OK
 from deft_aoi.base.paths import RunPaths
@@ -91,9 +91,8 @@ def closing_lines(paths: RunPaths) -> list[str]:
 def _review_rows(path: Path) -> list[dict[str, str]]:
     """Rows of label_review.csv; none where it is absent or unreadable: `deft verify` and the stages say so."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error):
+        return csv_text.records(path)
+    except (OSError, ValueError, csv_text.Error):
         return []
 
 
