@@ -17,6 +17,7 @@ from deft_aoi.base.versions import VERSION
 COMMANDS = {
     "demo": "see the whole loop work on a simulated inspection line",
     "preflight": "check everything, write the plan and print the Summary to approve",
+    "doctor": "say what would block a run, by cause, with what fixes it (reads only)",
     "start": "start the approved plan",
     "step": "do the next stage of a run (exit 0 done, 75 still running, 3 hard stop, 10 complete)",
     "run": "do all stages until the loop is complete",

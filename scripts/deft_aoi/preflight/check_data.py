@@ -44,21 +44,34 @@ def examine(workspace: Workspace, optics: Optics, *, limit: int | None = NEW_FIL
 
 
 def findings_beside(workspace: Workspace, *, sealed: bool, engine: str) -> list[Finding]:
-    """What the images of the usable sets have against the run, where another finding blocks it already.
+    """What the images of the usable sets have against the run, where another finding blocks it already."""
+    audit = audit_sets(safe_sets(workspace), limit=NEW_FILES)
+    return [*_leaks(unnamed_leaks(audit, sealed)), *_broken(audit.broken), *_special(audit, engine)]
 
-    A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
-    """
-    try:
-        sets = readable_sets(workspace, optics(spec_of(workspace), workspace.spec))
-    except DeftError:
-        return []
-    safe = [one for one in sets if _stays_inside(one, workspace)]
-    audit = audit_sets(safe, limit=NEW_FILES)
+
+def findings_known(sets: list[RowSet], *, sealed: bool, engine: str) -> list[Finding]:
+    """:func:`findings_beside` with all notes, of images that the cache knows: none is opened."""
+    audit = audit_sets(sets, limit=0)
+    leaks = _leaks(unnamed_leaks(audit, sealed))
+    return [*leaks, *_broken(audit.broken), *_special(audit, engine), *_notes(Examined(sets, audit))]
+
+
+def unnamed_leaks(audit: SetAudit, sealed: bool) -> SetAudit:
+    """The audit without shared rows that check 10 names by the CSVs."""
     shared = audit.shared
     unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
     named = shared["kind"].isin(["path", "row"])
     named &= ~(shared["first_set"].isin(unnamed) | shared["second_set"].isin(unnamed))
-    return [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken), *_special(audit, engine)]
+    return replace(audit, shared=shared[~named])
+
+
+def safe_sets(workspace: Workspace) -> list[RowSet]:
+    """The sets that can be read and whose rows stay in the workspace; none where the spec says nothing of images."""
+    try:
+        sets = readable_sets(workspace, optics(spec_of(workspace), workspace.spec))
+    except DeftError:
+        return []
+    return [one for one in sets if _stays_inside(one, workspace)]
 
 
 def _stays_inside(one: RowSet, workspace: Workspace) -> bool:
