@@ -198,7 +198,7 @@ def collect(run: Run, label: str) -> StageResult:
         "synthetic_kept": int((mined["origin"] == "synthetic").sum()),
         "unreadable": pool.unreadable,
         "label_review": len(review),
-        "doubted_kept": (doubted := files.doubted_before(run, mined)),
+        "doubted_kept": len(doubted := files.doubted_before(run, mined)),
         "warnings": warnings(run, label, pool.targets, rows, len(mined)),
     }
     summary = f"{len(mined)} rows mined of {len(pool.free)} unused ({facts['synthetic_kept']} synthetic)"
@@ -206,8 +206,11 @@ def collect(run: Run, label: str) -> StageResult:
         listed = run.paths.relative(run.paths.mining(label) / f"{files.REVIEW}.csv")
         summary += f" · {len(review)} kept out for a doubtful label: {listed}"
     if doubted:
-        why = "judged anew and kept" if screens(run, pool) else "not judged anew"
-        summary += f" · {doubted} of them were in doubt before ({run.paths.label_review.name}): {why}"
+        why = (
+            "re-checked with the rows known now, their label fits" if screens(run, pool) else "labels are not screened"
+        )
+        named = ", ".join(doubted[:3]) + (", ..." if len(doubted) > 3 else "")
+        summary += f" · {len(doubted)} of them were in doubt before ({run.paths.label_review.name}): {named}; {why}"
     summary += "".join(f" · {text}" for text in facts["warnings"])
     return StageResult(summary, facts, artifacts)
 

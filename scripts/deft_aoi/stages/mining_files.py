@@ -91,12 +91,13 @@ def write_results(
     return tuple(folder / name for name in ("mined.parquet", "mining_pool.csv", "knn_summary.csv"))
 
 
-def doubted_before(run: Run, mined: pd.DataFrame) -> int:
-    """Mined rows whose label Pre-Flight or a person put into the run's label_review.csv."""
+def doubted_before(run: Run, mined: pd.DataFrame) -> list[str]:
+    """Names of mined rows whose label Pre-Flight or a person put into the run's label_review.csv."""
     listed = read_review(run.paths.label_review)
     listed = listed[listed["set"] == POOL]
     known = set(zip(listed["input_path"], listed["object_name"], strict=True))
-    return sum(row in known for row in zip(mined["input_path"], mined["object_name"], strict=True))
+    rows = zip(mined["input_path"], mined["object_name"], strict=True)
+    return [f"{folder}/{name}" for folder, name in rows if (folder, name) in known]
 
 
 def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float]) -> Path:
