@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -60,12 +61,13 @@ def run_arm(workspace: Path, arm: Arm, seed: int, cache: Path) -> list[Point]:
         "seed": 1000 + seed,
         "engine": arm.engine,
     }
+    os.environ["DEFT_CACHE_DIR"] = str(cache)
     paths = preflight.write(preflight.preflight(asked))
     preflight.start(paths)
     code = driver.drive(
         paths.root,
         lambda line: print(f"  {arm.name} {line}", file=sys.stderr),
-        executor=LocalExecutor(cache, arm.engine),
+        executor=LocalExecutor(arm.engine),
         report=False,
     )
     if code != COMPLETE:

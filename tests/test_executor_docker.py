@@ -46,7 +46,7 @@ def place(daemon: Daemon, tmp_path: Path) -> Place:
     for folder in ("kpi/images", "train/base", "augmentation/backbone"):
         (tmp_path / folder).mkdir(parents=True)
     images = {TAO_PYT: IMAGE, PAIDF_ANOMALYGEN: IMAGE}
-    return Place("local-docker", {"gpus": "0", "memory": ""}, tmp_path, tmp_path / "cache", images, "tao")
+    return Place("local-docker", {"gpus": "0", "memory": ""}, tmp_path, images, "tao")
 
 
 def task(place: Place, script: str, container: Container | None = None, gpus: int = 0) -> Task:

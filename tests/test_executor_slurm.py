@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place("slurm", BARE, tmp_path, tmp_path / "cache", {TAO_PYT: IMAGE}, "tao")
+    return Place("slurm", BARE, tmp_path, {TAO_PYT: IMAGE}, "tao")
 
 
 def task(place: Place, script: str, **more: object) -> Task:

@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 def place(root: Path, venv: Path | str, *, air_gapped: bool = False) -> Place:
-    return Place("virtualenv", {"venv": str(venv)}, root, root / "cache", {}, "tao", air_gapped=air_gapped)
+    return Place("virtualenv", {"venv": str(venv)}, root, {}, "tao", air_gapped=air_gapped)
 
 
 def program(folder: Path, name: str, text: str) -> Path:

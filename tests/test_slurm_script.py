@@ -19,7 +19,7 @@ IMAGE = "nvcr.io/nvidia/tao/tao-toolkit:7.0.1-pyt"
 @pytest.fixture
 def asked(tmp_path: Path) -> Wanted:
     (tmp_path / "kpi/images").mkdir(parents=True)
-    place = Place("slurm", {}, tmp_path, tmp_path / "cache", {TAO_PYT: IMAGE}, "tao")
+    place = Place("slurm", {}, tmp_path, {TAO_PYT: IMAGE}, "tao")
     task = Task("train", ("visual_changenet", "train", "-e", "/a b/spec.yaml"), tmp_path, image=TAO_PYT, gpus=2)
     return wanted(task, tmp_path / "run/jobs/job", place)
 

@@ -82,7 +82,7 @@ def test_a_forged_approval_note_is_no_path(attacker: Attacker, tmp_path: Path, e
 
 
 def docker_place(workspace: Path) -> Place:
-    return Place("local-docker", {}, workspace.resolve(), workspace / "cache", {IMAGE: "nvcr.io/nvidia/tao:1"})
+    return Place("local-docker", {}, workspace.resolve(), {IMAGE: "nvcr.io/nvidia/tao:1"})
 
 
 def test_a_container_gets_only_the_workspace(workspace: Path) -> None:

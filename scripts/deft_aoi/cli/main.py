@@ -3,87 +3,131 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from deft_aoi.base.console import brief, guarded, steady
+from deft_aoi.base.console import brief, ends_on_sigterm, guarded, steady
 from deft_aoi.base.engine_commands import ENGINES
+from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.base.safe_paths import shown
 from deft_aoi.base.versions import VERSION
 
-COMMANDS = {
-    "demo": "see the whole loop work on a simulated inspection line",
-    "preflight": "check everything, write the plan and print the Summary to approve",
-    "doctor": "say what would block a run, by cause, with what fixes it (reads only)",
-    "start": "start the approved plan",
-    "step": "do the next stage of a run (exit 0 done, 75 still running, 3 hard stop, 10 complete)",
-    "run": "do all stages until the loop is complete",
-    "status": "say where a run stands and what comes next",
-    "verify": "check journal, artifacts and state against each other",
+# What `deft --help` shows a person, in five groups; EXTRA is one level down, under `deft --help --all`.
+GROUPS = {
+    "start here": {
+        "demo": "see the whole loop work on a simulated inspection line",
+        "doctor": "show what would block a run, by cause, with what fixes it (reads only)",
+        "preflight": "check everything, write the plan and print the Summary to approve",
+        "start": "start the approved plan",
+    },
+    "run": {
+        "run": "do all stages until the loop is complete",
+        "step": "do the next stage (exit 0 done, 75 still running, 3 hard stop, 10 complete)",
+        "status": "show where a run is and what comes next",
+        "resolve": "record a person's decision after a hard stop; --stop ends the loop",
+    },
+    "look": {
+        "report": "render the report of a run",
+        "serve": "show the report of a running loop in a browser",
+        "watch": "watch a running loop in the terminal",
+        "rca": "analyse any scored CSV: weak samples, where they are, why, a contact sheet",
+        "verify": "check journal, artifacts and state against each other",
+    },
+    "data": {
+        "simulate": "make a workspace: a simulated inspection line",
+        "import-pairs": "make a workspace from folders of NG and golden images",
+        "import-deeppcb": "make a workspace from DeepPCB",
+        "fix-csv": "rewrite a spreadsheet's table as TAO reads it",
+        "audit": "compare every set's images and labels: copies, leakage, damage, suspected label errors",
+    },
+    "decide": {
+        "score": "decide new rows with the best model: PASS, NO_PASS or REVIEW",
+        "rollback": "make an earlier model the best one again",
+        "spot-check": "record what a contact sheet shows; it goes into label_review.csv",
+        "ablate": "train the last iteration again without a source of rows, and compare",
+        "prune": "delete checkpoints that are neither best nor latest",
+    },
+}
+EXTRA = {
+    "cache": "show what the cache of computed numbers holds, or clear it",
     "rebuild-state": "fold the journal into a fresh deft_state.json",
-    "resolve": "record a person's decision after a hard stop; --stop ends the loop",
-    "rca": "analyse any scored CSV: weak samples, where they sit, why, a contact sheet",
-    "spot-check": "record what a contact sheet shows; it flows into label_review.csv",
-    "audit": "compare every set's images and labels: copies, leakage, damage, doubtful labels",
-    "rollback": "make an earlier model the best one again",
-    "score": "decide new rows with the best model: PASS, NO_PASS or a person's look",
-    "prune": "drop checkpoints that are neither best nor latest",
-    "ablate": "train the last iteration again without a source of rows, and compare",
-    "report": "render the report of a run",
-    "watch": "watch a running loop in the terminal",
-    "serve": "show the report of a running loop in a browser",
-    "simulate": "make a workspace: a simulated inspection line",
-    "import-deeppcb": "make a workspace from DeepPCB",
-    "import-pairs": "make a workspace from folders of NG and golden images",
-    "fix-csv": "rewrite a spreadsheet's table as TAO reads it",
     "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
-    "docs": "write references/scripts-and-agents.md from --help (for developers)",
-    "test": "run linters, type checker and all tests",
+    "docs": "write the generated page and schema from the code (for developers)",
+    "test": "run linters, type checker and all tests (for developers)",
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()} | EXTRA
 SCRIPTS = tuple(sorted(path.stem for path in (SKILL_ROOT / "scripts").glob("*.py")))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Top-level parser: it knows names and one-line helps only, so that start-up stays light."""
-    lines = [f"  {name:<16}{text}" for name, text in COMMANDS.items()]
-    scripts = "\n".join(f"  {name}" for name in SCRIPTS)
-    epilog = (
-        "commands:\n"
-        + "\n".join(lines)
-        + "\n\nthe embedded engine under TAO's command names:\n"
-        + "\n".join(f"  {name}" for name in ENGINES)
-        + "\n\ncontract scripts (deft NAME --help):\n"
-        + scripts
-        + "\n\n"
+def overview(*, everything: bool = False) -> str:
+    """Commands by group; `everything` adds what developers, specs and older scripts call."""
+    parts = [_listed(title, commands) for title, commands in GROUPS.items()]
+    if everything:
+        parts += [
+            _listed("repair, releases, development", EXTRA),
+            _listed("the embedded engine under TAO's command names", dict.fromkeys(ENGINES, "")),
+            _listed("contract scripts", dict.fromkeys(SCRIPTS, "")),
+        ]
+    more = "" if everything else "deft --help --all lists the rest. "
+    return (
+        "\n\n".join(parts) + f"\n\n{more}deft COMMAND --help says more of one.\n"
         "exit codes: 0 ok, 2 refused input, 3 hard stop, 10 loop complete, 75 still running (call again)"
     )
+
+
+def _listed(title: str, commands: Mapping[str, str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {name:<16}{text}".rstrip() for name, text in commands.items())])
+
+
+def build_parser(*, everything: bool = False) -> argparse.ArgumentParser:
+    """Top-level parser: it knows names and one-line helps only, so that start-up stays light."""
     parser = argparse.ArgumentParser(
         prog="deft",
+        usage="deft COMMAND [arguments]",
         description="The DEFT improvement loop for AOI models (NVIDIA TAO Visual ChangeNet).",
-        epilog=epilog,
+        epilog=overview(everything=everything),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"deft {VERSION}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument(
-        "command", metavar="COMMAND", choices=[*COMMANDS, *ENGINES, *SCRIPTS], help="see the list below"
-    )
+    parser.add_argument("--all", action="store_true", help="with --help: list every command")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command of ours."""
+    module = importlib.import_module(f"deft_aoi.cli.commands.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"deft {name}", description=module.HELP)
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `deft`. The exit code is the command's, whatever becomes of what it says."""
+    """Entry point of `deft`; without a command it prints the overview. The exit code is the command's, whatever becomes
+    of what it says."""
     with steady():
-        return _run(argv)
+        return _run(sys.argv[1:] if argv is None else list(argv))
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+def _run(words: list[str]) -> int:
+    parser = build_parser(everything="--all" in words)
+    args = parser.parse_args(words)
+    if args.command is None:
+        parser.print_help()
+        return OK
+    if args.command not in (known := [*COMMANDS, *ENGINES, *SCRIPTS]):
+        near = " or ".join(difflib.get_close_matches(args.command, known, 2)) or "one of those that deft --help lists"
+        print(f"deft: no command {shown(args.command)}; expected {near}", file=sys.stderr)
+        return REFUSED
     if args.debug:
         os.environ["DEFT_DEBUG"] = "1"
     if args.command in ENGINES:
@@ -91,12 +135,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return code
     if args.command in SCRIPTS:
         return run_contract_script(args.command, args.arguments)
-    module = importlib.import_module(f"deft_aoi.cli.commands.{args.command.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"deft {args.command}", description=module.HELP)
-    module.add_arguments(parser)
-    parsed = parser.parse_args(args.arguments)
-    with brief(args.command, args.arguments):
-        return guarded(f"deft {args.command}", lambda: module.run(parsed))
+    parsed = command_parser(args.command).parse_args(args.arguments)
+    with ends_on_sigterm(), brief(args.command, args.arguments):
+        return guarded(f"deft {args.command}", lambda: parsed.run(parsed))
 
 
 def run_contract_script(name: str, arguments: Sequence[str]) -> int:

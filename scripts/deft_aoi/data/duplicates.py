@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
+from deft_aoi.base.progress import Progress
 from deft_aoi.data.fingerprints import READABLE, Prints, edges
+from deft_aoi.engine.cache import Store, content_key
 
 ALIKE = 0.94  # correlation of edges and grain; on the simulated line copies have >= 0.966, other boards <= 0.91
 _NEAREST = 3  # candidates of each picture in another set
@@ -31,22 +33,42 @@ class Near:
 
 
 def near_pairs(
-    first: Prints, second: Prints, files_first: Sequence[Sequence[str]], files_second: Sequence[Sequence[str]]
+    first: Sequence[Prints],
+    second: Sequence[Prints],
+    files_first: Sequence[Sequence[str]],
+    files_second: Sequence[Sequence[str]],
 ) -> list[Near]:
     """Pairs of rows (one of each set) that show the same picture, their bytes equal or not.
 
-    `first` and `second` hold the prints of the first light; `files_*` all lights' files, (lights, rows): a pair counts
-    where every light agrees. Nearest by difference hash, then by the coarse picture, then pixel by pixel.
+    `first` and `second` hold the prints of each light, `files_*` their files, (lights, rows): a pair counts where every
+    light agrees. Nearest by difference hash of the first light, then by the coarse picture, then pixel by pixel; what
+    two pictures have in common is kept by their content.
     """
+    store = Store("alike", {"version": 1, "reach": _REACH}, 1)
     found = []
-    for one, other in _candidates(first, second):
-        likeness = min(
-            alike(one_file, other_file)
-            for one_file, other_file in zip((f[one] for f in files_first), (f[other] for f in files_second))
-        )
-        if likeness >= ALIKE:
-            found.append(Near(one, other, likeness))
+    with Progress("near-duplicates", None, "candidate") as progress:
+        for one, other in _candidates(first[0], second[0]):
+            likeness = min(
+                _remembered(store, (prints.records[one], others.records[other]), (files[one], other_files[other]))
+                for prints, others, files, other_files in zip(first, second, files_first, files_second)
+            )
+            progress.update()
+            if likeness >= ALIKE:
+                found.append(Near(one, other, likeness))
+    store.flush()
     return found
+
+
+def _remembered(store: Store, records: tuple[Any, Any], files: tuple[str, str]) -> float:
+    """:func:`alike` of two files with these records."""
+    if any(record["state"] != READABLE for record in records):  # no hash that would name its content
+        return alike(*files)
+    key = content_key(*(record["sha"].tobytes() for record in records))
+    known = store.get(key)
+    if known is None:
+        known = np.array([alike(*files)], np.float32)
+        store.put(key, known)
+    return float(known[0])
 
 
 def alike(first: str, second: str) -> float:

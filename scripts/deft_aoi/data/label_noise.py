@@ -6,7 +6,7 @@ labels in, one figure per row out. A doubtful row may also be a hard one; only a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 MIN_PER_CLASS = 5  # fewer PASS rows or defects than this say nothing about each other
 FIT_ROWS = 6000  # rows that one model learns from, at most
 _FOLDS = 5
+MODELS = 2 * _FOLDS  # that one look at the labels fits
 _TREES = 200
 _CERTAINTY = 1e-4  # probabilities closer to 0 or 1 are not told apart
 
@@ -42,14 +43,19 @@ def enough(defect: NDArray[np.bool_]) -> bool:
 
 
 def label_doubt(
-    features: NDArray[Any], defect: NDArray[np.bool_], groups: Sequence[str] | None = None, *, seed: int = 0
+    features: NDArray[Any],
+    defect: NDArray[np.bool_],
+    groups: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    fitted: Callable[[], object] = lambda: None,
 ) -> Doubt:
     """Doubt of every row from `features` (n, d), `defect` (n,) and the boards of the rows.
 
     Rows from any set may stand together: the more rows that judge, the better. Raises ValueError unless
     :func:`enough`.
     """
-    return doubt_of(cross_probabilities(features, defect, groups, seed=seed), defect)
+    return doubt_of(cross_probabilities(features, defect, groups, seed=seed, fitted=fitted), defect)
 
 
 def doubt_of(probability: NDArray[Any], defect: NDArray[np.bool_]) -> Doubt:
@@ -82,43 +88,49 @@ def screen(
 
 def cross_probabilities(
     features: NDArray[Any], defect: NDArray[np.bool_], groups: Sequence[str] | None = None, *,
-    folds: int = _FOLDS, fit_rows: int = FIT_ROWS, seed: int = 0,
+    folds: int = _FOLDS, fit_rows: int = FIT_ROWS, seed: int = 0, fitted: Callable[[], object] = lambda: None,
 ) -> Reals:  # fmt: skip
     """(n,) probability of a defect, each from models that have seen neither the row nor its group.
 
     The mean logit of a regularised logistic regression and of extremely randomised trees, classes balanced: the line
     and the boxes err on different rows. At most `fit_rows` rows teach each model, so that the time stays bounded.
-    Deterministic. Raises ValueError unless :func:`enough`.
+    `fitted` is called after each of the models. Deterministic. Raises ValueError unless :func:`enough`.
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     defect = np.asarray(defect, bool)
     if not enough(defect):
         raise ValueError(f"{int(defect.sum())} defects of {len(defect)} rows: {MIN_PER_CLASS} of each class are needed")
     table = np.asarray(features, np.float32)
     rng = np.random.default_rng(seed)
     logit = np.zeros(len(defect))
-    for taught, asked in _splits(defect, groups, min(folds, MIN_PER_CLASS), seed):
-        taught = _sample(taught, defect, fit_rows, rng)
-        for make in (_line, _boxes):
-            model = make(seed).fit(table[taught], defect[taught])
-            chance = np.clip(model.predict_proba(table[asked])[:, 1], _CERTAINTY, 1 - _CERTAINTY)
-            logit[asked] += np.log(chance / (1 - chance)) / 2
+    with threadpool_limits(1):  # products this small: threads would only wait for each other, and burn CPU in it
+        for taught, asked in _splits(defect, groups, min(folds, MIN_PER_CLASS), seed):
+            taught = _sample(taught, defect, fit_rows, rng)
+            for learn in (_line, _boxes):
+                model = learn(table[taught], defect[taught], seed)
+                fitted()
+                chance = np.clip(model.predict_proba(table[asked])[:, 1], _CERTAINTY, 1 - _CERTAINTY)
+                logit[asked] += np.log(chance / (1 - chance)) / 2
     return np.asarray(1 / (1 + np.exp(-logit)))
 
 
-def _line(seed: int) -> Any:
+def _line(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=300))
+    line = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=300))
+    return line.fit(table, defect)
 
 
-def _boxes(seed: int) -> Any:
+def _boxes(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(
-        _TREES, min_samples_leaf=2, max_features=0.1, class_weight="balanced", random_state=seed, n_jobs=1
+    trees = ExtraTreesClassifier(
+        _TREES, min_samples_leaf=2, max_features=0.1, class_weight="balanced", random_state=seed, n_jobs=-1
     )
+    return trees.fit(table, defect).set_params(n_jobs=1)  # so that what the trees say is added in one order
 
 
 def _splits(

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
+from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import PASS, read_sheet, write_sheet
-from deft_aoi.data.label_noise import MIN_PER_CLASS, Doubt, enough, label_doubt
+from deft_aoi.data.label_noise import MIN_PER_CLASS, MODELS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
-from deft_aoi.engine.cache import cache_root
 from deft_aoi.spec.tree import Optics
 
 COLUMNS = (
@@ -116,17 +117,20 @@ def remembered_doubt(features: NDArray[np.float32], defect: NDArray[np.bool_], b
     digest = hashlib.sha256(f"{_VERSION} {features.shape}".encode())
     for part in (features.tobytes(), defect.tobytes(), "\0".join(boards).encode()):
         digest.update(part)
-    path = cache_root() / "doubt" / f"{digest.hexdigest()[:32]}.npy"
+    path = kind_folder("doubt") / f"{digest.hexdigest()[:32]}.npy"
     try:
         known = np.load(path)
         if known.shape == (4, len(defect)):
+            touch(path)
             return Doubt(known[0], known[1], known[2] > 0, known[3] > 0)
     except (OSError, ValueError):
         pass
-    found = label_doubt(features, defect, boards)
+    with Progress("label noise", MODELS, "model") as progress:
+        found = label_doubt(features, defect, boards, fitted=progress.update)
     table = np.stack([found.probability, found.doubt, found.doubtful, found.likely])
     with contextlib.suppress(OSError):  # a full or read-only cache only costs time
         atomic_write(path, lambda stream: np.save(stream, table))
+        trim_now_and_then()
     return found
 
 

@@ -15,7 +15,17 @@ import pandas as pd
 from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.near_files import forget, near_image
-from deft_aoi.base.rows import IDENTITY, LEAK_KEYS, PASS, label_problems, read_rows, reading_problems, training_repeats
+from deft_aoi.base.rows import (
+    IDENTITY,
+    LEAK_KEYS,
+    PASS,
+    csv_bytes,
+    label_problems,
+    parse_as_tao,
+    read_rows,
+    reading_problems,
+    training_repeats,
+)
 
 SHOWN = 3
 
@@ -135,7 +145,7 @@ def validate_training_csv(
     rows = read_rows(csv)
     report = Report(str(csv), len(rows), {str(k): int(v) for k, v in rows["label"].value_counts().items()})
     report.problems += label_problems(rows, csv)
-    report.problems += reading_problems(csv, rows, (*IDENTITY, "label"))
+    report.problems += reading_problems(csv, rows, parse_as_tao(csv, csv_bytes(csv), (*IDENTITY, "label")))
     _check_classes(report, rows)
     _check_blanks(report, rows, csv)
     bases = _Bases(workspace)

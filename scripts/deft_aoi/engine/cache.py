@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import atomic_write, locked, sha256_json
 from deft_aoi.base.safe_images import DECODER
 
@@ -31,12 +31,6 @@ _HASH_BYTES = 32
 
 Vector = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
-
-
-def cache_root() -> Path:
-    """`$DEFT_CACHE_DIR`, else `~/.cache/deft-aoi`; the engine keeps its stores in `vectors` there."""
-    configured = os.environ.get("DEFT_CACHE_DIR")
-    return Path(configured).expanduser() if configured else Path.home() / ".cache/deft-aoi"
 
 
 def content_key(*parts: bytes) -> bytes:
@@ -73,7 +67,7 @@ class Store:
 
     def __init__(self, kind: str, parameters: Mapping[str, object], length: int) -> None:
         made_by = {**parameters, "decoder": DECODER}
-        self.folder = cache_root() / "vectors" / f"{kind}-{sha256_json(made_by)[:16]}"
+        self.folder = kind_folder("vectors") / f"{kind}-{sha256_json(made_by)[:16]}"
         self.length = length
         self.added = 0  # vectors that were put in
         self._new: dict[bytes, Vector] = {}
@@ -104,6 +98,7 @@ class Store:
         if vectors:
             with contextlib.suppress(OSError):
                 self._write(_array(vectors), np.stack(list(vectors.values())))
+            trim_now_and_then()
         if len(self._new) > _SMALL:  # what is on disk need not stay in memory
             self.refresh()
 
@@ -160,6 +155,7 @@ class Store:
                 column = opened.read_row_group(group, columns=["vector"])["vector"].combine_chunks()
         except (OSError, ValueError, arrow.ArrowException):
             return None
+        touch(file)
         return _fixed(column, np.float32).reshape(-1, self.length)
 
     def _open(self) -> Shards:

@@ -19,6 +19,7 @@ from typing import IO
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, flock, utc_now
+from deft_aoi.base.finding import OK
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import WORKSPACE_VARIABLE
 from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
@@ -33,8 +34,7 @@ class LocalExecutor:
 
     platform = "local"
 
-    def __init__(self, cache: Path, engine: str = "features", workspace: Path | None = None) -> None:
-        self.cache = cache
+    def __init__(self, engine: str = "features", workspace: Path | None = None) -> None:
         self.workspace = workspace
         self.engine = engine
 
@@ -55,7 +55,6 @@ class LocalExecutor:
                 **{name: value for name, value in os.environ.items() if name not in SECRETS},
                 "PYTHONPATH": str(SKILL_ROOT / "scripts"),
                 "PYTHONUTF8": "1",  # a log takes any character, whatever the caller's locale is
-                "DEFT_CACHE_DIR": str(self.cache),
                 **({WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}),
             }
             os.set_inheritable(lock.fileno(), True)
@@ -107,10 +106,10 @@ class LocalExecutor:
 
     def probe(self) -> list[Probe]:
         return [
-            Probe(3, "ok", "credentials: platform local needs none"),
-            Probe(4, "ok", "registry login: not needed, no image is pulled"),
-            Probe(5, "ok", "images: none, the embedded engine runs on this machine"),
-            Probe(6, "ok", "architecture and GPU: nothing to match"),
+            Probe(3, OK, "credentials: platform local needs none"),
+            Probe(4, OK, "registry login: not needed, no image is pulled"),
+            Probe(5, OK, "images: none, the embedded engine runs on this machine"),
+            Probe(6, OK, "architecture and GPU: nothing to match"),
         ]
 
 

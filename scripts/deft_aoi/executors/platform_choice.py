@@ -18,17 +18,27 @@ EXECUTORS = {
     "slurm": ("deft_aoi.executors.slurm.slurm", "SlurmExecutor"),
     "kubernetes": ("deft_aoi.executors.kubernetes.kube", "KubernetesExecutor"),
 }
+OPTIONAL = ("kubernetes",)  # packages that the base environment is without
 
 
 def make_executor(place: Place) -> Executor:
     """Raises InputError for a platform that this version cannot start work on."""
-    host = LocalExecutor(place.cache, place.engine, place.workspace)
+    host = LocalExecutor(place.engine, place.workspace)
     if place.platform == LOCAL:
         return host
     if place.platform not in EXECUTORS:
         raise InputError(f"platform {place.platform!r}: this version starts work on {', '.join((LOCAL, *EXECUTORS))}")
     module, name = EXECUTORS[place.platform]
-    remote: Executor = getattr(importlib.import_module(module), name)(place)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        raise InputError(
+            f"platform {place.platform}: the Python package {error.name} is not installed; type the command again with "
+            f"DEFT_EXTRAS={error.name} in front of it, or install {error.name} where DEFT_PYTHON is set"
+        ) from error
+    remote: Executor = getattr(found, name)(place)
     return Routed(place.platform, host, remote)
 
 

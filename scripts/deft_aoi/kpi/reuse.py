@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kstwobign
 
 from deft_aoi.kpi.scored import Scored
 
@@ -79,6 +78,8 @@ def drift(score: Reals, reference: Mapping[str, Any]) -> Drift | None:
     steps = np.arange(mine.size + 1) / mine.size
     distance = float(max((steps[1:] - known).max(), (known - steps[:-1]).max()))
     other = share * reference["n_pass"]
+    from scipy.stats import kstwobign  # half a second to import
+
     chance = float(kstwobign.sf(distance * np.sqrt(mine.size * other / (mine.size + other))))
     drifted = distance > DRIFT_DISTANCE and chance < DRIFT_CHANCE
     up = float(np.median(mine)) > float(np.interp(share / 2, levels, quantiles))

@@ -19,6 +19,7 @@ from deft_aoi.executors.tao_status import task_problem
 from deft_aoi.kpi.reuse import REVIEW_SHARE, decide, drift, review_band, unseen_components
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.loop import driver
+from deft_aoi.record.locations import Places
 from deft_aoi.record.run import load_run, read_json
 from deft_aoi.spec.tree import dump_spec, load_spec, put
 from deft_aoi.stages.evaluate import inference_task
@@ -28,6 +29,9 @@ UNLABELLED = "unlabelled"
 DECISIONS, RECORD = "decisions.csv", "score.json"
 _REQUIRED = ("input_path", "golden_path", "object_name")
 _POLL_SECONDS = 0.2
+
+
+_PATHS = ("checkpoint", "training_spec", "images_dir")  # of best_model.json
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ def score(
     missing = [name for name in ("checkpoint", "threshold", "training_spec") if name not in model]
     if missing:
         raise InputError(f"{model_file}: {', '.join(missing)} missing; expected best_model.json of a finished run")
+    places = Places.at(model_file.parent)  # the workspace may have been moved since the hand-off was written
+    model |= {name: str(places.file(str(model[name]))) for name in _PATHS if model.get(name)}
     rows = read_rows(csv, required=_REQUIRED)
     if SCORE not in rows.columns:
         rows["label"] = rows["label"].replace("", UNLABELLED) if "label" in rows.columns else UNLABELLED
@@ -144,9 +150,7 @@ def _executor(model_file: Path, model: dict[str, Any], output: Path) -> Executor
         raise InputError(
             f"{model_file}: engine {model.get('engine')!r} runs where its run does; leave it in its folder"
         )
-    return platform_choice.make_executor(
-        Place(platform_choice.LOCAL, {}, output, output / "cache", {}, model["engine"])
-    )
+    return platform_choice.make_executor(Place(platform_choice.LOCAL, {}, output, {}, model["engine"]))
 
 
 def _run(task: Task, executor: Executor, job: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.record import journal, order, state
+from deft_aoi.record.locations import Places
+from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Plan, approval_problem, read_json
 
 
@@ -29,8 +31,13 @@ def verify(paths: RunPaths) -> list[str]:
         snapshot = state.load(paths.state)
     except DeftError as error:
         return [*problems, str(error)]
-    problems += figure_problems(paths, entries, snapshot)
-    return problems + approval_problems(paths, snapshot) + state_problems(snapshot, entries, broken=broken)
+    places = Places.of(paths, snapshot["config"])
+    problems += figure_problems(paths, places.entries(entries), snapshot)
+    return (
+        problems
+        + approval_problems(paths, snapshot, places.workspace)
+        + state_problems(snapshot, entries, broken=broken)
+    )
 
 
 def chain_problems(paths: RunPaths, entries: list[journal.Entry]) -> list[str]:
@@ -68,11 +75,9 @@ def order_problems(numbers: list[int]) -> list[str]:
     return problems
 
 
-def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Mapping[str, Any]) -> list[str]:
+def figure_problems(paths: RunPaths, entries: Sequence[journal.Entry], snapshot: Mapping[str, Any]) -> list[str]:
     """Figures of evaluate lines that their own scores do not give; only where the scores are as they were made."""
-    judged = [
-        (n, e) for n, e in enumerate(entries, 1) if e["stage"] == "evaluate" and e.get("facts", {}).get("verdict")
-    ]
+    judged = [(n, e) for n, e in enumerate(entries, 1) if e["stage"] == EVALUATE and e.get("facts", {}).get("verdict")]
     if not judged:
         return []
     from deft_aoi.kpi.judged import judged as verdict_on
@@ -87,12 +92,14 @@ def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Map
         if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
             continue  # named as an artifact
         found = score_facts(csv, target)
-        # Drawn boards may differ in another numpy, and older lines have none: the line's own bounds by board count.
-        found["uppers"] = facts.get("uppers")
         verdict = verdict_on(target, found | {"measured": facts.get("measured")})
         found |= {"met": verdict.met}
-        if "gate" in facts:  # lines of before it had another rule for recall below 100 %
+        if "by_board" in facts:
             found |= {"verdict": verdict.status, "gate": verdict.record()}
+        else:  # lines of before it had other rules of proof, and for the threshold where recall is below 100 %
+            found.pop("by_board")
+            if target.recall < 1:
+                continue
         where = f"loop_log.jsonl, line {number} ({entry['iter']}/evaluate)"
         problems += [
             f"{where}: {name} is {facts.get(name)!r}, its scores give {value!r}"
@@ -102,13 +109,13 @@ def figure_problems(paths: RunPaths, entries: list[journal.Entry], snapshot: Map
     return problems
 
 
-def approval_problems(paths: RunPaths, snapshot: Mapping[str, Any]) -> list[str]:
-    """A plan that nobody approved, and inputs that are not those of the Summary (the pool may grow)."""
+def approval_problems(paths: RunPaths, snapshot: Mapping[str, Any], root: Path) -> list[str]:
+    """A plan that nobody approved, and inputs of the workspace `root` that changed (the pool may grow)."""
     if not snapshot["config"].get("approval") or not paths.preflight.is_file():
         return []
     problem = approval_problem(paths, snapshot)
     record = read_json(paths.preflight)
-    root, pool = Path(record["plan"]["workspace"]), "augmentation/"
+    pool = "augmentation/"
     changed = [
         f"{name}: changed since the Summary was approved"
         for name, digest in record["inputs"].items()
@@ -156,7 +163,7 @@ def _progress(snapshot: Mapping[str, Any], entries: list[journal.Entry]) -> dict
     return {"iterations": {label: {"stage_completed": part.get("stage_completed")} for label, part in parts.items()}}
 
 
-def newest_artifacts(entries: list[journal.Entry]) -> dict[str, tuple[Mapping[str, Any], journal.Entry]]:
+def newest_artifacts(entries: Sequence[journal.Entry]) -> dict[str, tuple[Mapping[str, Any], journal.Entry]]:
     """The newest record of each path, with the line that vouches for it."""
     return {item["path"]: (item, entry) for entry in entries for item in entry.get("artifacts", [])}
 

@@ -11,26 +11,28 @@ from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.base.rows import image_problems, label_problems, reading_problems
 from deft_aoi.base.safe_paths import check_cells
+from deft_aoi.data.sets import POOL
+from deft_aoi.preflight.inputs import Table
 from deft_aoi.spec.tree import Optics
 
 PATHS = ("input_path", "golden_path", "object_name")
 
 
-def row_findings(csv: Path, rows: pd.DataFrame, number: int, pool: bool = False) -> list[Finding]:
-    """Blanks, labels that are flags, and cells that TAO does not read as the text that stands there.
+def row_findings(table: Table, number: int) -> list[Finding]:
+    """Blanks, labels that are flags, and cells that TAO does not read as the text that the file holds.
 
-    The loop writes a `pool`'s rows anew before TAO sees them: paths stripped, absent labels and names filled in.
+    The loop rewrites a pool's rows before TAO sees them: paths stripped, absent labels and names filled in.
     """
+    csv, rows, pool = table.csv, table.rows, table.name == POOL
     columns = ("object_name", "label") if pool else (*PATHS, "label")
-    problems = [*label_problems(rows, csv, unlabelled=pool), *reading_problems(csv, rows, columns, empty_too=not pool)]
+    seen = table.as_tao([name for name in columns if name in rows.columns])
+    problems = [*label_problems(rows, csv, unlabelled=pool), *reading_problems(csv, rows, seen, empty_too=not pool)]
     if not pool:
         problems = [*blank_problems(csv, rows), *problems]
     found = [Finding(number, BLOCK, problem) for problem in problems]
     if number_like(rows, "boardname"):
-        text = (
-            f"{csv.name}: boardname is all digits; TAO's inference.csv drops leading zeros, so rows go by their order"
-        )
-        found.append(Finding(number, NOTE, text))
+        text = "boardname is all digits; TAO's inference.csv drops leading zeros, so rows go by their order"
+        found.append(Finding(number, NOTE, text, where=csv.name))
     return found
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deft_aoi.base.console import command_line
-from deft_aoi.base.errors import InputError
+from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.base.paths import Workspace
-from deft_aoi.base.versions import image, image_keys
-from deft_aoi.data.fingerprints import fingerprints
-from deft_aoi.executors.base import Place
-from deft_aoi.executors.platform_choice import make_executor
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.preflight import check_data
 from deft_aoi.preflight.check_workspace import all_checks
+from deft_aoi.preflight.inputs import read_inputs
 from deft_aoi.preflight.plan_values import DEFAULT_TARGET, make_plan
+from deft_aoi.preflight.preflight import probed
 from deft_aoi.record.order import SEALED
-from deft_aoi.record.run import AIR_GAP, Plan
+from deft_aoi.record.run import Plan
 
 SECONDS = 2.5  # for opening pictures that no cache knows; what is left is for `deft audit`
-_CHUNK = 1024
 _COMMAND = re.compile(r"\b(deft [a-z-]+(?: \S+)*? --accept)\b")
 
 
@@ -116,34 +113,23 @@ def examine(asked: Mapping[str, Any]) -> list[Group]:
     Raises InputError where there is no workspace at all.
     """
     workspace = Workspace.at(asked.get("workspace") or "~/workspace")
+    inputs = read_inputs(workspace)
     found: list[Finding] = []
     try:
-        plan, _ = make_plan({**asked, "max_iterations": asked.get("max_iterations") or 1})
+        plan, _ = make_plan({**asked, "max_iterations": asked.get("max_iterations") or 1}, inputs)
     except InputError as error:
         found.append(Finding(1, BLOCK, str(error)))
         plan = Plan(str(workspace.root), parse_target(DEFAULT_TARGET).text, 1)
-    place = Place(
-        plan.platform, plan.settings, workspace.root, workspace.cache, {key: image(key) for key in image_keys()},
-        plan.engine, air_gapped=plan.network == AIR_GAP,
-    )  # fmt: skip
-    found += all_checks(workspace, plan, make_executor(place).probe())
-    found += pictures(workspace, plan)
+    plan, _, probes = probed(plan, inputs.images)
+    found += all_checks(inputs, plan, probes)
+    with contextlib.suppress(DeftError):  # another finding says why the images cannot be told
+        sealed = plan.acceptance == SEALED
+        found += check_data.findings_beside(inputs, sealed=sealed, engine=plan.engine, seconds=SECONDS, notes=True)
     known: dict[str, Finding] = {}
     for finding in found:
         if finding.level in (BLOCK, NOTE):
             known.setdefault(finding.text, finding)
     return grouped(list(known.values()), workspace)
-
-
-def pictures(workspace: Workspace, plan: Plan) -> list[Finding]:
-    """What the images themselves say, as far as they can be opened in `SECONDS`."""
-    sets = check_data.safe_sets(workspace)
-    names = list(dict.fromkeys(name for one in sets for light in (*one.files, *one.goldens) for name in light))
-    end, opened = time.monotonic() + SECONDS, 0
-    while opened < len(names) and time.monotonic() < end:
-        fingerprints(names[opened : opened + _CHUNK])
-        opened += _CHUNK
-    return check_data.findings_known(sets, sealed=plan.acceptance == SEALED, engine=plan.engine)
 
 
 def grouped(findings: Sequence[Finding], workspace: Workspace) -> list[Group]:

@@ -32,6 +32,7 @@ _FACTS = 5  # dx, dy, mean of test, mean of golden, share of pixels at either en
 _ENDS = (48, 207)  # grey levels that a black-and-white picture stays outside of, JPEG's noise among them
 _TWO_LEVEL = 0.95  # share of such pixels
 _NEVER = math.inf
+_BLOCK = 1024  # rows whose distances are in memory together
 _PLACES = (("project", "object_name"), ("comp_type_2", "part_type"))  # columns that tell where a golden belongs
 
 Table = NDArray[np.float32]
@@ -66,8 +67,8 @@ def measure(
 ) -> Measured:
     """Evidence of the rows `weak` (positions in `scored`).
 
-    `known` is what the model was trained on (None: unknown); `judges` are further sets that help to judge labels.
-    Everything is cached by content.
+    `known` is what the model was trained on (None: unknown); `judges` are further sets that help to judge labels. They
+    do not change from model to model, so labels are judged once. Everything is cached by content.
     """
     good = np.setdiff1d(np.flatnonzero((scored["label"] == PASS).to_numpy()), weak)
     references = _evenly(good, REFERENCES)
@@ -83,7 +84,7 @@ def measure(
     }
     split = _split(facts)
     usual_split = float(np.percentile(split[usual], 95))
-    doubt = _doubts(scored, weak, root, optics, [*([known] if known else []), *judges])
+    doubt = _doubts(scored, weak, root, optics, judges)
     counts, distance = nearest_training(scored.iloc[weak], root, optics, known)
     golden = golden_ratios(scored, weak, root, optics)
     evidence = [
@@ -167,8 +168,8 @@ def _doubts(
     scored: pd.DataFrame, weak: NDArray[np.int64], root: Path, optics: Optics, others: Sequence[Known]
 ) -> Doubt | None:
     """Doubt of the weak rows, judged by a sample of their set and by the other sets; None where too few rows judge."""
-    rest = _evenly(np.setdiff1d(np.arange(len(scored)), weak), JUDGES)
-    tables = [(scored.iloc[np.concatenate([weak, rest])], root), *((one.rows, one.root) for one in others)]
+    rows = np.union1d(weak, _evenly(np.setdiff1d(np.arange(len(scored)), weak), JUDGES))
+    tables = [(scored.iloc[rows], root), *((one.rows, one.root) for one in others)]
     labels = [normalise_label(label) for rows, _ in tables for label in rows["label"]]
     defect = np.array([label != PASS for label in labels])
     if not enough(defect):
@@ -176,7 +177,7 @@ def _doubts(
     features = np.concatenate([_features(rows, folder, optics) for rows, folder in tables])
     boards = [board for rows, _ in tables for board in (rows["boardname"] if "boardname" in rows else [""] * len(rows))]
     found = remembered_doubt(features, defect, boards)
-    part = slice(0, len(weak))
+    part = np.searchsorted(rows, weak)
     return Doubt(found.probability[part], found.doubt[part], found.doubtful[part], found.likely[part])
 
 
@@ -187,8 +188,6 @@ def nearest_training(
     of the training rows have another of their label. NaN without training rows, infinite where none has the label."""
     if known is None or len(known.rows) < 2:
         return [0] * len(rows), np.full(len(rows), math.nan)
-    from sklearn.neighbors import NearestNeighbors
-
     learned = _features(known.rows, known.root, optics)
     asked = _features(rows, root, optics)
     mean, spread = learned.mean(axis=0), learned.std(axis=0) + 1e-3
@@ -200,13 +199,25 @@ def nearest_training(
     for label in np.unique(np.concatenate([labels, wanted])):
         stock = learned[labels == label]
         if len(stock) > 1:
-            own.append(NearestNeighbors(n_neighbors=2).fit(stock).kneighbors(stock)[0][:, 1])
+            own.append(_nearest(stock, stock, 1))
         mine = np.flatnonzero(wanted == label)
         if len(stock) and len(mine):
-            distance[mine] = NearestNeighbors(n_neighbors=1).fit(stock).kneighbors(asked[mine])[0][:, 0]
+            distance[mine] = _nearest(asked[mine], stock, 0)
     usual = float(np.percentile(np.concatenate(own), 95)) if own else 1.0
     counts = [int((labels == label).sum()) for label in wanted]
     return counts, distance / max(usual, 1e-6)
+
+
+def _nearest(asked: Table, stock: Table, skipped: int) -> NDArray[np.float64]:
+    """Distance of each asked row to the nearest row of the stock but for the `skipped` nearest (1: itself)."""
+    one, other = asked.astype(np.float64), stock.astype(np.float64)
+    lengths = (other**2).sum(1)
+    found = []
+    for start in range(0, len(one), _BLOCK):
+        block = one[start : start + _BLOCK]
+        squares = (block**2).sum(1)[:, None] + lengths - 2 * block @ other.T
+        found.append(np.partition(squares, skipped, axis=1)[:, skipped])
+    return np.sqrt(np.maximum(np.concatenate(found), 0))
 
 
 def golden_ratios(scored: pd.DataFrame, weak: NDArray[np.int64], root: Path, optics: Optics) -> list[float]:

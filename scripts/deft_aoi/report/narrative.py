@@ -198,13 +198,17 @@ def recommendations(facts: Record) -> list[str]:
     needed = [
         text
         for count, text in (
-            (result["further_pass_needed"], "{{further_pass}} further PASS rows without a false call"),
-            (result["further_defects_needed"], "{{further_defects}} further defects without an escape"),
+            (result["further_pass_needed"], "{{further_pass}} PASS rows without a false call"),
+            (result["further_defects_needed"], "{{further_defects}} defects without an escape"),
         )
         if count
     ]
-    if result["verdict"] == "NOT PROVABLE" and needed:
-        advice.append(f"The target is reached but not proven: {' and '.join(needed)} would do.")
+    if result["verdict"] == "NOT PROVABLE" and result["met"] and not facts["proof"]["acceptance"]:
+        size = f", at least {' and '.join(needed)}" if needed else ""
+        advice.append(
+            "The target is reached on the KPI set, which also chose the threshold. To prove it, put boards that "
+            f"nothing else uses into a sealed acceptance set{size}."
+        )
     elif not result["met"] and facts["run"]["status"] == "complete":
         advice.append(
             "{{gap}}: more iterations help while mining still finds rows; otherwise the pool needs new boards."

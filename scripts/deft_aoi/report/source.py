@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import BASELINE, RunPaths, iter_number
-from deft_aoi.base.safe_paths import real, workspace_of
+from deft_aoi.base.safe_paths import real
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.kpi.target import Contract, parse_target
 from deft_aoi.record import journal
+from deft_aoi.record.locations import Places
 from deft_aoi.record.order import LOOP_STOP, last_deciding
-from deft_aoi.report.words import located, shown_path
+from deft_aoi.report.words import shown_path
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
 Record = dict[str, Any]
@@ -24,19 +26,25 @@ class Source:
     """Journal, state and Pre-Flight of one run, each as it lies on disk."""
 
     paths: RunPaths
-    entries: tuple[journal.Entry, ...]
+    log: journal.Log
     state: Record
     preflight: Record
+    places: Places
+
+    @cached_property
+    def entries(self) -> tuple[journal.Entry, ...]:
+        """Lines of the journal, their paths as they can be opened now."""
+        return self.places.entries(self.log.entries)
 
     @property
     def config(self) -> Record:
-        config = dict(self.state.get("config") or {})
+        config = self.places.located(self.state.get("config") or {})
         return {**(config.get("plan") or {}), **{k: v for k, v in config.items() if k != "plan"}}
 
     @property
     def workspace(self) -> Path:
         """The workspace by the run's own place: what the state names may lie anywhere."""
-        return workspace_of(self.paths.root)
+        return self.places.workspace
 
     @property
     def labels(self) -> list[str]:
@@ -45,7 +53,7 @@ class Source:
         named |= {name for name, part in (self.state.get("iterations") or {}).items() if part.get("stage_completed")}
         return sorted(named, key=iter_number)
 
-    @property
+    @cached_property
     def target(self) -> Contract | None:
         """The KPI target; None where an old run states it in words that the gate does not take."""
         try:
@@ -80,12 +88,15 @@ class Source:
         return f"{self.paths.log.name} line {entry['seq']}" if entry else self.paths.state.name
 
     def locate(self, text: str | None) -> Path | None:
-        found = located(text, self.paths.root)
+        """The file behind a path of journal or state; None where it is gone or outside the workspace."""
+        found = self.places.file(text) if text else None
         inner = found is not None and (full := real(found)) is not None and full.is_relative_to(self.workspace)
-        return found if inner else None
+        return found if inner and found is not None and found.is_file() else None
 
     def shown(self, text: str | Path | None) -> str:
-        return shown_path(str(text) if text else None, self.paths.root)
+        """A path as the page shows it; text that is none stays as it is."""
+        path = str(text or "")
+        return shown_path(str(self.places.file(path)) if path.startswith("/") else path, self.paths.root)
 
     def status(self) -> str:
         """`not_started`, `in_progress`, `hard_stop` or `complete`."""
@@ -117,15 +128,20 @@ class Source:
         return str(step) if step else None
 
 
-def open_run(run_dir: Path) -> Source:
-    """Read a run directory. Raises InputError where it holds neither a state nor a journal, or one is damaged."""
+def open_run(run_dir: Path, log: journal.Log | None = None) -> Source:
+    """Read a run directory; `log` where its journal is known.
+
+    Raises InputError where it holds neither a state nor a journal, or one is damaged.
+    """
     paths = RunPaths.at(run_dir)
     if not paths.state.is_file() and not paths.log.is_file():
         raise InputError(
             f"{paths.root}: no deft_state.json and no loop_log.jsonl; expected a run directory, "
             "as <workspace>/results/run_<time>"
         )
-    return Source(paths, tuple(journal.read(paths.log)), read_object(paths.state), read_object(paths.preflight))
+    known = journal.read_log(paths.log) if log is None else log
+    state = read_object(paths.state)
+    return Source(paths, known, state, read_object(paths.preflight), Places.of(paths, state.get("config") or {}))
 
 
 def read_object(path: Path) -> Record:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import posixpath
 from pathlib import Path
 
@@ -79,15 +78,3 @@ def shown_path(text: str | None, run_dir: Path) -> str:
         if path.startswith(prefix):
             return name + path[len(prefix) :]
     return path if not path.startswith("/") else f".../{posixpath.basename(path)}"
-
-
-def located(text: str | None, run_dir: Path) -> Path | None:
-    """The file behind a path of the journal, also after the run directory was moved; None where it is gone."""
-    if not text:
-        return None
-    path = Path(text)
-    candidates = [path] if path.is_absolute() else [run_dir / path, run_dir.parent.parent / path]
-    if path.is_absolute() and run_dir.name in path.parts:
-        tail = path.parts[len(path.parts) - path.parts[::-1].index(run_dir.name) :]
-        candidates.append(run_dir.joinpath(*tail))
-    return next((file for file in candidates if os.path.isfile(file)), None)

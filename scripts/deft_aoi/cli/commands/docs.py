@@ -1,8 +1,10 @@
-"""`deft docs`: write references/scripts-and-agents.md from what each command says of itself."""
+"""`deft docs`: write what is generated from the code: the page of all commands, the schema of the journal's facts."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import os
 import re
 import subprocess
@@ -13,10 +15,11 @@ from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, InputError
 from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
-from deft_aoi.cli.main import COMMANDS, SCRIPTS
+from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_parser
 
-HELP = "Write references/scripts-and-agents.md from the commands' --help; --check only compares."
+HELP = "Write references/scripts-and-agents.md and specs/facts.schema.json from the code; --check only compares."
 TARGET = SKILL_ROOT / "references/scripts-and-agents.md"
+SCHEMA = SKILL_ROOT / "specs/facts.schema.json"
 TEMPLATE = SKILL_ROOT / "assets/scripts-and-agents.md.j2"
 _FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 
@@ -26,13 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    text = reference()
-    if not args.check:
-        atomic_write_text(TARGET, text)
-        print(TARGET)
-    elif not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
-        raise InputError(f"{TARGET}: not up to date; type: deft docs")
+    for path, text in ((TARGET, reference()), (SCHEMA, schemas())):
+        if not args.check:
+            atomic_write_text(path, text)
+            print(path)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            raise InputError(f"{path}: not up to date; type: deft docs")
     return OK
+
+
+def schemas() -> str:
+    """JSON Schema of each stage's facts in the journal."""
+    from deft_aoi.record.facts import RECORDS, schema
+
+    return json.dumps({kind.STAGE: schema(kind) for kind in RECORDS}, indent=2) + "\n"
 
 
 def reference() -> str:
@@ -40,7 +50,8 @@ def reference() -> str:
     import jinja2  # only this needs it
 
     with ThreadPoolExecutor() as pool:
-        flags = dict(zip((*COMMANDS, *SCRIPTS), pool.map(flags_of, (*COMMANDS, *SCRIPTS)), strict=True))
+        flags = {name: flags_in(wide_help(name)) for name in COMMANDS}
+        flags |= dict(zip(SCRIPTS, pool.map(flags_of, SCRIPTS), strict=True))
     what = {**COMMANDS, **{name: summary_of(name) for name in SCRIPTS}}
     rows = {name: {"name": name, "what": what[name], "flags": flags[name]} for name in flags}
     template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True)
@@ -51,8 +62,15 @@ def reference() -> str:
     )
 
 
+def wide_help(name: str) -> str:
+    """A command's --help with lines that cut no flag in two."""
+    parser = command_parser(name)
+    parser.formatter_class = functools.partial(argparse.HelpFormatter, width=200)
+    return parser.format_help()
+
+
 def flags_of(name: str) -> str:
-    """Long flags in the order of --help, each once."""
+    """Flags of a contract script."""
     environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": str(SKILL_ROOT / "scripts")}
     command = [sys.executable, "-m", "deft_aoi.cli.main", name, "--help"]
     done = subprocess.run(
@@ -60,7 +78,12 @@ def flags_of(name: str) -> str:
     )
     if done.returncode != 0:
         raise InputError(f"deft {name} --help failed: {done.stderr.strip()}")
-    found = dict.fromkeys(flag for flag in _FLAG.findall(done.stdout) if flag != "--help")
+    return flags_in(done.stdout)
+
+
+def flags_in(text: str) -> str:
+    """Long flags in the order of a --help, each once."""
+    found = dict.fromkeys(flag for flag in _FLAG.findall(text) if flag != "--help")
     return f"`{' '.join(found)}`" if found else "-"
 
 

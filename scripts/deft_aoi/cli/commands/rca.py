@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     known = None
     if args.training_csv:
         known = Known(read_rows(args.training_csv), args.training_images_dir or args.images_dir)
-    found = analyse(Subject(args.csv, args.images_dir, view, args.min_recall, args.top_k_per_label, known), args.output)
+    judges = [known] if known else []
+    subject = Subject(args.csv, args.images_dir, view, args.min_recall, args.top_k_per_label, known, judges)
+    found = analyse(subject, args.output)
     if args.json:
         print_json({"threshold": found.threshold, "output": str(args.output), **found.facts})
         return OK

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from deft_aoi.base import safe_images
+from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
 from deft_aoi.engine.cache import Store, content_key
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CHUNK = 16  # pairs that go through the trunk together
-_FLUSH_EVERY = 128  # chunks: what an interrupted run keeps
+_FLUSH_SECONDS = 3.0  # work that a kill may cost
 
 _T = TypeVar("_T")
 
@@ -80,13 +81,14 @@ def feature_table(rows: pd.DataFrame, images_dir: Path, optics: Optics, what: st
         return _chunk_features(chunk, store, trunk, optics)
 
     parts: list[npt.NDArray[np.float32]] = []
-    hits = 0
+    hits, flushed = 0, monotonic()
     try:
         for values, found in in_parallel(work, files, what):
             parts.append(values)
             hits += found
-            if len(parts) % _FLUSH_EVERY == 0:
+            if monotonic() - flushed > _FLUSH_SECONDS:
                 store.flush()
+                flushed = monotonic()
     finally:
         store.flush()
     table = np.concatenate(parts).reshape(len(optics.lights), len(rows), -1)
@@ -94,10 +96,10 @@ def feature_table(rows: pd.DataFrame, images_dir: Path, optics: Optics, what: st
 
 
 def in_parallel(work: Callable[[Sequence[_T]], object], items: Sequence[_T], what: str) -> Iterator:
-    """Results of `work` on chunks of `items`, in order, with a bar on a terminal and at most 2 chunks a core ahead."""
+    """Results of `work` on chunks of `items`, in order, with progress on stderr and at most 2 chunks a core ahead."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-    with ThreadPoolExecutor(cores) as pool, tqdm(total=len(items), desc=what, unit="image", disable=None) as bar:
+    with ThreadPoolExecutor(cores) as pool, Progress(what, len(items), "image") as bar:
         waiting = []
         try:
             for chunk in chunks:

@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import locked, sha256_json
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_images import DECODER, problem
-from deft_aoi.engine.cache import cache_root, content_key
+from deft_aoi.engine.cache import content_key
 from deft_aoi.engine.features.table import in_parallel, read_bytes
 from deft_aoi.engine.images import decode, make_pair
 from deft_aoi.engine.refusal import TaskError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 1
+KEYS = "keys.bin"
 _KEY_BYTES = 32
 _FLUSH_BYTES = 64 << 20
 _PROBED_ROWS = 8
@@ -61,6 +63,7 @@ class PixelTable:
 
     def read(self, rows: npt.NDArray[np.int64] | slice) -> Bytes:
         """uint8 (n, 2, planes, height, width)."""
+        touch(self.archive.with_name(KEYS))
         records = np.memmap(self.archive, np.uint8, "r", shape=self.stored)
         pixels = records[self.index[rows]]  # (n, lights, 2, channels, h, w)
         return np.ascontiguousarray(np.moveaxis(pixels, 1, 2)).reshape(len(pixels), *self.shape)
@@ -74,8 +77,8 @@ class Archive:
         self.record = int(np.prod(self.shape))
         sides = {"width": optics.width, "height": optics.height}
         parameters = {"version": VERSION, "decoder": DECODER, "channels": channels, **sides}
-        self.folder = cache_root() / "pixels" / sha256_json(parameters)[:16]
-        self.pixels, self.keys = self.folder / "pixels.bin", self.folder / "keys.bin"
+        self.folder = kind_folder("pixels") / sha256_json(parameters)[:16]
+        self.pixels, self.keys = self.folder / "pixels.bin", self.folder / KEYS
         self._places: dict[bytes, int] = {}
         self._new: dict[bytes, Bytes] = {}
         self._lock = threading.Lock()
@@ -83,6 +86,7 @@ class Archive:
 
     def refresh(self) -> None:
         """Learn what other processes added."""
+        touch(self.keys)
         try:
             names = self.keys.read_bytes()
         except FileNotFoundError:
@@ -110,6 +114,7 @@ class Archive:
                 with locked(self.folder / "write.lock"):
                     self.refresh()
                     self._append({key: record for key, record in fresh.items() if key not in self._places})
+                trim_now_and_then()
             except OSError as error:
                 raise TaskError(
                     f"{self.folder}: cannot keep decoded images ({error.strerror}); set DEFT_CACHE_DIR to a folder "

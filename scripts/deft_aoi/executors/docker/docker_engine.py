@@ -19,6 +19,7 @@ from requests.exceptions import RequestException
 from deft_aoi.base.credentials import credential
 from deft_aoi.base.errors import DeftError, InputError, Unreachable
 from deft_aoi.base.files import atomic_write
+from deft_aoi.base.finding import BLOCK
 from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, check_wanted, ending, secret_values, wanted
 from deft_aoi.executors.docker.daemon_words import no_answer
@@ -42,7 +43,7 @@ class DockerExecutor:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.puller = Puller(place.cache, workspace=place.workspace)
+        self.puller = Puller(workspace=place.workspace)
 
     def submit(self, task: Task, job: Path) -> None:
         """Raises InputError where the job runs already or cannot be run here, Unreachable without a daemon."""
@@ -100,7 +101,7 @@ class DockerExecutor:
             with self._daemon() as client:
                 return probes(client, self.place, self.device_requests(1))
         except Unreachable as error:
-            return [Probe(6, "block", str(error))]
+            return [Probe(6, BLOCK, str(error))]
 
     def device_requests(self, gpus: int) -> list[DeviceRequest]:
         """What `--gpus` asks for; nothing for a task without GPU, or where the setting `gpus` is 0."""
@@ -246,10 +247,6 @@ class DockerExecutor:
 
 class Puller(LocalExecutor):
     """Pulls one image in a process of its own; the command of its task is the image's name."""
-
-    def __init__(self, cache: Path, workspace: Path) -> None:
-        super().__init__(cache)
-        self.workspace = workspace
 
     def command(self, task: Task) -> list[str]:
         return [sys.executable, "-m", "deft_aoi.executors.docker.docker_engine", task.command[0], str(self.workspace)]

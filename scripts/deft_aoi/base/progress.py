@@ -1,0 +1,40 @@
+"""How far long work is: a bar on a terminal, a line every ten seconds in a pipe, both on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+EVERY_S = 10.0
+tqdm.monitor_interval = 0  # a thread that only wakes up bars which have not moved
+
+
+class Progress:
+    """Counts what is done of `total` (None: unknown) as a context manager; work under ten seconds says nothing."""
+
+    def __init__(self, what: str, total: int | None, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._bar = tqdm(total=total, desc=what, unit=unit, disable=None, leave=False)
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, done: int = 1) -> None:
+        self._done += done
+        self._bar.update(done)
+        now = time.monotonic()
+        if self._bar.disable and now - self._said >= EVERY_S:
+            self._said = now
+            of = "" if self._total is None else f" of {self._total:,}"
+            print(
+                f"{self._what}: {self._done:,}{of} {self._unit}s, {now - self._began:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
