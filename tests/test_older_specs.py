@@ -10,7 +10,8 @@ import yaml
 
 from deft_aoi.base.errors import Refusals
 from deft_aoi.data.workspace_files import baseline_spec
-from deft_aoi.preflight.preflight import preflight, write
+from deft_aoi.preflight.preflight import preflight
+from deft_aoi.preflight.summary import remarks
 from deft_aoi.spec.tree import optics, put, read_spec
 from small_workspace import make_workspace
 
@@ -56,9 +57,9 @@ def test_the_summary_shows_size_and_lights_in_the_order_of_the_yaml(tmp_path: Pa
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     assert optics(spec, path).lights == ("SolderLight", "WhiteLight")
     result = preflight({"workspace": str(root), "max_iterations": 1, "kpi_target": "FAR < 5% at recall = 100%"})
-    shown = write(result).preflight_summary.read_text()
-    assert "lights SolderLight, WhiteLight, 48 x 48 pixels" in shown
-    assert "TAO goes by the lines: SolderLight, WhiteLight" in shown
+    assert any("lights SolderLight, WhiteLight, 48 x 48 pixels" in line for line in remarks(result))
+    notes = [finding.text for finding in result.findings if finding.level == "note"]
+    assert any("TAO goes by the lines: SolderLight, WhiteLight" in text for text in notes)
 
 
 def test_an_old_spec_is_refused_with_every_successor_at_once(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from deft_aoi.base.errors import InputError, Refusals
 from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import read_rows, write_rows
+from deft_aoi.cli.main import main
 from deft_aoi.data.leakage import validate_training_csv
 from deft_aoi.data.pairs import label_from_name
 from deft_aoi.importers.pair_folders import read_notes
@@ -97,16 +96,16 @@ def test_a_word_for_good_is_refused_with_count_and_command_wherever_rows_are_jud
     assert any("means a good part" in text and "17 such rows" in text for text in report.problems)
 
 
-def test_a_scored_csv_with_a_word_for_good_is_refused_and_takes_it_as_the_pass_label(tmp_path: Path) -> None:
+def test_a_scored_csv_with_a_word_for_good_is_refused_and_takes_it_as_the_pass_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     csv = tmp_path / "inference.csv"
     csv.write_text("label,siamese_score\nOK,0.1\nOK,0.2\nbridge,0.9\n")
-    script = [sys.executable, SCRIPTS / "analyze_kpi.py", csv, "--output-dir", tmp_path / "out"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "the word means a good part" in done.stderr
-    assert "2 such rows" in done.stderr
-    assert "--pass-label OK" in done.stderr
-    assert subprocess.run([*script, "--pass-label", "OK"], capture_output=True, check=False).returncode == 0
+    assert main(["analyze_kpi", str(csv), "--output-dir", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert all(words in said for words in ("the word means a good part", "2 such rows", "--pass-label OK")), said
+    assert read_scored(csv, pass_label="OK").defect.tolist() == [False, False, True]
     csv.write_text("label,siamese_score\nPASS,0.1\nOK,0.2\nopen,0.9\n")
     with pytest.raises(InputError, match=r"line 3: label 'OK'; .* means a good part"):
         read_scored(csv)

@@ -52,7 +52,7 @@ def findings_beside(
     inputs: Inputs, *, sealed: bool, engine: str, seconds: float = BESIDE_SECONDS, notes: bool = False
 ) -> list[Finding]:
     """What the images of the usable sets have against the run, where another finding blocks it already: as much as can
-    be seen within some `seconds`, since a refusal must not be waited for; the rest comes when Pre-Flight is called again.
+    be seen within some `seconds`, since a refusal must not be waited for; the rest comes with the next call.
 
     A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
     `notes` adds what does not block, near-duplicates too.
