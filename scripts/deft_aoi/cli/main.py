@@ -10,7 +10,7 @@ import runpy
 import sys
 from collections.abc import Mapping, Sequence
 
-from deft_aoi.base.console import brief, ends_on_sigterm, guarded
+from deft_aoi.base.console import brief, ends_on_sigterm, guarded, steady
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
@@ -21,6 +21,7 @@ from deft_aoi.base.versions import VERSION
 GROUPS = {
     "start here": {
         "demo": "see the whole loop work on a simulated inspection line",
+        "doctor": "show what would block a run, by cause, with what fixes it (reads only)",
         "preflight": "check everything, write the plan and print the Summary to approve",
         "start": "start the approved plan",
     },
@@ -41,6 +42,7 @@ GROUPS = {
         "simulate": "make a workspace: a simulated inspection line",
         "import-pairs": "make a workspace from folders of NG and golden images",
         "import-deeppcb": "make a workspace from DeepPCB",
+        "fix-csv": "rewrite a spreadsheet's table as TAO reads it",
         "audit": "compare every set's images and labels: copies, leakage, damage, suspected label errors",
     },
     "decide": {
@@ -110,8 +112,13 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `deft`; without a command it prints the overview."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    """Entry point of `deft`; without a command it prints the overview. The exit code is the command's, whatever becomes
+    of what it says."""
+    with steady():
+        return _run(sys.argv[1:] if argv is None else list(argv))
+
+
+def _run(words: list[str]) -> int:
     parser = build_parser(everything="--all" in words)
     args = parser.parse_args(words)
     if args.command is None:

@@ -34,17 +34,21 @@ if TYPE_CHECKING:
 
     from deft_aoi.spec.tree import Optics
 
-VERSION = 1
+VERSION = 2
 READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
 _SIDE = 24  # pixels of the coarse picture
 _FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be told apart
 _CHUNK, _ASKED, _KEPT = 64, 800, 1024
 
 #: One image. `sha` of its bytes; `bits` difference hash of 16 x 16 cells; `coarse` its edges at 24 x 24 as int8, of
-#: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above.
+#: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above; `largest` value of
+#: a file with more than 8 bits a value, else 0; `turned` its orientation tag, 0 for none.
 RECORD = np.dtype(
-    [("sha", "u1", 32), ("bits", "u1", 32), ("coarse", "i1", _SIDE * _SIDE), ("spread", "f4"), ("state", "u1")]
-)
+    [
+        ("sha", "u1", 32), ("bits", "u1", 32), ("coarse", "i1", _SIDE * _SIDE), ("spread", "f4"), ("state", "u1"),
+        ("largest", "f4"), ("turned", "u1"),
+    ]
+)  # fmt: skip
 Bytes = NDArray[np.uint8]
 
 
@@ -58,6 +62,16 @@ class Prints:
     @property
     def state(self) -> Bytes:
         return np.asarray(self.records["state"])
+
+    @property
+    def largest(self) -> NDArray[np.float32]:
+        """Largest value of each file with more than 8 bits a value, else 0."""
+        return np.asarray(self.records["largest"])
+
+    @property
+    def turned(self) -> NDArray[np.bool_]:
+        """Files whose orientation tag asks a viewer to turn them."""
+        return np.asarray(self.records["turned"] > 1)
 
     @property
     def flat(self) -> NDArray[np.bool_]:
@@ -136,6 +150,8 @@ def fingerprint(data: bytes) -> NDArray[Any]:
     small = edges(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)).ravel()
     record["coarse"] = np.rint(small * (127 / max(float(np.abs(small).max()), 1e-6)))
     record["spread"] = grey.std()
+    record["largest"] = safe_images.largest_value(data)
+    record["turned"] = safe_images.orientation(data) % 256
     return record
 
 
@@ -175,7 +191,9 @@ def _read(names: Iterable[str]) -> NDArray[Any]:
         try:
             records.append(fingerprint(b"" if leaves_workspace(name) else Path(name).read_bytes()))
         except OSError:
-            records.append(np.array((0, 0, 0, 0, UNREADABLE), RECORD))
+            record = np.zeros((), RECORD)
+            record["state"] = UNREADABLE
+            records.append(record)
     return np.stack(records)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import PASS, image_paths, normalise_label, pad_columns
@@ -46,8 +47,8 @@ class RowSet:
         return list(self.rows["boardname"])
 
     def line(self, row: int) -> int:
-        """Line of the CSV, whose header is line 1; the number of the pair for synthetic pairs."""
-        return row + 2 if self.name != SYNTHETIC else row + 1
+        """Line of the CSV as an editor counts it; the number of the pair for synthetic pairs."""
+        return line_of(self.csv, row) if self.name != SYNTHETIC else row + 1
 
     def title(self, row: int) -> str:
         """`<input_path>/<object_name>`, as the CSV spells it."""

@@ -10,9 +10,21 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
+from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.rows import PASS, normalise_label, read_rows
-from deft_aoi.data.pairs import Pair, Skipped, check_ext, convert_pairs, label_from_name, list_images, match_pairs
+from deft_aoi.data.pairs import (
+    SUFFIXES,
+    Pair,
+    Skipped,
+    check_ext,
+    convert_pairs,
+    depth_of,
+    label_from_name,
+    list_images,
+    match_pairs,
+)
 from deft_aoi.data.workspace_files import (
     SPLITS,
     baseline_spec,
@@ -29,12 +41,16 @@ LABEL_COLUMNS = ("image", "label")
 
 @dataclass(frozen=True)
 class PairsSummary:
-    """What was written: rows by label for each split, boards, and the files that took no part."""
+    """What was written: rows by label for each split, boards, the files that took no part.
+
+    `full_scale`: the value that became 255 where pictures had more than 8 bits; 0 where none had.
+    """
 
     workspace: Path
     labels: dict[str, dict[str, int]]
     boards: int
     skipped: tuple[Skipped, ...]
+    full_scale: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,24 +100,25 @@ def import_pairs(
         write_workspace(stage, tables, baseline_spec(lights=lights, ext=ext, size=size))
     boards = len({notes.board.get(pair.name, pair.name) for pair in pairs})
     target = workspace.expanduser().resolve()
-    return PairsSummary(target, count_labels(tables), boards, (*skipped, *unreadable))
+    return PairsSummary(target, count_labels(tables), boards, (*skipped, *unreadable), depth_of(found))
 
 
 def read_notes(path: Path, lights: Sequence[str]) -> Notes:
     """Read a labels CSV: `image` (file name, with or without light and extension), `label`, and maybe golden, board.
 
-    Raises InputError with the line number for an empty or misspelt label and for an image named twice.
+    A word for a good part (`OK`, `Pass`, `良品`) is PASS, as it is in a file's name. Raises InputError with the line
+    number for an empty label, one that names nothing, and an image named twice.
     """
     rows = read_rows(path, required=LABEL_COLUMNS)
     labels: dict[str, str] = {}
     goldens: dict[str, str] = {}
     boards: dict[str, str] = {}
-    for line, row in enumerate(rows.to_dict("records"), start=2):
-        name = _object(row["image"], lights)
-        label = normalise_label(row["label"])
-        if not name or not label or (label == PASS.lower()):
+    for number, row in enumerate(rows.to_dict("records")):
+        line, name = line_of(path, number), _object(row["image"], lights)
+        label = PASS if means_good(row["label"]) else normalise_label(row["label"])
+        if not name or not label or names_nothing(label):
             found = f"image {row['image']!r}, label {row['label']!r}"
-            raise InputError(f"{path}, line {line}: {found}; expected a file name and exactly PASS or a defect's name")
+            raise InputError(f"{path}, line {line}: {found}; expected a file name and PASS or a defect's name")
         if labels.get(name, label) != label:
             raise InputError(f"{path}, line {line}: {name} already has the label {labels[name]!r}, here {label!r}")
         labels[name] = label
@@ -161,8 +178,8 @@ def _rows(pairs: Sequence[Pair], notes: Notes, home: Mapping[str, str], split: s
 
 def _object(file: str, lights: Sequence[str]) -> str:
     """Object name of a file name: no folder, no image extension, no light."""
-    name = PurePath(file.strip()).name
-    for suffix in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"):
+    name = PurePath(file.strip().replace("\\", "/")).name
+    for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.base.errors import DeftError
+from deft_aoi.base.files import check_locks
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths, Workspace
-from deft_aoi.base.rows import PASS, check_labels, check_repeats, is_defect
+from deft_aoi.base.rows import PASS, check_labels, check_repeats, is_defect, training_repeats
 from deft_aoi.base.safe_paths import spec_path_problems
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
@@ -76,6 +77,7 @@ def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
 def readable(inputs: Inputs, plan: Plan) -> list[Finding]:
     """(1) spec and CSVs are there, readable and what TAO takes; an unfinished run is named."""
     found = [Finding(1, OK, f"workspace {inputs.workspace.root}")]
+    found += _refused(1, lambda: check_locks(inputs.workspace.results))
     found += _guard(1, lambda: [Finding(1, BLOCK, problem) for problem in inputs.spec_problems])
     found += _guard(1, lambda: spec_findings(inputs.spec, plan))
     found += _guard(1, lambda: _lights(inputs.optics))
@@ -92,10 +94,11 @@ def _lights(seen: Optics) -> list[Finding]:
 
 
 def _readable(table: Table) -> list[Finding]:
-    csv, rows, pool = table.csv, table.rows, table.name == POOL
+    csv, rows = table.csv, table.rows
     found = [Finding(1, OK, f"{len(rows)} rows", where=csv.name), *row_findings(table, 1)]
-    found += _refused(1, lambda: check_labels(rows, csv, unlabelled=pool))
-    if not pool:
+    if table.name == TRAINING:
+        found += _guard(1, lambda: [Finding(1, NOTE, text)] if (text := training_repeats(csv, rows)) else [])
+    elif table.name != POOL:
         found += _refused(1, lambda: check_repeats(csv, rows))
     return found
 
@@ -246,5 +249,5 @@ def _images(table: Table, workspace: Workspace, seen: Optics) -> list[Finding]:
 
 def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:
     if leaks:
-        return Finding(10, BLOCK, leaks.sentence(str(first), str(second)), where="leakage")
+        return Finding(10, BLOCK, leaks.at(first, second).sentence(str(first), str(second)), where="leakage")
     return Finding(10, OK, f"{first.name} and {second.name} share no row")

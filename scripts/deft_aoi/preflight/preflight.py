@@ -50,10 +50,10 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
         sources["tao"] = f"platform {plan.platform}"
     findings = all_checks(inputs, plan, probes)
     if any(finding.level == BLOCK for finding in findings):  # no Summary comes, but what the images say is known too
-        findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED)
+        findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED, engine=plan.engine)
     refuse_blocking(findings)
     seen = check_data.examine(inputs)
-    findings += check_data.findings(seen)
+    findings += check_data.findings(seen, plan.engine)
     refuse_blocking(findings)
     dataset = {_DATASET.get(name, name): _counts(inputs.tables[name].rows) for name in read_sets(plan)}
     covered = digests(workspace, plan, inputs.sha256)

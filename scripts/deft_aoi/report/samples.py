@@ -5,6 +5,7 @@ from __future__ import annotations
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.rows import PASS
 from deft_aoi.data.label_review import read_review
+from deft_aoi.data.review_counts import count_review
 from deft_aoi.rca.causes import CAUSES
 from deft_aoi.report.source import Record, Source
 
@@ -94,11 +95,12 @@ def review(source: Source) -> Record | None:
     if table.empty:
         return None
     judged = table["verdict"] != ""
+    counts = count_review(table["verdict"].tolist())
     table = table.assign(judged=judged).sort_values(["judged", "doubt"], ascending=False, kind="stable")
     return {
         "rows": table.head(_REVIEW_ROWS).to_dict("records"),
-        "all": len(table),
-        "judged": int(judged.sum()),
+        "all": counts.rows,
+        "judged": counts.judged,
         "path": source.paths.relative(path),
     }
 

@@ -29,7 +29,7 @@ def stop_on_leaks(run: Run, rows: pd.DataFrame, csv: Path) -> dict[str, int]:
         if leaks:
             raise HardStop(
                 "leakage",
-                leaks.sentence(str(csv), str(judge)),
+                leaks.at(csv, judge).sentence(str(csv), str(judge)),
                 evidence=str(csv),
                 remedy=f"take these rows out of the mining pool; a change of {judge.name} needs a new run",
             )

@@ -199,7 +199,7 @@ def collect(run: Run, label: str) -> StageResult:
         "barred": pool.barred,
         "label_review": len(review),
         "offers": {"asked": found.screened.asked, "suspect": found.screened.suspect},
-        "doubted_kept": (doubted := files.doubted_before(run, mined)),
+        "doubted_kept": len(doubted := files.doubted_before(run, mined)),
         "warnings": [*warnings(run, label, pool.targets, rows, len(mined)), *stopped_asking(found.screened)],
     }
     summary = f"{len(mined)} rows mined of {len(pool.free)} unused ({facts['synthetic_kept']} synthetic)"
@@ -210,8 +210,11 @@ def collect(run: Run, label: str) -> StageResult:
         sets = ", ".join(f"{count} of {name}" for name, count in pool.barred.items())
         summary += f" · pool rows barred as near-duplicates of rows that judge: {sets}"
     if doubted:
-        why = "checked again and kept" if screens(run, pool) else "not checked again"
-        summary += f" · {doubted} of them were suspect before ({run.paths.label_review.name}): {why}"
+        why = (
+            "re-checked with the rows known now, their label fits" if screens(run, pool) else "labels are not screened"
+        )
+        named = ", ".join(doubted[:3]) + (", ..." if len(doubted) > 3 else "")
+        summary += f" · {len(doubted)} of them were suspect before ({run.paths.label_review.name}): {named}; {why}"
     summary += "".join(f" · {text}" for text in facts["warnings"])
     return StageResult(summary, facts, artifacts)
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import locked, sha256_json
 from deft_aoi.base.rows import image_paths
-from deft_aoi.base.safe_images import problem
+from deft_aoi.base.safe_images import DECODER, problem
 from deft_aoi.engine.cache import content_key
 from deft_aoi.engine.features.table import in_parallel, read_bytes
 from deft_aoi.engine.images import decode, make_pair
@@ -75,7 +75,8 @@ class Archive:
     def __init__(self, optics: Optics, channels: int) -> None:
         self.shape = (2, channels, optics.height, optics.width)
         self.record = int(np.prod(self.shape))
-        parameters = {"version": VERSION, "channels": channels, "width": optics.width, "height": optics.height}
+        sides = {"width": optics.width, "height": optics.height}
+        parameters = {"version": VERSION, "decoder": DECODER, "channels": channels, **sides}
         self.folder = kind_folder("pixels") / sha256_json(parameters)[:16]
         self.pixels, self.keys = self.folder / "pixels.bin", self.folder / KEYS
         self._places: dict[bytes, int] = {}
