@@ -21,6 +21,7 @@ from deft_aoi.importers.read_folders import Asked
 from deft_aoi.importers.reading import Reading
 from deft_aoi.importers.split import MINE_ROWS
 from deft_aoi.importers.words import role_of
+from deft_aoi.kpi.bounds import clean
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.record.run import Plan
 from door_pictures import line, noisy, save, scene, shot
@@ -255,8 +256,18 @@ def test_no_board_is_in_two_sets_and_the_table_says_why(tmp_path: Path) -> None:
     rows = {row.name: row for row in found.split.rows}
     assert set(rows) == {"train", "validation", "kpi", "pool", "acceptance"}
     assert sum(row.passes + row.defects for row in rows.values()) == 50
-    assert f"{rows['kpi'].passes} good parts can prove FAR <" in rows["kpi"].reason
-    parse_target(found.split.target)
+    assert "without an error it proves FAR <" in rows["acceptance"].reason
+    assert f"with {rows['kpi'].defects} defects" in rows["kpi"].reason
+
+
+def test_the_proposed_target_is_what_the_sealed_set_can_prove(tmp_path: Path) -> None:
+    found = proposal(line(tmp_path / "in", boards=16, components=5), Wish())
+    sealed = next(row for row in found.split.rows if row.name == "acceptance")
+    contract = parse_target(found.split.target)
+    assert contract.far is not None
+    bound = clean(sealed.units, 5).upper()
+    assert bound <= (contract.far.limit or 0) < 1.1 * bound
+    assert f"The {sealed.passes} PASS rows on {sealed.units} boards prove" in found.split.proof[1]
 
 
 def test_a_small_pool_is_said_before_the_start(tmp_path: Path) -> None:
@@ -276,9 +287,11 @@ def test_too_few_defects_say_what_to_collect(tmp_path: Path) -> None:
         proposal(tmp_path / "in")
 
 
-def test_a_target_that_cannot_be_proven_says_how_many_parts_would_do(tmp_path: Path) -> None:
-    found = proposal(line(tmp_path / "in"), Wish(target=parse_target("FAR < 1% at recall=100%")))
-    assert any("cannot prove FAR < 1 %: that needs 299" in warning for warning in found.split.warnings)
+def test_a_target_that_cannot_be_proven_says_how_many_boards_would_do(tmp_path: Path) -> None:
+    found = proposal(line(tmp_path / "in"), Wish(target=parse_target("FAR < 1% at recall=100%"), sealed=0.2))
+    assert any("FAR < 1% is proven by" in sentence and "boards" in sentence for sentence in found.split.proof)
+    unsealed = proposal(tmp_path / "in")
+    assert "no sealed acceptance set" in unsealed.split.proof[0]
 
 
 def test_without_boards_the_same_scene_is_never_in_two_sets(tmp_path: Path) -> None:
@@ -373,7 +386,8 @@ def test_suspects_can_be_left_out_and_are_built_instead(planted: tuple[Path, Pro
 
 def test_proposal_then_yes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line(tmp_path / "in", goldens=3)
-    assert main(["import", str(tmp_path / "in"), "--workspace", str(tmp_path / "w"), "--image-ext", ".png"]) == 0
+    asked = ["--image-ext", ".png", "--acceptance", "0"]
+    assert main(["import", str(tmp_path / "in"), "--workspace", str(tmp_path / "w"), *asked]) == 0
     said = capsys.readouterr().out
     assert not (tmp_path / "w").exists()
     assert cv2.imread(str(tmp_path / "w.import/preview.png")).shape[0] > 300

@@ -32,7 +32,7 @@ class Wish:
 
     by: str | None = None
     target: Contract | None = None
-    sealed: float = 0.0
+    sealed: float | None = None
     seed: int = 0
     drop_suspects: bool = False
 

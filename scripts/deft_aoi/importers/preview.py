@@ -14,6 +14,7 @@ from deft_aoi.data.pairs import Pair
 from deft_aoi.importers.deeppcb import LIGHT, Job, cut_board
 from deft_aoi.importers.deeppcb_windows import defect_windows, read_boards
 from deft_aoi.importers.door import Proposal
+from deft_aoi.importers.split import ACCEPTANCE
 from deft_aoi.rca.contact_sheet import contact_sheet
 
 _EXAMPLES = 3
@@ -77,7 +78,10 @@ def text(proposal: Proposal) -> str:
     lines.append(f"goldens: {proposal.golden_words()}")
     lines += _noticed(proposal)
     lines += [f"too small: {warning}" for warning in split.warnings]
-    lines.append(f"target that can be proven at best: {split.target}")
+    sealed = any(row.name == ACCEPTANCE for row in split.rows)
+    strictest = "the strictest target that the sealed set can prove" if sealed else "a target for a set of this size"
+    lines.append(f"{strictest}: {split.target}")
+    lines += split.proof
     return "\n".join(lines)
 
 

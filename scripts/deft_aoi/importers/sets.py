@@ -13,6 +13,8 @@ from deft_aoi.data.pairs import Pair, Skipped, convert_pairs
 from deft_aoi.data.workspace_files import SPLITS, baseline_spec, check_tables, rows_frame, write_workspace
 from deft_aoi.importers.split import ACCEPTANCE
 
+_BATCH = 16
+
 
 @dataclass(frozen=True)
 class Written:
@@ -35,7 +37,8 @@ def write_sets(
     names = [*SPLITS, *([ACCEPTANCE] if ACCEPTANCE in home.values() else [])]
     tables = {name: _rows(done, home, name, boards, components or {}) for name in names}
     check_tables(tables)
-    write_workspace(stage, tables, baseline_spec(lights=lights, ext=ext, size=size))
+    batch = min(_BATCH, *map(len, tables.values()))  # TAO and our engines refuse a set smaller than a batch
+    write_workspace(stage, tables, baseline_spec(lights=lights, ext=ext, size=size, batch_size=batch))
     if ACCEPTANCE in tables:
         write_rows(stage.acceptance_csv, pad_columns(tables[ACCEPTANCE]))
     return Written(tables, tuple(done), tuple(unreadable))

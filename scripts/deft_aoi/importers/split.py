@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,14 @@ from deft_aoi.base.rows import PASS
 from deft_aoi.data.pairs import Pair
 from deft_aoi.data.workspace_files import SPLITS
 from deft_aoi.importers.reading import Part
-from deft_aoi.kpi.bounds import samples_needed, upper_bound
-from deft_aoi.kpi.target import Contract
+from deft_aoi.kpi.bounds import Tally, clean, smallest
+from deft_aoi.kpi.provable import Size, provable
+from deft_aoi.kpi.target import PROVEN_ESCAPES, Contract, parse_target
 
 SHARES = (10, 15, 35, 40)
 ACCEPTANCE = "acceptance"
-_REST = {"train": 10, "validation": 15, "pool": 40}  # how what KPI and acceptance leave is shared
-_KPI_PASS, _KPI_PASS_LEAST, _KPI_PASS_MOST = 0.4, 0.25, 0.6
-_KPI_DEFECTS, _KPI_DEFECTS_LEAST = 0.4, 0.25
-_ESCAPE = 0.05  # what the KPI set should be able to show of escapes
+_SEALED, _SEALED_MOST = 0.25, 0.4  # share of the boards that prove the verdict
+_SEALED_BOARDS = 16  # with fewer boards than this every one is needed to learn from
 _UNITS = 4  # that a label needs to be in every set
 MINE_ROWS = 200  # default of a plan's mine_rows
 _ITERATIONS = 3  # that a small pool should last for
@@ -41,13 +41,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Split:
-    """`home`: set of each part; `rows` explains it; `warnings` say what is too small; `target` what can be proven;
-    `mine_rows` is what an iteration can mine of a pool that is smaller than usual, None for any other."""
+    """`home`: set of each part; `rows` explains it; `warnings` say what is too small; `target` is the strictest that
+    can be proven, `proof` what can be said of the one that was asked for; `mine_rows` is what an iteration can mine of
+    a pool that is smaller than usual, None for any other."""
 
     home: dict[str, str]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
     target: str
+    proof: tuple[str, ...]
     mine_rows: int | None
 
 
@@ -56,23 +58,26 @@ def flat_shares(shares: Sequence[int]) -> Shares:
     return {name: {PASS: share, "defect": share} for name, share in zip(SPLITS, shares)}
 
 
-def wanted_shares(n_pass: int, n_defect: int, limit: float | None, sealed: float) -> Shares:
-    """Shares by purpose: KPI takes what its proof needs (within bounds), the rest is trained on, validated on, mined.
-
-    `limit` is the FAR that the target asks for; without one KPI gets 40 % of the good parts. Of the defects it gets
-    those that show escapes below 5 %, at least a quarter and at most 40 %.
-    """
-    kpi_pass = _KPI_PASS
-    if limit:
-        kpi_pass = min(max(samples_needed(limit) / max(n_pass, 1) * 1.05, _KPI_PASS_LEAST), _KPI_PASS_MOST)
-    kpi_defect = min(max(samples_needed(_ESCAPE) / max(n_defect, 1), _KPI_DEFECTS_LEAST), _KPI_DEFECTS)
-    left = {PASS: (1 - sealed) * (1 - kpi_pass), "defect": (1 - sealed) * (1 - kpi_defect)}
-    total = sum(_REST.values())
-    shares: Shares = {name: {kind: left[kind] * part / total for kind in left} for name, part in _REST.items()}
-    shares["kpi"] = {PASS: (1 - sealed) * kpi_pass, "defect": (1 - sealed) * kpi_defect}
+def wanted_shares(sealed: float) -> Shares:
+    """The sealed share first, of good parts and defects alike; the rest as :data:`SHARES` says."""
+    rest = {name: (1 - sealed) * share / sum(SHARES) for name, share in zip(SPLITS, SHARES)}
     if sealed:
-        shares[ACCEPTANCE] = {PASS: sealed, "defect": sealed}
-    return shares
+        rest[ACCEPTANCE] = sealed
+    return {name: {PASS: share, "defect": share} for name, share in rest.items()}
+
+
+def sealed_share(parts: Sequence[Part], unit: Mapping[str, str], by: str, limit: float | None) -> float:
+    """Share of the boards to seal: a quarter, or what the proof of FAR < `limit` needs, up to 40 %. None where boards
+    are unknown (nothing can be proven) or few."""
+    good = [part for part in parts if part.good]
+    boards = len({unit[part.name] for part in good})
+    if by != "board" or boards < _SEALED_BOARDS:
+        return 0.0
+    if limit is None:
+        return _SEALED
+    per_board = max(1, round(len(good) / boards))
+    needed = smallest(lambda count: clean(count, per_board).upper() <= limit, 1) or boards
+    return min(max(1.1 * needed / boards, _SEALED), _SEALED_MOST)
 
 
 def deal(parts: Sequence[Part | Pair], unit: Mapping[str, str], shares: Shares, seed: int) -> dict[str, str]:
@@ -111,63 +116,87 @@ def _kind(label: str) -> str:
 
 
 def explained(
-    parts: Sequence[Part], unit: Mapping[str, str], by: str, *, target: Contract | None, sealed: float, seed: int
+    parts: Sequence[Part], unit: Mapping[str, str], by: str, *, target: Contract | None, sealed: float | None, seed: int
 ) -> Split:
-    """Deal the parts and say why so. Raises InputError where a set would lack good parts or defects."""
-    n_pass = sum(part.good for part in parts)
+    """Deal the parts and say why so; `sealed` None: as :func:`sealed_share` has it.
+
+    Raises InputError where a set would lack good parts or defects.
+    """
     limit = target.far.limit if target and target.far else None
-    _check_enough(parts, unit, by, sealed)
-    home = deal(parts, unit, wanted_shares(n_pass, len(parts) - n_pass, limit, sealed), seed)
-    rows = tuple(_row(name, parts, home, unit) for name in (*SPLITS, *([ACCEPTANCE] if sealed else [])))
-    for row in rows:
-        if not row.passes or not row.defects:
-            lacking = "good parts" if not row.passes else "defects"
+    share = sealed_share(parts, unit, by, limit) if sealed is None else sealed
+    _check_enough(parts, unit, by, share)
+    home = deal(parts, unit, wanted_shares(share), seed)
+    sets = {
+        name: [part for part in parts if home[part.name] == name]
+        for name in (*SPLITS, *([ACCEPTANCE] if share else []))
+    }
+    for name, mine in sets.items():
+        if len({part.good for part in mine}) < 2:
+            lacking = "good parts" if not any(part.good for part in mine) else "defects"
             raise InputError(
-                f"set {row.name} would get no {lacking}: too few {by}s hold them; collect more of "
-                "them, or try another --seed"
+                f"set {name} would get no {lacking}: too few {by}s hold them; collect more of them, or try "
+                "another --seed"
             )
-    by_name = {row.name: row for row in rows}
-    mined = by_name["pool"].passes + by_name["pool"].defects
-    each = max(1, mined // _ITERATIONS) if mined < MINE_ROWS else None
-    warnings = _warnings(parts, unit, by, by_name, limit)
-    if each is not None:
-        warnings.append(
-            f"the pool has {mined} rows, fewer than the {MINE_ROWS} that an iteration mines: --mine-rows {each} gives "
-            f"{mined // each} iterations something to mine; more need a larger pool"
-        )
-    return Split(home, rows, tuple(warnings), proposed_target(by_name["kpi"].passes), each)
+    proving = sets[ACCEPTANCE if share else "kpi"]
+    proposed = proposed_target(proving, unit)
+    each = max(1, len(sets["pool"]) // _ITERATIONS) if len(sets["pool"]) < MINE_ROWS else None
+    sizes = [_size(sets["kpi"], unit, by), _size(sets[ACCEPTANCE], unit, by) if share else None]
+    return Split(
+        home,
+        tuple(_row(name, mine, unit, by) for name, mine in sets.items()),
+        tuple(_warnings(parts, unit, by, len(sets["pool"]), each)),
+        proposed,
+        tuple(provable(target or parse_target(proposed), sizes[0] or Size(0, 0, 0), sizes[1])),
+        each,
+    )
 
 
-def _row(name: str, parts: Sequence[Part], home: Mapping[str, str], unit: Mapping[str, str]) -> Row:
-    mine = [part for part in parts if home[part.name] == name]
+def _size(mine: Sequence[Part], unit: Mapping[str, str], by: str) -> Size:
+    boards = len({unit[part.name] for part in mine}) if by == "board" else 0
+    passes = sum(part.good for part in mine)
+    return Size(passes, len(mine) - passes, boards)
+
+
+def _row(name: str, mine: Sequence[Part], unit: Mapping[str, str], by: str) -> Row:
     passes = sum(part.good for part in mine)
     defects = len(mine) - passes
-    proof = (
-        f"{passes:,} good parts can prove FAR < {_percent(upper_bound(0, passes))} %, {defects:,} defects without "
-        + (f"an escape show escapes < {_percent(upper_bound(0, defects))} %")
-    )
+    units = len({unit[part.name] for part in mine})
     reasons = {
         "train": "the first model; each iteration adds mined rows",
         "validation": "chooses the checkpoint",
-        "kpi": f"judges: {proof}",
-        "pool": f"mined: {len(mine):,} rows for {MINE_ROWS} an iteration",
-        ACCEPTANCE: f"sealed, opened once at the end: {proof}",
+        "kpi": f"chooses threshold and model; with {defects:,} defects one more escapes in 1 of {defects + 1:,}",
+        "pool": f"mined: {len(mine):,} rows, usually {MINE_ROWS} an iteration",
+        ACCEPTANCE: f"sealed, opened once at the end; without an error it proves {_proof(mine, unit)}",
     }
-    return Row(name, len({unit[part.name] for part in mine}), passes, defects, reasons[name])
+    return Row(name, units, passes, defects, reasons[name])
+
+
+def _clean_bounds(mine: Sequence[Part], unit: Mapping[str, str]) -> tuple[float, float]:
+    """(FAR, escapes) that a set proves when nothing on it goes wrong, as fractions."""
+    found = []
+    for good in (True, False):
+        rows = list(Counter(unit[part.name] for part in mine if part.good == good).values())
+        found.append(Tally.of(rows, [0] * len(rows)).upper())
+    return found[0], found[1]
+
+
+def _proof(mine: Sequence[Part], unit: Mapping[str, str]) -> str:
+    far, escape = _clean_bounds(mine, unit)
+    return f"FAR < {_percent(far)} % and escapes < {_percent(escape)} %"
 
 
 def _percent(rate: float) -> str:
     """Percent, rounded up to two digits: a bound may not be rounded down."""
-    from math import ceil, floor, log10
-
     percent = 100 * rate
-    step = 10.0 ** (floor(log10(percent)) - 1)
-    return f"{ceil(percent / step - 1e-9) * step:.12g}"
+    step = 10.0 ** (math.floor(math.log10(percent)) - 1)
+    return f"{math.ceil(percent / step - 1e-9) * step:.12g}"
 
 
-def proposed_target(kpi_passes: int) -> str:
-    """The strictest bound on false calls that the KPI set can prove at all, as `--kpi-target` takes it."""
-    return f"FAR < {_percent(upper_bound(0, kpi_passes))}% at recall=100%"
+def proposed_target(mine: Sequence[Part], unit: Mapping[str, str]) -> str:
+    """The strictest target that a set of these parts can prove, as `--kpi-target` takes it."""
+    far, escape = _clean_bounds(mine, unit)
+    text = f"FAR < {_percent(far)}% at recall=100%"
+    return text if escape <= PROVEN_ESCAPES else f"{text} and escape <= {_percent(escape)}%"
 
 
 def _check_enough(parts: Sequence[Part], unit: Mapping[str, str], by: str, sealed: float) -> None:
@@ -181,9 +210,7 @@ def _check_enough(parts: Sequence[Part], unit: Mapping[str, str], by: str, seale
             )
 
 
-def _warnings(
-    parts: Sequence[Part], unit: Mapping[str, str], by: str, rows: Mapping[str, Row], limit: float | None
-) -> list[str]:
+def _warnings(parts: Sequence[Part], unit: Mapping[str, str], by: str, pool: int, each: int | None) -> list[str]:
     found = []
     units: dict[str, set[str]] = defaultdict(set)
     for part in parts:
@@ -192,16 +219,9 @@ def _warnings(
     if rare:
         listed = ", ".join(f"{label} ({count})" for label, count in sorted(rare.items()))
         found.append(f"seen on fewer than {_UNITS} {by}s, so not in every set: {listed}; collect more of these")
-    kpi = rows["kpi"]
-    if limit and upper_bound(0, kpi.passes) > limit:
+    if each is not None:
         found.append(
-            f"the KPI set's {kpi.passes:,} good parts cannot prove FAR < {100 * limit:g} %: that needs "
-            f"{samples_needed(limit):,}, so collect about {round(samples_needed(limit) / _KPI_PASS_MOST):,} good parts "
-            "in all"
-        )
-    if kpi.defects < samples_needed(_ESCAPE):
-        found.append(
-            f"the KPI set's {kpi.defects} defects, none missed, only show escapes < "
-            f"{_percent(upper_bound(0, kpi.defects))} %; {samples_needed(_ESCAPE)} would show < {100 * _ESCAPE:g} %"
+            f"the pool has {pool} rows, fewer than the {MINE_ROWS} that an iteration mines: --mine-rows {each} gives "
+            f"{pool // each} iterations something to mine; more need a larger pool"
         )
     return found

@@ -37,9 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", help="CSV: image, label [, board, component, golden]; with x, y, w, h: whole boards"
     )
     parser.add_argument("--light", action="append", default=[], help="light that pictures' names end in, repeatable")
-    parser.add_argument("--kpi-target", help="the KPI set gets what it needs to prove this, where there is as much")
+    parser.add_argument(
+        "--kpi-target", help="as deft preflight takes it; the sealed set gets what its proof needs, if there"
+    )
     parser.add_argument("--split-by", choices=("board", "scene"), help="default: board where names tell it, else scene")
-    parser.add_argument("--acceptance", type=float, default=0.0, help="share for a sealed acceptance set (default: 0)")
+    parser.add_argument(
+        "--acceptance",
+        type=float,
+        help="share of the boards to seal for the proof (default: a quarter from 16 boards on)",
+    )
     parser.add_argument("--drop-suspects", action="store_true", help="leave suspected goldens out; others are built")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
     parser.add_argument("--size", type=int, default=224, help="image side for the spec (default: 224; DeepPCB: 96)")
@@ -95,7 +101,7 @@ def _wish(args: argparse.Namespace) -> Wish:
     from deft_aoi.importers.door import Wish
     from deft_aoi.kpi.target import parse_target
 
-    if not 0 <= args.acceptance <= 0.5:
+    if args.acceptance is not None and not 0 <= args.acceptance <= 0.5:
         raise InputError(f"--acceptance {args.acceptance:g}: expected a share from 0 to 0.5, as 0.2")
     if args.seed < 0:
         raise InputError(f"--seed {args.seed}: expected a whole number from 0")
@@ -134,7 +140,7 @@ def _yes(args: argparse.Namespace, root: Path, workspace: Path, reading: Reading
     for light in args.light:
         words += ["--light", light]
     given = {
-        "--kpi-target": args.kpi_target, "--split-by": args.split_by, "--acceptance": args.acceptance or None,
+        "--kpi-target": args.kpi_target, "--split-by": args.split_by, "--acceptance": args.acceptance,
         "--seed": args.seed or None, "--size": args.size if args.size != 224 else None,
         "--image-ext": args.image_ext if args.image_ext != ".jpg" else None,
     }  # fmt: skip
