@@ -12,10 +12,8 @@ from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.safe_paths import inside
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.data.pairs import SUFFIXES
-from deft_aoi.importers.goldens import Library
-from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.naming import Naming, split_light
-from deft_aoi.importers.reading import Files, Golden
+from deft_aoi.importers.reading import Golden
 from deft_aoi.importers.tree import list_tree
 
 INDEX = "goldens.json"
@@ -43,21 +41,21 @@ def save_library(root: Path, goldens: Sequence[Golden], naming: Naming, lights: 
     atomic_write_json(folder / INDEX, record)
 
 
-def load_library(folder: Path, lights: Sequence[str]) -> tuple[Library, Naming]:
-    """Goldens of a workspace's `goldens` folder, or of any folder of pictures that are goldens.
+def load_goldens(folder: Path, lights: Sequence[str]) -> tuple[list[Golden], Naming | None]:
+    """Goldens of a workspace's `goldens` folder with the rule for names, or those of any folder of pictures, each named
+    as its component, without one.
 
     Raises InputError where there are none, or a light is missing.
     """
     index = folder / INDEX
     if not index.is_file():
-        return _plain_folder(folder, lights)
+        return _plain_folder(folder, lights), None
     try:
         record: dict[str, Any] = parse_json(index.read_text(encoding="utf-8"))
         naming = Naming(**record["naming"])
-        goldens = [_golden(entry, folder.resolve(), lights) for entry in record["goldens"]]
+        return [_golden(entry, folder.resolve(), lights) for entry in record["goldens"]], naming
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{index}: not as deft import wrote it ({error}); import again") from None
-    return _library(folder, goldens), naming
+        raise InputError(f"{index}: not as deft import wrote it for these lights ({error}); import again") from None
 
 
 def _golden(entry: Mapping[str, Any], folder: Path, lights: Sequence[str]) -> Golden:
@@ -65,27 +63,17 @@ def _golden(entry: Mapping[str, Any], folder: Path, lights: Sequence[str]) -> Go
     return Golden(entry["key"], files, entry["component"], entry["source"], tuple(entry["made_from"]))
 
 
-def _plain_folder(folder: Path, lights: Sequence[str]) -> tuple[Library, Naming]:
-    """Pictures of a folder as goldens, each named as its component."""
+def _plain_folder(folder: Path, lights: Sequence[str]) -> list[Golden]:
     found: dict[str, dict[str, Path]] = {}
     for picture in list_tree(folder).pictures:
         name, light = split_light(picture.stem, lights)
         if light or len(lights) == 1:
             found.setdefault(name, {})[light or lights[0]] = picture.path
-    goldens = [
-        Golden(name, _in_order(files, lights), name) for name, files in found.items() if len(files) == len(lights)
-    ]
-    if not goldens:
-        raise InputError(f"{folder}: no golden with all lights; expected <name>_{lights[0]}{SUFFIXES[0]}")
-    return _library(folder, goldens), Naming()
-
-
-def _in_order(files: Mapping[str, Path], lights: Sequence[str]) -> Files:
-    return tuple((light, files[light]) for light in lights)
-
-
-def _library(folder: Path, goldens: Sequence[Golden]) -> Library:
-    library = Library(goldens, looks_of([golden.files[0][1] for golden in goldens]))
-    if not library.goldens:
-        raise InputError(f"{folder}: none of its {len(goldens)} goldens is a readable picture")
-    return library
+    whole = {
+        name: tuple((light, files[light]) for light in lights)
+        for name, files in found.items()
+        if len(files) == len(lights)
+    }
+    if not whole:
+        raise InputError(f"{folder}: no golden under every light; expected files as R12_{lights[0]}{SUFFIXES[0]}")
+    return [Golden(name, files, name) for name, files in whole.items()]

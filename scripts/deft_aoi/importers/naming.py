@@ -79,11 +79,15 @@ def find_naming(names: Sequence[str], known: frozenset[str] = frozenset()) -> Na
 
 
 def _component(table: Sequence[Sequence[str]], known: frozenset[str]) -> int | None:
-    for matches in (lambda word: word in known, lambda word: _DESIGNATOR.fullmatch(word) is not None):
-        for place in _places(table):
-            column = _column(table, place)
-            if _share(column, matches) >= _MOST and len(set(column)) <= max(1, _THIRD * len(column)):
-                return place
+    for place in _places(table):
+        if _share(_column(table, place), lambda word: word in known) >= _MOST:
+            return place
+    for place in _places(table):
+        column = _column(table, place)
+        if _share(column, lambda word: _DESIGNATOR.fullmatch(word) is not None) < _MOST:
+            continue
+        if len(set(column)) <= max(1, _THIRD * len(column)):  # more of them would be a count that looks like one
+            return place
     return None
 
 
@@ -114,10 +118,10 @@ def _tells_apart(boards: Sequence[str], components: Sequence[str]) -> bool:
 
 
 def _places(table: Sequence[Sequence[str]]) -> list[int]:
-    """Places from the start that every name has; from the end where names differ in length."""
+    """Places from the end, which folders before a name do not move; from the start too where names differ in length."""
     shortest, longest = min(map(len, table)), max(map(len, table))
-    places = list(range(shortest))
-    return places if shortest == longest else [*places, *range(-shortest, 0)]
+    places = list(range(-1, -shortest - 1, -1))
+    return places if shortest == longest else [*places, *range(shortest)]
 
 
 def _column(table: Sequence[Sequence[str]], place: int) -> list[str]:

@@ -161,10 +161,11 @@ def _row(name: str, mine: Sequence[Part], unit: Mapping[str, str], by: str) -> R
     passes = sum(part.good for part in mine)
     defects = len(mine) - passes
     units = len({unit[part.name] for part in mine})
+    chance = f"with {defects:,} defects the next one escapes with a chance of about 1 in {defects + 1:,}"
     reasons = {
         "train": "the first model; each iteration adds mined rows",
         "validation": "chooses the checkpoint",
-        "kpi": f"chooses threshold and model; with {defects:,} defects one more escapes in 1 of {defects + 1:,}",
+        "kpi": f"chooses threshold and model; {chance}",
         "pool": f"mined: {len(mine):,} rows, usually {MINE_ROWS} an iteration",
         ACCEPTANCE: f"sealed, opened once at the end; without an error it proves {_proof(mine, unit)}",
     }

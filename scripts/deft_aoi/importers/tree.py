@@ -34,8 +34,9 @@ class Tree:
     skipped: tuple[Skipped, ...]
 
 
-def list_tree(root: Path) -> Tree:
-    """Raises InputError where `root` is no folder or holds no picture. Hidden files and links are passed over."""
+def list_tree(root: Path, *, empty: bool = False) -> Tree:
+    """Raises InputError where `root` is no folder, or holds no picture unless it may be `empty`. Hidden files
+    and folders that are links are passed over."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a folder with pictures of inspected parts")
     pictures, tables, skipped = [], [], []
@@ -56,7 +57,7 @@ def list_tree(root: Path) -> Tree:
                     skipped.append(Skipped(shown(name), problem))
                 else:
                     pictures.append(Picture(path, parts, path.stem))
-    if not pictures:
+    if not pictures and not empty:
         raise InputError(
             f"{root}: no pictures in it; expected {' '.join(SUFFIXES)} in folders such as OK, NG and GOLDEN"
         )
