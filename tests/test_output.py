@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import re
 import runpy
@@ -20,7 +19,7 @@ import pytest
 import inside
 from deft_aoi.base import console
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, REFUSED, STILL_RUNNING
-from deft_aoi.cli.main import COMMANDS, SCRIPTS
+from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_module
 from small_workspace import LIGHTS, make_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +65,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = runpy.run_path(str(ROOT / f"scripts/{name}.py"))["build_parser"]()
         return made
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"deft_aoi.cli.commands.{name.replace('-', '_')}").add_arguments(parser)
+    command_module(name).add_arguments(parser)
     return parser
 
 
@@ -87,6 +86,7 @@ def words_for(name: str, run: Path, folder: Path) -> list[str]:
     workspace = run.parents[1]
     special = {
         "simulate": ["--workspace", folder / "line", *SMALL_LINE],
+        "import": [folder, "--workspace", folder / "door"],
         "import-deeppcb": ["--deeppcb", folder, "--workspace", folder / "pcb"],
         "import-pairs": ["--ng", folder / "ng", "--ok", folder / "ok", "--workspace", folder / "pairs"],
         "preflight": ["--workspace", workspace, "--max-iterations", "1"],

@@ -21,7 +21,8 @@ _GOOD_WORDS = (
     "negative goodpart goodparts goodsample goodproduct goodunit okpart mpass "
     "falsecall falsealarm overkill pseudodefect pseudofehler "
     "io inordnung gut gutteil bestanden fehlerfrei "
-    "bon bonne conforme sansdefaut bueno buena correcto aprobado aceptado sindefecto buono bom boa aprovado goed "
+    "bon bonne bons conforme conformes sansdefaut bueno buenos buena buoni correcto aprobado aceptado "
+    "sindefecto buono bom boa aprovado goed "
     "goedgekeurd dobry dobra iyi gecti uygun đạt lulus baik bagus годен годный годная хороший норма "
     "良品 合格 合格品 正常 良 良好 好 好品 好件 通过 通過 无缺陷 無缺陷 可 양품 정상 합격 ผ่าน"
 )
@@ -45,14 +46,15 @@ _IMAGE_FILE = re.compile(r"/?[\w.+-]+(?:/[\w.+-]+)*\.(?:sif|sqsh)")
 
 def means_good(label: str) -> bool:
     """Whether a label is a word for a good part in any spelling: `PASS` itself, `OK 1`, `PASS(合格)`."""
-    if _plain(label) in _good():
+    if _plain(label) in good_words():
         return True
     parts = [_plain(part) for part in _PART.findall(unicodedata.normalize("NFKC", label))]
-    return bool(parts) and all(part in _good() and len(part) > 1 for part in parts)
+    return bool(parts) and all(part in good_words() and len(part) > 1 for part in parts)
 
 
 @functools.cache
-def _good() -> frozenset[str]:
+def good_words() -> frozenset[str]:
+    """Every word for a good part, as letters and digits in lower case."""
     return frozenset(map(_plain, _GOOD_WORDS.split()))
 
 

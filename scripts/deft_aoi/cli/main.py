@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import keyword
 import os
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 from deft_aoi.base.console import brief, ends_on_sigterm, guarded, steady
 from deft_aoi.base.engine_commands import ENGINES
@@ -39,6 +41,7 @@ GROUPS = {
         "verify": "check journal, artifacts and state against each other",
     },
     "data": {
+        "import": "look at a folder of pictures from the line, propose a workspace, make it with --yes",
         "simulate": "make a workspace: a simulated inspection line",
         "import-pairs": "make a workspace from folders of NG and golden images",
         "import-deeppcb": "make a workspace from DeepPCB",
@@ -102,9 +105,15 @@ def build_parser(*, everything: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
+def command_module(name: str) -> ModuleType:
+    """The module of one command of ours; a word of Python's own, as `import`, has a `_` behind it there."""
+    own = f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
+    return importlib.import_module(f"deft_aoi.cli.commands.{own}")
+
+
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one command of ours."""
-    module = importlib.import_module(f"deft_aoi.cli.commands.{name.replace('-', '_')}")
+    module = command_module(name)
     parser = argparse.ArgumentParser(prog=f"deft {name}", description=module.HELP)
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)

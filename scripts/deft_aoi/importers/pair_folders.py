@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-
-import pandas as pd
 
 from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
@@ -19,23 +15,15 @@ from deft_aoi.data.pairs import (
     Pair,
     Skipped,
     check_ext,
-    convert_pairs,
     depth_of,
     label_from_name,
     list_images,
     match_pairs,
 )
-from deft_aoi.data.workspace_files import (
-    SPLITS,
-    baseline_spec,
-    check_tables,
-    count_labels,
-    new_workspace,
-    rows_frame,
-    write_workspace,
-)
+from deft_aoi.data.workspace_files import SPLITS, count_labels, new_workspace
+from deft_aoi.importers.sets import write_sets
+from deft_aoi.importers.split import SHARES, deal, flat_shares
 
-SHARES = (10, 15, 35, 40)
 LABEL_COLUMNS = ("image", "label")
 
 
@@ -89,18 +77,13 @@ def import_pairs(
     if unused:
         raise InputError(f"{labels}: {len(unused)} images are in no folder, the first {unused[0]!r}")
     _check_classes(found, passes)
-    home = deal(found, notes, shares, seed)
+    unit = {pair.name: notes.board.get(pair.name, pair.name) for pair in found}
+    home = deal(found, unit, flat_shares(shares), seed)
     with new_workspace(workspace) as stage:
-        folder = {name: stage.pool_dir / "images" if name == "pool" else stage.images / "pairs" for name in SPLITS}
-        pairs, unreadable = convert_pairs(
-            found, lambda pair: (folder[home[pair.name]] / "test", folder[home[pair.name]] / "golden"), ext
-        )
-        tables = {name: _rows(pairs, notes, home, name) for name in SPLITS}
-        check_tables(tables)
-        write_workspace(stage, tables, baseline_spec(lights=lights, ext=ext, size=size))
-    boards = len({notes.board.get(pair.name, pair.name) for pair in pairs})
+        done = write_sets(stage, found, home, lights=lights, ext=ext, size=size, boards=notes.board)
+    boards = len({unit[pair.name] for pair in done.pairs})
     target = workspace.expanduser().resolve()
-    return PairsSummary(target, count_labels(tables), boards, (*skipped, *unreadable), depth_of(found))
+    return PairsSummary(target, count_labels(done.tables), boards, (*skipped, *done.unreadable), depth_of(found))
 
 
 def read_notes(path: Path, lights: Sequence[str]) -> Notes:
@@ -129,29 +112,6 @@ def read_notes(path: Path, lights: Sequence[str]) -> Notes:
     return Notes(labels, goldens, boards)
 
 
-def deal(pairs: Sequence[Pair], notes: Notes, shares: Sequence[int], seed: int) -> dict[str, str]:
-    """Split of every object. A board goes whole to one split.
-
-    Boards are grouped by their rarest label, ordered within a group by a hash of name and seed, and each goes to the
-    split that is furthest below its share of that group; so every split sees every label that has enough boards.
-    """
-    boards: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        boards[notes.board.get(pair.name, pair.name)].append(pair)
-    count = Counter(pair.label for pair in pairs)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for board, members in boards.items():
-        groups[min((pair.label for pair in members), key=lambda label: (count[label], label))].append(board)
-    home: dict[str, str] = {}
-    for label in sorted(groups):
-        dealt = dict.fromkeys(SPLITS, 0)
-        for board in sorted(groups[label], key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
-            split = max(SPLITS, key=lambda name: shares[SPLITS.index(name)] / (2 * dealt[name] + 1))
-            dealt[split] += 1
-            home |= {pair.name: split for pair in boards[board]}
-    return home
-
-
 def _match(
     tests: dict[str, Path], goldens: dict[str, Path], lights: Sequence[str], notes: Notes, fixed: str | None
 ) -> tuple[list[Pair], list[Skipped]]:
@@ -159,21 +119,6 @@ def _match(
         return notes.label.get(name) or fixed or label_from_name(name)
 
     return match_pairs(tests, goldens, lights, label_of, lambda name: notes.golden.get(name, name))
-
-
-def _rows(pairs: Sequence[Pair], notes: Notes, home: Mapping[str, str], split: str) -> pd.DataFrame:
-    folder = "images" if split == "pool" else "pairs"
-    return rows_frame(
-        [
-            {
-                "input_path": f"{folder}/test", "golden_path": f"{folder}/golden", "label": pair.label,
-                "object_name": pair.name, "project": "pairs", "boardname": notes.board.get(pair.name, ""),
-                "mpass_mfail": "MPASS" if pair.label == PASS else "MFAIL", "is_valid": "1",
-            }
-            for pair in pairs
-            if home[pair.name] == split
-        ]
-    )  # fmt: skip
 
 
 def _object(file: str, lights: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 REFERENCES = (
     "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
     "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
-    "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting",
+    "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting", "import-and-score",
 )  # fmt: skip
 
 

@@ -193,16 +193,26 @@ def _take_in(
             hits += 1
             continue
         images = [_with_channels(part, name, channels) for part, name in zip(data, names, strict=True)]
-        pair = make_pair(images[0], images[1], optics.width, optics.height)
-        record = np.stack([pair.test, pair.golden]).reshape(2, optics.height, optics.width, channels)
-        archive.put(keys[-1], np.rint(record.transpose(0, 3, 1, 2)).clip(0, 255).astype(np.uint8))
+        archive.put(keys[-1], pair_pixels(images[0], images[1], optics))
     return keys, hits
+
+
+def pair_pixels(test: Bytes, golden: Bytes, optics: Optics) -> Bytes:
+    """(2, channels, height, width): test, and golden registered onto it, both of the same channels."""
+    pair = make_pair(test, golden, optics.width, optics.height)
+    record = np.stack([pair.test, pair.golden]).reshape(2, optics.height, optics.width, -1)
+    return np.rint(record.transpose(0, 3, 1, 2)).clip(0, 255).astype(np.uint8)
 
 
 def _with_channels(data: bytes, name: str, channels: int) -> Bytes:
     image = decode(data)
     if image is None:
         raise TaskError(f"{name}: {problem(data) or 'not a readable image'}; replace or remove its row")
+    return as_channels(image, channels)
+
+
+def as_channels(image: Bytes, channels: int) -> Bytes:
+    """A decoded image as grey (h, w) or RGB (h, w, 3)."""
     if channels == 3:
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
