@@ -13,6 +13,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, move_aside, sha256_file
 from deft_aoi.base.paths import REFERENCE, RunPaths
 from deft_aoi.base.rows import PASS, SCORE, read_rows, write_rows
+from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import Executor, Place, Task
 from deft_aoi.executors.tao_status import task_problem
@@ -125,6 +126,11 @@ def _reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | None
 def _infer(model_file: Path, model: dict[str, Any], output: Path, images_dir: Path) -> Path:
     """Score `output/rows.csv` with the model; returns the scored CSV."""
     checkpoint = Path(model["checkpoint"])
+    if not checkpoint.is_file() and model.get("engine") == TAO:
+        raise InputError(
+            f"{checkpoint}: not on this machine; score {output / 'rows.csv'} where it is (visual_changenet inference), "
+            "then: deft score --csv inference.csv, which has siamese_score"
+        )
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: checkpoint of {model_file} is gone; put it back or correct the path there")
     if sha256_file(checkpoint) != model.get("checkpoint_sha256"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import Workspace
 from deft_aoi.engine.engine_choice import FEATURES, TAO
+from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record.run import AIR_GAP, Plan
 from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.task_specs import named_backbone
@@ -20,6 +21,10 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
     """(8) one sentence on the backbone that the training starts from, or why it cannot."""
     named = get(spec, "model.backbone.pretrained_backbone_path")
     weights = named_backbone(plan.engine, workspace.backbone_dir, named) if named else None
+    if plan.platform == ELSEWHERE:
+        return [
+            Finding(8, OK, f"backbone: {named or 'random weights'}, on the machine that trains; not seen from here")
+        ]
     if plan.engine != TAO and weights is None:
         return [Finding(8, OK, f"backbone: none is used; engine {plan.engine} needs none")]
     if not named:

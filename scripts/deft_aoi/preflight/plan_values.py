@@ -15,6 +15,7 @@ from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.preflight.check_workspace import has_pregen, spec_of
 from deft_aoi.preflight.generator_plan import generator_values
+from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaults, with_own_baseline
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
 from deft_aoi.spec.tree import get
@@ -48,7 +49,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "seed": get(spec, "train.seed"),
     }
     policy, why = default_policy(workspace.pool_csv)
-    asked = dict(asked)
+    asked = with_own_baseline(asked, workspace)
     if asked.get("policy") == AUTO_POLICY:
         del asked["policy"]
     if isinstance(asked.get("screen"), str):
@@ -60,6 +61,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
         "encoder": default_encoder(workspace),
     }
+    why = elsewhere_defaults(asked, workspace, defaults) or why
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name in Plan.__dataclass_fields__:
@@ -134,6 +136,7 @@ def _check_plan(plan: Plan) -> None:
     for name, known in choices.items():
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
+    check_own_baseline(plan)
     _check_generation(plan)
     if plan.acceptance not in ("off", SEALED):
         raise InputError(f"acceptance {plan.acceptance!r}: expected off or {SEALED}")

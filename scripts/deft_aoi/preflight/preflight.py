@@ -23,14 +23,17 @@ from deft_aoi.kpi.target import parse_target
 from deft_aoi.preflight import approvals, check_data
 from deft_aoi.preflight.check_workspace import all_checks, spec_of
 from deft_aoi.preflight.generator_plan import generator_config
+from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
 from deft_aoi.preflight.plan_values import make_plan
 from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight
 from deft_aoi.preflight.summary import summary
+from deft_aoi.preflight.where_to_train import where_to_train
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, Plan, approval_problem, read_json
 from deft_aoi.spec.tree import optics
+from deft_aoi.stages.trained_model import trained_model
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 from deft_aoi.synthetic.pregenerated import source_record
 
@@ -39,6 +42,8 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     """Run all checks; raises Refusals with every finding that blocks. Reads only."""
     plan, sources = make_plan(asked)
     workspace = Workspace.at(plan.workspace)
+    if question := where_to_train(asked, workspace):
+        raise Refusals(question)
     images = {key: image(key) for key in image_keys()}
     place = Place(
         plan.platform, plan.settings, workspace.root, images, plan.engine,
@@ -49,7 +54,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     if plan.platform != LOCAL:
         plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
         sources["tao"] = f"platform {plan.platform}"
-    findings = all_checks(workspace, plan, probes)
+    findings = all_checks(workspace, plan, probes) + own_baseline_findings(workspace, plan)
     seen = None
     if all(finding.level != "block" for finding in findings):
         seen = check_data.examine(workspace, optics(spec_of(workspace), workspace.spec))
@@ -70,11 +75,14 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     inputs = {
         path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())
     }
+    for name in own_files(plan):
+        inputs[name] = sha256_file(workspace.root / name)
     for command in parse_target(plan.kpi_target).commands:
         inputs[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
     if plan.synthetic == PREGEN:
         inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
-    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe(), seen)
+    model = trained_model(plan, spec_of(workspace), workspace.backbone_dir)
+    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe(), seen, model)
 
 
 def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
@@ -118,6 +126,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
         {
             "version": VERSION_OF_RECORD,
             "created": utc_now(),
+            "model": result.model.record(),
             "plan": result.plan.to_json(),
             "sources": dict(result.sources),
             "dataset": dict(result.dataset),
@@ -220,6 +229,7 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
             "min_similarity": plan.min_similarity,
         },
         "approval": approval,
+        "model": trained_model(plan, spec_of(workspace), workspace.backbone_dir).record(),
     }
     places = Places(paths.root, workspace.root)
     return state.initial(

@@ -17,6 +17,7 @@ from deft_aoi.base.rows import PASS, parse_csv
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.margin import margin
 from deft_aoi.record.order import LOOP_STOP, champion_label
+from deft_aoi.record.state import model_sentence
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.proof import proof, sealed_words, told_apart
@@ -70,6 +71,7 @@ def run_facts(source: Source, iterations: list[Record]) -> Record:
     stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == "loop_stop"), {})
     return {
         "id": source.paths.root.name,
+        "model": model_sentence(source.state.get("config") or {}),
         "status": status,
         "stop_reason": stop.get("reason"),
         "started_at": source.state.get("started_at"),

@@ -89,9 +89,15 @@ def train_spec(
     seed: int | None = None,
 ) -> Path:
     """Write the training spec and return its path; `name`, `output` and `seed` where it is not the usual training."""
-    spec = task_spec(run, label)
+    spec = training_tree(run, label, init_from, output or run.paths.train(label))
     if seed is not None:
         put(spec, "train.seed", seed)
+    return _write(run, label, name, spec)
+
+
+def training_tree(run: Run, label: str, init_from: str | None, output: Path) -> Spec:
+    """The spec of one training: intervals that TAO accepts, the checkpoint that it starts from, its own folder."""
+    spec = task_spec(run, label)
     epochs = run.plan.num_epochs
     for key in ("train.checkpoint_interval", "train.validation_interval"):
         put(spec, key, dividing_interval(int(get(spec, key, 1)), epochs))
@@ -100,10 +106,10 @@ def train_spec(
     put(spec, "train.tensorboard.infrequent_logging_frequency", min(logging, epochs))
     if not get(spec, "train.checkpointer") and keeps_best_far(run.plan.tao):
         put(spec, "train.checkpointer", dict(BEST_FAR))
-    put(spec, "train.results_dir", str(output or run.paths.train(label)))
+    put(spec, "train.results_dir", str(output))
     put(spec, "train.pretrained_model_path", init_from)
     put(spec, "train.resume_training_checkpoint_path", None)
-    return _write(run, label, name, spec)
+    return spec
 
 
 def keeps_best_far(tao: str) -> bool:
