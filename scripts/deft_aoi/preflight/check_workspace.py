@@ -95,7 +95,7 @@ def _lights(workspace: Workspace) -> list[Finding]:
 
 
 def _readable(path: Path) -> list[Finding]:
-    required = ("input_path", "golden_path", "label") if path.name == "mining_pool.csv" else None
+    required = ("golden_path", "label") if path.name == "mining_pool.csv" else None
     rows = read_rows(path) if required is None else read_rows(path, required=required)
     found = [Finding(1, "ok", f"{path.name}: {len(rows)} rows"), *row_findings(path, rows, 1, required is not None)]
     found += _refused(1, lambda: check_labels(rows, path, unlabelled=required is not None))

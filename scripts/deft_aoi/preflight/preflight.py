@@ -94,7 +94,7 @@ def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
 
 
 def _counts(path: Path) -> dict[str, Any]:
-    rows = read_rows(path, required=("input_path", "golden_path", "label"))
+    rows = read_rows(path, required=("label",))
     named = rows["label"].str.strip().str.lower().replace("", "unlabelled")
     defects = named[is_defect(rows["label"])].value_counts().sort_index()
     boards = rows["boardname"].nunique() if "boardname" in rows.columns else 0
