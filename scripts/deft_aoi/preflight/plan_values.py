@@ -18,7 +18,7 @@ from deft_aoi.preflight.generator_plan import generator_values
 from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaults, with_own_baseline
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
-from deft_aoi.spec.tree import get
+from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.mining import AUTO_POLICY, POLICIES, check_encoder, default_encoder, default_policy
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
@@ -45,7 +45,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
     from_spec = {
         "num_epochs": get(spec, "train.num_epochs"),
         "batch_size": get(spec, "dataset.classify.batch_size"),
-        "num_gpus": get(spec, "train.num_gpus"),
+        "num_gpus": _gpus_of(spec),
         "seed": get(spec, "train.seed"),
     }
     policy, why = default_policy(workspace.pool_csv)
@@ -90,6 +90,14 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
     plan = Plan.from_json(values)
     _check_plan(plan)
     return plan, sources
+
+
+def _gpus_of(spec: Spec) -> int | None:
+    """TAO takes the larger of num_gpus and the number of gpu_ids; None where the spec names neither."""
+    count, ids = get(spec, "train.num_gpus"), get(spec, "train.gpu_ids")
+    if not isinstance(ids, list):
+        return count
+    return max(len(ids), count if isinstance(count, int) else 1)
 
 
 def platform_settings(where: versions.Platform, asked: Mapping[str, Any]) -> dict[str, str]:

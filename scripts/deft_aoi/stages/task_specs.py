@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from deft_aoi.base.paths import BASELINE
 from deft_aoi.engine.engine_choice import FEATURES, NET
+from deft_aoi.executors.platform_choice import ELSEWHERE, LOCAL
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import DATASETS, Spec, dump_spec, get, put
 from deft_aoi.weights.backbone import WEIGHT_SUFFIXES
@@ -65,18 +67,31 @@ def task_spec(run: Run, label: str) -> Spec:
     put(spec, "dataset.classify.batch_size", run.plan.batch_size)
     put(spec, "train.seed", run.plan.seed)
     put(spec, "train.num_epochs", run.plan.num_epochs)
-    _use_gpus(spec, "train", run.plan.num_gpus)
+    use_gpus(run, spec, "train", run.plan.num_gpus)
     if named := get(spec, "model.backbone.pretrained_backbone_path"):
         weights = named_backbone(run.plan.engine, run.workspace.backbone_dir, named)
         put(spec, "model.backbone.pretrained_backbone_path", str(weights) if weights else None)
     return spec
 
 
-def _use_gpus(spec: Spec, task: str, count: int) -> None:
-    """TAO takes the larger of num_gpus and the number of gpu_ids, so both must say the same."""
+def use_gpus(run: Run, spec: Spec, task: str, count: int) -> None:
+    """TAO takes the larger of num_gpus and the number of gpu_ids, so both must say the same.
+
+    The user's gpu_ids name devices of the host. Who gets some of them only sees these as 0, 1, ...
+    """
     put(spec, f"{task}.num_gpus", count)
-    if len(get(spec, f"{task}.gpu_ids", [0])) != count:
-        put(spec, f"{task}.gpu_ids", list(range(count)))
+    asked = get(spec, f"{task}.gpu_ids") or get(spec, "train.gpu_ids") or [0]
+    whole = sees_all_gpus(run.plan.platform, run.plan.settings) and len(asked) >= count
+    ids = asked[:count] if whole else list(range(count))
+    if ids != get(spec, f"{task}.gpu_ids", [0]):
+        put(spec, f"{task}.gpu_ids", ids)
+
+
+def sees_all_gpus(platform: str, settings: Mapping[str, str]) -> bool:
+    """Whether a task sees every GPU of its machine under the machine's own numbers."""
+    return platform in (LOCAL, "virtualenv", ELSEWHERE) or (
+        platform == "local-docker" and settings.get("gpus", "all") == "all"
+    )
 
 
 def train_spec(
@@ -131,7 +146,7 @@ def inference_spec(
         put(spec, "dataset.classify.infer_dataset.csv_path", str(csv))
     put(spec, "inference.checkpoint", checkpoint)
     put(spec, "inference.results_dir", str(output or run.paths.inference(label, kind)))
-    _use_gpus(spec, "inference", 1)  # several would give the rows back in another order
+    use_gpus(run, spec, "inference", 1)  # several would give the rows back in another order
     return _write(run, label, f"inference_{kind}", spec)
 
 

@@ -1,0 +1,189 @@
+"""A workspace as NVIDIA's bank lays it out today: one images folder, pool paths in each style, the spec template."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import read_pool
+from deft_aoi.base.safe_paths import spec_path_problems
+from deft_aoi.executors.base import Place
+from deft_aoi.executors.docker.docker_engine import DockerExecutor
+from deft_aoi.preflight.check_spec import spec_findings
+from deft_aoi.record.run import Plan
+from deft_aoi.stages.task_specs import use_gpus
+from loop_cli import ROWS, deft, entries
+from small_workspace import LIGHTS, make_workspace, spec
+
+DATA = "/data/datasets/NV_PCB_Siamese"
+TAIL = f"_{LIGHTS[0]}.png"
+
+
+def as_the_bank(root: Path) -> Path:
+    """The small line with all images under <workspace>/images, four-column CSVs and the template's placeholders."""
+    make_workspace(root, counts=(ROWS, 24, 48, 60))
+    (root / "kpi/images").rename(root / "images")
+    for folder in sorted((root / "augmentation/mining_pool").glob("P*")):
+        folder.rename(root / "images" / folder.name)
+    for name in ("train/base/training_set", "train/base/validation_set", "kpi/testing_set"):
+        rows = pd.read_csv(root / f"{name}.csv", dtype=str)
+        rows[["input_path", "golden_path", "label", "object_name"]].to_csv(root / f"{name}.csv", index=False)
+    tree: dict[str, Any] = spec() | {"results_dir": "/results"}
+    for name in ("train", "validation", "test", "infer"):
+        tree["dataset"]["classify"][f"{name}_dataset"] = {
+            "csv_path": f"{DATA}/csv/training_set.csv",
+            "images_dir": f"{DATA}/images",
+        }
+    (root / "specs/baseline_spec.yaml").write_text(yaml.safe_dump(tree))
+    pool = root / "augmentation/mining_pool/mining_pool.csv"
+    rows = pd.read_csv(pool, dtype=str)
+    style = rows.index % 4
+    for column in ("input_path", "golden_path"):
+        for_file = root / "images" / rows[column] / (rows["object_name"] + TAIL)
+        absolute = for_file.map(str)
+        rows[column] = rows[column].where(style > 0, absolute)  # a file, absolute
+        rows[column] = rows[column].where(style != 1, "images/" + rows[column])  # a folder, as in images/R1
+        rows[column] = rows[column].where(style != 2, "../../images/" + rows[column])  # from the CSV's folder
+    rows["image_path"] = rows["input_path"].where(style == 1, "")
+    rows["filepath"] = rows["input_path"].where(style == 0, "")
+    rows.loc[style < 2, "input_path"] = ""
+    rows.to_csv(pool, index=False)
+    return root
+
+
+def test_the_loop_runs_on_it_to_the_end_without_an_edit(tmp_path: Path) -> None:
+    root = as_the_bank(tmp_path / "ws")
+    words = (
+        "--max-iterations",
+        "1",
+        "--mine-rows",
+        "12",
+        "--num-epochs",
+        "2",
+        "--kpi-target",
+        "FAR <= 0% at recall = 100%",
+    )
+    shown = deft("preflight", "--workspace", str(root), *words).stdout
+    code = shown.split("Approval code: **")[1].split("*")[0]
+    run = Path(
+        deft("start", "--workspace", str(root), "--approve", code).stdout.split("\n")[0].removeprefix("started ")
+    )
+    deft("run", "--results-dir", str(run))
+    assert entries(run)[-1]["stage"] == "loop_stop"
+    combined = pd.read_csv(run / "iter1/dataset/train_combined_iter1.csv", dtype=str)
+    assert len(combined) == ROWS + 12
+    assert combined["input_path"].str.fullmatch(r"images/[TP]\d/test").all()  # the prefix once, whatever the style
+    provenance = pd.read_csv(run / "iter1/dataset/train_combined_iter1_provenance.csv", dtype=str)
+    assert provenance["source"].tolist() == ["base_train"] * ROWS + ["mining_pool"] * 12
+    assert deft("verify", "--results-dir", str(run)).stdout.startswith("verified: ")
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """A pool of one row, its image below <workspace>/images."""
+    for folder in ("images/R1", "images/gold"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"C1{TAIL}").write_text("x")
+    csv = tmp_path / "augmentation/mining_pool/mining_pool.csv"
+    csv.parent.mkdir(parents=True)
+    return csv
+
+
+def row(csv: Path, **cells: str) -> pd.Series:
+    cells = {"golden_path": "gold", "label": "PASS", "object_name": "C1"} | cells
+    pd.DataFrame([cells]).to_csv(csv, index=False)
+    return read_pool(csv, csv.parents[2], LIGHTS, ".png").iloc[0]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"input_path": "R1"},
+        {"input_path": "images/R1"},
+        {"input_path": f"R1/C1{TAIL}", "object_name": ""},
+        {"image_path": f"images/R1/C1{TAIL}"},
+        {"filepath": "../../images/R1", "input_path": "not/read"},
+        {"input_path": "", "image_path": "R1"},
+    ],
+)
+def test_each_style_of_path_names_the_same_image(pool: Path, cells: dict[str, str]) -> None:
+    found = row(pool, **cells)
+    assert (found["input_path"], found["golden_path"], found["object_name"]) == ("images/R1", "images/gold", "C1")
+
+
+def test_an_absolute_path_is_taken_inside_the_workspace_only(pool: Path) -> None:
+    assert row(pool, input_path=str(pool.parents[2] / "images/R1"))["input_path"] == "images/R1"
+    with pytest.raises(InputError, match="line 2: input_path '/etc': an absolute path"):
+        row(pool, input_path="/etc")
+
+
+def test_two_images_that_fit_a_row_are_refused_with_the_row(pool: Path) -> None:
+    shutil.copytree(pool.parents[2] / "images/R1", pool.parent / "R1")
+    with pytest.raises(InputError, match=r"mining_pool\.csv, line 2: input_path fits two images, .*mining_pool/R1/C1_"):
+        row(pool, input_path="R1")
+
+
+def test_an_image_that_is_nowhere_is_looked_for_beside_the_csv(pool: Path) -> None:
+    assert row(pool, input_path="R7")["input_path"] == "augmentation/mining_pool/R7"
+
+
+def test_the_images_folder_of_the_bank_is_used_where_the_older_one_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "kpi/images").mkdir(parents=True)
+    (tmp_path / "images/R1").mkdir(parents=True)
+    assert Workspace.at(tmp_path).images == tmp_path.resolve() / "images"
+    (tmp_path / "kpi/images/R1").mkdir()
+    assert Workspace.at(tmp_path).images == tmp_path.resolve() / "kpi/images"
+
+
+def test_the_placeholder_of_the_template_is_no_output_outside(tmp_path: Path) -> None:
+    assert not [*spec_path_problems({"results_dir": "/results"}, tmp_path, "spec")]
+    for other in ({"results_dir": "/results/x"}, {"train": {"results_dir": "/results"}}):
+        assert [*spec_path_problems(other, tmp_path, "spec")]
+
+
+def test_a_key_that_the_pinned_image_does_not_know_is_refused_with_the_pin() -> None:
+    tree: dict[str, Any] = spec()
+    tree["train"]["checkpointer"] = {"monitor": "val_far"}
+    plan = Plan("/ws", "FAR < 1%", 1, platform="local-docker", engine="tao", tao="7.0.1")
+    said = [finding.text for finding in spec_findings(tree, plan) if finding.level == "block"]
+    assert any("train.checkpointer is unknown to TAO 7.0.1 (images.tao_toolkit.pyt" in text for text in said)
+    newer = Plan("/ws", "FAR < 1%", 1, platform="local-docker", engine="tao", tao="7.3.0")
+    assert not any("checkpointer" in finding.text for finding in spec_findings(tree, newer) if finding.level == "block")
+
+
+@pytest.mark.parametrize(
+    ("platform", "settings", "train", "inference"),
+    [
+        ("virtualenv", {}, [2, 3], [2]),
+        ("local-docker", {"gpus": "all"}, [2, 3], [2]),
+        ("local-docker", {"gpus": "device=2,3"}, [0, 1], [0]),
+        ("local-docker", {"gpus": "2"}, [0, 1], [0]),
+        ("slurm", {}, [0, 1], [0]),
+    ],
+)
+def test_gpus_of_the_host_are_renumbered_where_a_task_gets_some_of_them(
+    platform: str, settings: dict[str, str], train: list[int], inference: list[int]
+) -> None:
+    run: Any = SimpleNamespace(plan=Plan("/ws", "FAR < 1%", 1, platform=platform, engine="tao", settings=settings))
+    tree: dict[str, Any] = {"train": {"gpu_ids": [2, 3]}}
+    use_gpus(run, tree, "train", 2)
+    use_gpus(run, tree, "inference", 1)
+    assert (tree["train"]["gpu_ids"], tree["inference"].get("gpu_ids", [0])) == (train, inference)
+
+
+def test_docker_gets_the_named_devices(tmp_path: Path) -> None:
+    def asked(text: str) -> Any:
+        return DockerExecutor(Place("local-docker", {"gpus": text}, tmp_path, {})).device_requests(2)
+
+    assert asked("device=2,3")[0]["DeviceIDs"] == ["2", "3"]
+    assert asked("all")[0]["Count"] == -1
+    with pytest.raises(InputError, match="expected all, a number, or device=2,3"):
+        asked("some")
