@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import Workspace
@@ -17,12 +21,16 @@ from deft_aoi.base.rows import read_pool
 from deft_aoi.base.safe_paths import spec_path_problems
 from deft_aoi.executors.base import Place
 from deft_aoi.executors.docker.docker_engine import DockerExecutor
+from deft_aoi.preflight.check_backbone import backbone_findings
 from deft_aoi.preflight.check_spec import spec_findings
 from deft_aoi.record.run import Plan
 from deft_aoi.stages.task_specs import use_gpus
+from deft_aoi.weights.architecture import disagreement
+from deft_aoi.weights.backbone import source_of
 from loop_cli import ROWS, deft, entries
 from small_workspace import LIGHTS, make_workspace, spec
 
+ROOT = Path(__file__).resolve().parents[1]
 DATA = "/data/datasets/NV_PCB_Siamese"
 TAIL = f"_{LIGHTS[0]}.png"
 
@@ -187,3 +195,58 @@ def test_docker_gets_the_named_devices(tmp_path: Path) -> None:
     assert asked("all")[0]["Count"] == -1
     with pytest.raises(InputError, match="expected all, a number, or device=2,3"):
         asked("some")
+
+
+def weights(path: Path, **tensors: tuple[int, ...]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name.replace("__", "."): np.zeros(shape, np.float16) for name, shape in tensors.items()}, path)
+    return path
+
+
+def test_a_staged_file_of_another_architecture_than_the_spec_names_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "augmentation/backbone"
+    radio = weights(folder / "a.safetensors", radio_model__model__patch_generator__embedder__weight=(768, 768))
+    dino = weights(folder / "b.safetensors", patch_embed__proj__weight=(768, 3, 16, 16), reg_token=(1, 4, 768))
+    learned = weights(folder / "c.safetensors", patch_embed__proj__weight=(768, 3, 16, 16), pos_embed=(1, 196, 768))
+    assert disagreement("vit_base_dinov3", dino) is None
+    assert disagreement("c_radio_v2_vit_base_patch16_224", radio) is None
+    assert "holds C-RADIO of width 768; vit_base_dinov3 is DINOv3" in str(disagreement("vit_base_dinov3", radio))
+    assert "holds DINOv3 of width 768; vit_large_dinov3 is DINOv3 of width 1024" in str(
+        disagreement("vit_large_dinov3", dino)
+    )
+    assert "holds DINOv3" in str(disagreement("c_radio_v2_vit_base_patch16_224", dino))
+    assert "learned positions" in str(disagreement("vit_base_dinov3", learned))
+    assert disagreement("fan_tiny_8_p4_hybrid", radio) is None
+    tree: dict[str, Any] = spec()
+    tree["model"]["backbone"] = {
+        "type": "vit_base_dinov3",
+        "freeze_backbone": True,
+        "pretrained_backbone_path": "/data/pretrained_models/a.safetensors",
+    }
+    plan = Plan(str(tmp_path), "FAR < 1%", 1, platform="local-docker", engine="tao", tao="7.3.0")
+    (found,) = backbone_findings(tree, plan, Workspace(tmp_path))
+    assert found.level == "block"
+    assert found.text.endswith("type: stage_backbone --workspace W --backbone-type vit_base_dinov3")
+    tree["model"]["backbone"]["freeze_backbone"] = False
+    said = [one.text for one in spec_findings(tree, plan) if one.level == "block"]
+    assert any("TAO takes DINOv3 frozen only" in text for text in said)
+
+
+def test_a_dinov3_type_is_staged_under_its_own_name(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "scripts/stage_backbone.py")]
+    (tmp_path / "file.safetensors").write_text("w")
+    words = [
+        "--workspace",
+        str(tmp_path / "none"),
+        "--dest",
+        str(tmp_path / "d"),
+        "--backbone-type",
+        "vit_small_plus_dinov3",
+    ]
+    done = subprocess.run(
+        [*script, *words, "--source", str(tmp_path / "file.safetensors")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "d/vit_small_plus_dinov3.safetensors")  # --dest wins
+    assert source_of("vit_huge_plus_dinov3")[0] == "timm/vit_huge_plus_patch16_dinov3.lvd1689m"
+    with pytest.raises(InputError, match="expected one of vit_small_dinov3"):
+        source_of("resnet")

@@ -12,6 +12,7 @@ from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record.run import AIR_GAP, Plan
 from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.task_specs import named_backbone
+from deft_aoi.weights.architecture import DINOV3_TYPES, disagreement
 
 # Lightning writes these names into every checkpoint, TAO's own name beside them.
 _CHECKPOINT_MARKS = (b"pytorch-lightning_version", b"tao_model")
@@ -31,15 +32,23 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
         text = "backbone: random weights (pretrained_backbone_path is null): TAO accepts it and trains worse"
         return [Finding(8, NOTE, text)]
     if weights is None:
-        how = "put its weights there" if plan.network == AIR_GAP else "type: stage_backbone --workspace W"
+        how = "put its weights there" if plan.network == AIR_GAP else _stage(str(get(spec, "model.backbone.type", "")))
         text = f"backbone: {named} is named, {workspace.backbone_dir} holds no weights; {how}"
         return [Finding(8, BLOCK, f"{text} (null in the spec trains from random weights)")]
     if problem := weights_problem(weights) if weights.is_file() else None:
         return [Finding(8, BLOCK, f"backbone: {weights} {problem}; stage the backbone's own weights")]
+    kind = str(get(spec, "model.backbone.type", ""))
+    if plan.engine == TAO and (problem := disagreement(kind, weights)):
+        return [Finding(8, BLOCK, f"backbone: {weights} {problem}; {_stage(kind)}")]
     if plan.engine == FEATURES:
         return [Finding(8, OK, "backbone: none is used; engine features needs none")]
     frozen = "frozen" if get(spec, "model.backbone.freeze_backbone", False) else "fine-tuned"
     return [Finding(8, OK, f"backbone: staged {weights.name}, {frozen} by engine {plan.engine}")]
+
+
+def _stage(kind: str) -> str:
+    """How the weights of a backbone type come into place."""
+    return f"type: stage_backbone --workspace W{f' --backbone-type {kind}' if kind in DINOV3_TYPES else ''}"
 
 
 def weights_problem(path: Path) -> str | None:

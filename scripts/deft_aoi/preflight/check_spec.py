@@ -13,6 +13,7 @@ from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.record.run import Plan
 from deft_aoi.spec.tree import Spec, get, known_keys, wrong_values
 from deft_aoi.stages.task_specs import dividing_interval, version_tuple
+from deft_aoi.weights.architecture import DINOV3_TYPES
 
 LOSS_OF = {"learnable": "ce", "euclidean": "contrastive"}
 FANS = ("fan_tiny_8_p4_hybrid", "fan_small_12_p4_hybrid", "fan_base_16_p4_hybrid", "fan_large_16_p4_hybrid")
@@ -62,6 +63,8 @@ def _loss_problems(spec: Spec) -> Iterator[str]:
     elif len(weights) != classes:
         yield f"train.classify.cls_weight has {len(weights)} weights; expected one for each of the {classes} classes"
     frozen = get(spec, "model.backbone.freeze_backbone", False)
+    if get(spec, "model.backbone.type") in DINOV3_TYPES and frozen is not True:
+        yield "model.backbone.freeze_backbone is not true; TAO takes DINOv3 frozen only, so set it to true"
     if frozen is True and not get(spec, "model.backbone.pretrained_backbone_path"):
         yield "model.backbone.freeze_backbone is set without pretrained_backbone_path; name weights, or do not freeze"
 
