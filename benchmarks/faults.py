@@ -16,6 +16,7 @@ from pathlib import Path
 
 import faulty
 from deft_aoi.base.paths import RunPaths
+from deft_aoi.executors.local import LocalExecutor
 from deft_aoi.loop.verify import verify
 
 
@@ -28,19 +29,19 @@ def main() -> int:
     started, rng = time.monotonic(), random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         workspace = faulty.line(Path(scratch) / "ws")
-        unbroken = faulty.begin(workspace, 0)
-        seconds = faulty.finish(unbroken)
+        unbroken = faulty.begin(workspace, 0, screen=True)
+        seconds = faulty.finish(unbroken, jobs=LocalExecutor)
         expected = faulty.outcome(unbroken)
         random_kills: Counter[str] = Counter()
         runs, same = 0, 0
         while sum(random_kills.values()) < args.kills:
             runs += 1
-            run = faulty.begin(workspace, runs)
+            run = faulty.begin(workspace, runs, screen=True)
             left = min(args.per_run, args.kills - sum(random_kills.values()))
             random_kills += faulty.batter(run, seconds, rng, left)
             same += check(run, expected)
-        swept = faulty.begin(workspace, 900)
-        boundaries = faulty.sweep(swept, Path(scratch))
+        swept = faulty.begin(workspace, 900, screen=True)
+        boundaries = faulty.sweep(swept, Path(scratch), jobs=LocalExecutor)
         same += check(swept, expected)
     print("| kills | runs | ended the same | heavy commands done twice |\n|---|---|---|---|")
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(random_kills.items()))

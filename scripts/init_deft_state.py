@@ -39,10 +39,12 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from deft_aoi.base.paths import RunPaths
-    from deft_aoi.preflight.plan_values import make_plan
+    from deft_aoi.preflight.inputs import read_inputs
+    from deft_aoi.preflight.plan_values import asked_workspace, make_plan
     from deft_aoi.preflight.preflight import initial_state
 
-    plan, _ = make_plan(vars(args) | {"workspace": str(args.workspace), "anomalygen_step": args.step})
+    asked = vars(args) | {"workspace": str(args.workspace), "anomalygen_step": args.step}
+    plan, _ = make_plan(asked, read_inputs(asked_workspace(asked)))
     args.results_dir.mkdir(parents=True, exist_ok=True)
     paths = RunPaths.at(args.results_dir)
     if paths.state.exists() and not args.force:

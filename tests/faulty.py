@@ -21,9 +21,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.executors.local import EXIT, HANDLE, alive, began
+from deft_aoi.executors.local import EXIT, HANDLE, LocalExecutor, alive, began
 from deft_aoi.executors.tao_status import read_status
 from deft_aoi.record import journal
+from inside import jobs_by
+from null_engine import NOTE
+from null_jobs import NullExecutor
 from small_workspace import make_workspace
 
 TARGET = "FAR <= 0% at recall = 100%"
@@ -42,7 +45,9 @@ _CONTEXT.set_forkserver_preload(
         "deft_aoi.loop.verify",
         "deft_aoi.data.leakage",
     ]
+    + ["deft_aoi.kpi.plots", "deft_aoi.report.render", "deft_aoi.stages.gap_analysis"]
     + [f"deft_aoi.stages.{name}" for name in ("train", "evaluate", "rca", "routing", "mining", "merge", "finish")]
+    + ["cleanlab.filter", "sklearn.ensemble", "sklearn.linear_model", "scipy.stats", "PIL.ImageFont", "faulty"]
 )
 _STAMP = re.compile(r"\d{8}_\d{6}(_\d+)?")
 _TEMPORARY = re.compile(r"^\.(.+)\.[a-z0-9_]{8}\.tmp$")
@@ -53,29 +58,31 @@ Died = tuple[str, str, int, str]
 
 
 def line(root: Path) -> Path:
-    """A tiny workspace that no model satisfies."""
-    return make_workspace(root, counts=(24, 24, 48, 60))
+    """A tiny workspace that no model satisfies; on the null engine, its baseline stays the best."""
+    make_workspace(root, counts=(24, 24, 48, 60))
+    (root / NOTE).write_text('{"worse": true}')
+    return root
 
 
-def begin(workspace: Path, number: int, iterations: int = 1) -> Path:
-    """An approved run that was not stepped yet."""
+def begin(workspace: Path, number: int, iterations: int = 1, *, screen: bool = False) -> Path:
+    """An approved run that was not stepped yet; `screen` judges labels of picks, which takes most of mining's time."""
     from deft_aoi.preflight import preflight
 
     asked = {
         "workspace": str(workspace), "max_iterations": iterations, "mine_rows": 12, "num_epochs": 2,
-        "kpi_target": TARGET,
+        "kpi_target": TARGET, "screen": screen,
     }  # fmt: skip
     paths = preflight.write(preflight.preflight(asked), workspace / f"results/run_20260101_{number:06d}")
     preflight.start(paths)
     return paths.root
 
 
-def finish(run: Path, limit: int = 100) -> list[float]:
+def finish(run: Path, limit: int = 100, *, jobs: type[LocalExecutor] = NullExecutor) -> list[float]:
     """Step to the end without harm; seconds of each step."""
     seconds = []
     for _ in range(limit):
         started = time.monotonic()
-        child = step(run)
+        child = step(run, jobs=jobs)
         child.join(300)
         seconds.append(time.monotonic() - started)
         if child.exitcode == 10:
@@ -130,29 +137,44 @@ def _base(name: str) -> str:
 # --- children -------------------------------------------------------------------------------------------------------
 
 
-def step(run: Path, survived: Iterable[Died] | None = None, note: Path | None = None, late: int = 0) -> BaseProcess:
+def step(
+    run: Path, survived: Iterable[Died] | None = None, note: Path | None = None, late: int = 0, *,
+    jobs: type[LocalExecutor] = NullExecutor, report: bool = False,
+) -> BaseProcess:  # fmt: skip
     """One `deft step` in a process of its own; with `survived`, it dies at the first boundary not among them."""
-    child = _CONTEXT.Process(target=_step, args=(run, None if survived is None else set(survived), note, late))
-    child.start()
-    return child
+    told = None if survived is None else set(survived)
+    return _started(_step, run, told, note, late, jobs, report)
 
 
 def call(function: Callable[..., object], *arguments: object, survived: set[Died], note: Path, root: Path) -> int:
     """Any function in a child that dies at the first boundary not in `survived`; returns the child's exit code."""
-    child = _CONTEXT.Process(target=_call, args=(function, arguments, survived, note, root))
-    child.start()
+    child = _started(_call, function, arguments, survived, note, root)
     child.join(60)
     assert child.exitcode is not None
     return child.exitcode
 
 
-def _step(run: Path, survived: set[Died] | None, note: Path | None, late: int) -> None:
+def _started(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    kept = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), kept])  # the server imports this module
+    try:
+        child = _CONTEXT.Process(target=target, args=arguments)
+        child.start()
+    finally:
+        os.environ["PYTHONPATH"] = kept
+    return child
+
+
+def _step(
+    run: Path, survived: set[Died] | None, note: Path | None, late: int, jobs: type[LocalExecutor], report: bool
+) -> None:
     from deft_aoi.loop import driver
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if survived is not None and note is not None:
         Trap(run, survived, note, late).set()
-    sys.exit(driver.step(run, wait=300, report=False).code)
+    with jobs_by(jobs):
+        sys.exit(driver.step(run, wait=300, report=report).code)
 
 
 def _call(
@@ -226,7 +248,9 @@ def deaths(note: Path) -> set[Died]:
 # --- ways to break --------------------------------------------------------------------------------------------------
 
 
-def sweep(run: Path, scratch: Path, only: Iterable[str] | None = None) -> Counter[str]:
+def sweep(
+    run: Path, scratch: Path, only: Iterable[str] | None = None, *, jobs: type[LocalExecutor] = NullExecutor
+) -> Counter[str]:
     """Step to the end, dying once at every boundary of every stage (or of the stages `only`); kills per stage."""
     kills: Counter[str] = Counter()
     wanted = None if only is None else set(only)
@@ -235,7 +259,7 @@ def sweep(run: Path, scratch: Path, only: Iterable[str] | None = None) -> Counte
         note = scratch / f"{run.name}-{name.replace('/', '-')}.jsonl"
         trap = wanted is None or name in wanted
         late = len(journal.read(run / "loop_log.jsonl")) % AFTER_WRITE
-        child = step(run, deaths(note) if trap else None, note, late)
+        child = step(run, deaths(note) if trap else None, note, late, jobs=jobs)
         child.join(300)
         if child.exitcode == -signal.SIGKILL:
             kills[name] += 1
@@ -255,7 +279,7 @@ def batter(run: Path, seconds: list[float], rng: random.Random, kills: int) -> C
     number = 0
     while True:
         at = min(number, len(seconds) - 1)
-        child, lines = step(run), len(journal.read(run / "loop_log.jsonl"))
+        child, lines = step(run, jobs=LocalExecutor), len(journal.read(run / "loop_log.jsonl"))
         if plan[at] > 0:
             child.join(rng.random() * seconds[at])
             if child.exitcode is None:

@@ -1,19 +1,19 @@
-"""A whole loop on a tiny line through the command line, as a user runs it."""
+"""A whole loop on a tiny line through the command line: in this process, or as a user runs it."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.base.paths import SKILL_ROOT
+from inside import deft
+from loops import COUNTS, NEVER_MET, PLAN, ROWS, approved_code
 from small_workspace import make_workspace
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-ROWS = 24
+__all__ = ["ROWS", "begin", "command", "deft", "entries", "environment"]
 
 
 def command(*arguments: str) -> list[str]:
@@ -21,39 +21,19 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    return os.environ | {"PYTHONPATH": str(SKILL_ROOT / "scripts")}
 
 
-def deft(*arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), env=environment(), capture_output=True, text=True, check=False)
-    assert check is None or done.returncode == check, done.stdout + done.stderr
-    return done
-
-
-def begin(root: Path, **more: str) -> Path:
-    """A started run on a fresh tiny line that never meets its target."""
+def begin(root: Path, *flags: str, **more: str) -> Path:
+    """A started run on a fresh tiny line that never meets its target; labels are not screened unless `screen` says."""
     if not root.exists():
-        make_workspace(root, counts=(ROWS, 24, 48, 60))
-    more = {"policy": "knn+label"} | more
-    flags = [text for name, value in more.items() for text in (f"--{name.replace('_', '-')}", value) if text]
-    target = "FAR <= 0% at recall = 100%"
-    shown = deft(
-        "preflight",
-        "--workspace",
-        str(root),
-        "--max-iterations",
-        "2",
-        "--mine-rows",
-        "12",
-        "--num-epochs",
-        "2",
-        "--kpi-target",
-        target,
-        *flags,
-    )
-    code = re.search(r"--approve (\w+)", shown.stdout)
-    assert code
-    started = deft("start", "--workspace", str(root), "--approve", code[1])
+        make_workspace(root, counts=COUNTS)
+    screened = more.pop("screen", "no")
+    named = {"policy": "knn+label"} | more
+    flags += tuple(text for name, value in named.items() for text in (f"--{name.replace('_', '-')}", value) if text)
+    flags += () if screened == "yes" else ("--screen", "off")
+    shown = deft("preflight", "--workspace", root, *PLAN, *NEVER_MET, *flags).stdout
+    started = deft("start", "--workspace", root, "--approve", approved_code(shown))
     return Path(started.stdout.split("\n")[0].removeprefix("started "))
 
 

@@ -1,22 +1,21 @@
-"""The embedded engine in TAO's place: command lines as NVIDIA's image has them, for containers and batch jobs of tests,
-and a tiny loop on such a platform, driven as a user drives it."""
+"""The embedded engine, or the null engine, in TAO's place: command lines as NVIDIA's image has them, for containers and
+batch jobs of tests, and a tiny loop on such a platform, driven by its command lines."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+import inside
+import null_engine
 from deft_aoi.base.engine_commands import ENGINES
 from docker_daemon import libraries
-from small_workspace import make_workspace
+from loops import begun, labelled_line
+from null_engine import HOLD
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -25,17 +24,17 @@ PACKAGES = (
     "scipy.libs", "opencv_python_headless.libs", "PIL", "pillow.libs",
 )  # fmt: skip
 SPARE = ("site-packages", "test", "idlelib", "ensurepip", "tkinter", "lib2to3")
-HOLD = "hold"  # while the workspace has a file of this name, every command waits after its start
 
 
-def program(name: str) -> str:
-    """A script that answers to one of TAO's command lines."""
+def program(name: str, *, null: bool = False) -> str:
+    """A script that answers to one of TAO's command lines; it waits while the workspace has a file `HOLD`."""
     python = os.path.realpath(sys.executable)
+    answer = f"{null_engine.__file__} {name}" if null else f"-m {ENGINES[name]}"
     return (
         "#!/usr/bin/env bash\n"
         f'while [ -e "${{3%%/results/*}}/{HOLD}" ]; do sleep 0.1; done\n'
         f"export PYTHONPATH={ROOT}/scripts:{sysconfig.get_path('purelib')} DEFT_CACHE_DIR=$(mktemp -d)\n"
-        f'exec {python} -m {ENGINES[name]} "$@"\n'
+        f'exec {python} {answer} "$@"\n'
     )
 
 
@@ -63,31 +62,22 @@ def files() -> list[Path]:
         *parts,
         *packages,
         *(path for path in named if not any(path.is_relative_to(folder) for folder in inside)),
+        Path(null_engine.__file__),
         *(ROOT / name for name in ("scripts", "specs", "assets")),
     ]
 
 
-def deft(*arguments: str, check: int = 0) -> str:
-    """Output of a `deft` command as a user sees it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli.main", *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == check, done.stdout + done.stderr
+def deft(*words: object, check: int = 0) -> str:
+    """Output of a `deft` command."""
+    done = inside.deft(*words, check=check)
     return done.stdout + done.stderr
 
 
 def begin(workspace: Path, platform: str, **settings: str) -> Path:
-    """A started run of two iterations that never meets its target."""
-    if not workspace.exists():
-        make_workspace(workspace, counts=(24, 24, 48, 60))
-    plan = ("--max-iterations", "2", "--mine-rows", "12", "--num-epochs", "2", "--platform", platform)
+    """A started run of two iterations that never meets its target, on the line of the weakness loop."""
+    labelled_line(workspace)
     sets = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
-    target = ("--kpi-target", "FAR <= 0% at recall = 100%")
-    shown = deft("preflight", "--workspace", str(workspace), *plan, *target, *sets)
-    code = re.search(r"--approve (\w+)", shown)
-    assert code
-    started = deft("start", "--workspace", str(workspace), "--approve", code[1])
-    return Path(started.split("\n")[0].removeprefix("started "))
+    return begun(workspace, "--platform", platform, *sets)
 
 
 def step(run: Path, check: int = 0, wait: str = "120") -> str:
@@ -95,14 +85,8 @@ def step(run: Path, check: int = 0, wait: str = "120") -> str:
 
 
 def resolve(run: Path) -> None:
-    deft("resolve", "--results-dir", str(run), "--reason", "mended")
+    deft("resolve", "--results-dir", str(run), "--reason", "fixed")
 
 
 def entries(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
-
-
-def scores(run: Path) -> list[list[str]]:
-    """Scores of every inference that counts, as text."""
-    found = sorted(path for path in run.glob("*/inference/*/inference.csv") if ".failed-" not in str(path))
-    return [pd.read_csv(path, dtype=str)["siamese_score"].tolist() for path in found]

@@ -147,7 +147,9 @@ def test_the_summary_shows_every_value_with_its_source_and_a_code(workspace: Pat
     ):
         assert line in done.stdout
     assert "false *alarm* rate" in done.stdout
-    assert "can be reached but not proven: that needs 2,995 PASS rows, none called falsely" in done.stdout
+    assert "the verdict will be FAIL or NOT PROVABLE, never PASS" in done.stdout
+    assert re.search(r"FAR < 0.1% is proven by [\d,]+ PASS rows on [\d,]+ boards, none called falsely", done.stdout)
+    assert "a PASS needs no escape, and proof of escape <= 5% (default;" in done.stdout
     code = re.search(r"Approval code: \*\*([0-9A-F]{10})\*\*", done.stdout)
     assert code
     assert f"--approve {code[1]}" in done.stdout
@@ -172,12 +174,15 @@ def test_the_summary_says_what_becomes_of_doubtful_labels(workspace: Path, tmp_p
     assert "a training row is trained on as it is, a pool row stays out where mining" in shown
 
 
-def test_the_summary_says_how_many_false_calls_would_prove_the_target(workspace: Path) -> None:
-    target = "FAR < 20% at recall = 100%"
+def test_the_summary_says_how_many_rows_would_prove_the_target(workspace: Path) -> None:
+    target = "FAR < 20% at recall = 100% and escape <= 1%"
     shown = deft(
         "preflight", "--workspace", str(workspace), "--max-iterations", "1", "--kpi-target", target, cwd=workspace
     )
-    assert "With 40 PASS rows FAR < 20% is proven at 3 false calls or fewer (95 % confidence)." in shown.stdout
+    found = re.search(r"escape <= 1% is proven by ([\d,]+) defects on ([\d,]+) boards, none missed", shown.stdout)
+    assert found
+    assert int(found[1]) >= 299
+    assert "(default;" not in shown.stdout
 
 
 def plan(workspace: Path, *flags: str) -> dict[str, str]:

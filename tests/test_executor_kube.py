@@ -4,6 +4,7 @@ loopback. No cluster was at hand: nothing here ever ran in a pod."""
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
@@ -15,6 +16,7 @@ import pytest
 
 from deft_aoi.base.errors import InputError, Unreachable
 from deft_aoi.base.versions import platform
+from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import ANOMALYGEN, DATA_SERVICES, PAIDF_ANOMALYGEN, TAO_PYT, Container, Mount, Place, Task
 from deft_aoi.executors.containers import wanted
 from deft_aoi.executors.kubernetes.kube import KubernetesExecutor
@@ -260,3 +262,10 @@ def test_probes(api: Api, place: Place) -> None:
         "no node offers nvidia.com/gpu",
     ]
     assert not [one for one in api.requests if one[0] == "POST" and "jobs" in one[1]], "a probe makes nothing"
+
+
+def test_a_missing_client_is_named_with_what_to_type(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    monkeypatch.delitem(sys.modules, "deft_aoi.executors.kubernetes.kube")
+    with pytest.raises(InputError, match=r"the Python package kubernetes is not installed; .* DEFT_EXTRAS=kubernetes"):
+        platform_choice.make_executor(place)

@@ -17,9 +17,10 @@ import yaml
 
 from anomaly_world import make_set
 from deft_aoi.base.errors import HARD_STOP, OK, InputError
+from deft_aoi.base.finding import BLOCK, NOTE
 from deft_aoi.base.paths import Workspace
+from deft_aoi.preflight import preflight
 from deft_aoi.preflight.generator_plan import generator_findings, hidden
-from deft_aoi.preflight.plan_values import make_plan
 from deft_aoi.record import journal, order
 from deft_aoi.record.order import Step
 from deft_aoi.record.run import Plan, load_run
@@ -239,11 +240,11 @@ def test_the_summary_tells_what_it_costs_and_what_stands_in_its_way(tmp_path: Pa
     make_set(tmp_path / "augmentation/anomalygen/datasets/pcb")
     plan = Plan(str(tmp_path), "x", 1, platform="local-docker", synthetic="inference_only", anomalygen_finetune="on")
     seen = Optics(("A",), ".png", 64, 64)
-    blocked = [text for level, text in generator_findings(Workspace(tmp_path), plan, seen) if level == "block"]
+    blocked = [one.text for one in generator_findings(Workspace(tmp_path), plan, seen) if one.level == BLOCK]
     assert any("expected IC/mask/bridge/n0_mask.png" in text for text in blocked)
     for path in (tmp_path / "augmentation/anomalygen/datasets/pcb/IC/mask").rglob("*.png"):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    notes = [text for level, text in generator_findings(Workspace(tmp_path), plan, seen) if level == "note"]
+    notes = [one.text for one in generator_findings(Workspace(tmp_path), plan, seen) if one.level == NOTE]
     assert any("75000 steps on 1 GPU, hours to days" in text and "about 5 GB each" in text for text in notes)
     assert "anomalygen_max_iter" not in hidden(plan)
     assert "anomalygen_max_iter" in hidden(Plan(str(tmp_path), "x", 1, synthetic="inference_only"))
@@ -254,4 +255,4 @@ def test_values_that_cannot_be_used(tmp_path: Path) -> None:
     for asked, says in (({"anomalygen_finetune": "maybe"}, "expected auto, on or off"),
                         ({"anomalygen_max_iter": 0}, "anomalygen_max_iter is 0")):  # fmt: skip
         with pytest.raises(InputError, match=says):
-            make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})
+            preflight.preflight({**ASKED, "workspace": str(tmp_path / "w"), **asked})

@@ -15,11 +15,11 @@ import yaml
 
 from anomaly_world import make_set
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, InputError
+from deft_aoi.base.finding import BLOCK
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.loop import decisions, driver
 from deft_aoi.preflight import preflight
 from deft_aoi.preflight.generator_plan import generator_findings
-from deft_aoi.preflight.plan_values import make_plan
 from deft_aoi.record import journal
 from deft_aoi.record.run import Plan, load_run
 from deft_aoi.spec.tree import Optics
@@ -270,17 +270,17 @@ def test_empty_slots_are_named_with_source_and_size(tmp_path: Path, monkeypatch:
     plan = Plan(str(tmp_path), "x", 1, platform="local-docker", synthetic="inference_only",
                 anomalygen_fetch=slots(tmp_path).missing())  # fmt: skip
     seen = Optics(("A",), ".png", 64, 64)
-    texts = [f"{level} {text}" for level, text in generator_findings(Workspace(tmp_path), plan, seen)]
+    texts = [f"{one.level} {one.text}" for one in generator_findings(Workspace(tmp_path), plan, seen)]
     assert any("note AnomalyGen base models: empty, will be fetched" in t and "about 22 GB" in t for t in texts)
     assert any("nvidia/Cosmos-AnomalyGen-PCB-2B, about 5 GB" in t for t in texts)
     assert texts[-1].startswith("block HF_TOKEN is not set")
     (tmp_path / ".env").write_text("HF_TOKEN=hidden\n")
     found = generator_findings(Workspace(tmp_path), plan, Optics(("A", "B"), ".png", 64, 64))
-    assert [text for level, text in found if level == "block"] == [
+    assert [one.text for one in found if one.level == BLOCK] == [
         "AnomalyGen makes one picture of a part, this spec has 2 lights; pass --synthetic off, or make pairs of all "
         "lights before (pregen_ingest)"
     ]
-    assert not any("hidden" in text for _, text in found)
+    assert not any("hidden" in one.text for one in found)
 
 
 def test_the_container_is_asked_for_as_the_contract_says(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_the_container_is_asked_for_as_the_contract_says(tmp_path: Path) -> None
 def test_values_that_cannot_be_used_are_refused(tmp_path: Path, asked: dict[str, Any], says: str) -> None:
     make_workspace(tmp_path / "w", counts=(40, 24, 48, 60))
     with pytest.raises(InputError, match=says):
-        make_plan({**ASKED, "workspace": str(tmp_path / "w"), **asked})
+        preflight.preflight({**ASKED, "workspace": str(tmp_path / "w"), **asked})
 
 
 def test_the_report_counts_the_pairs_and_shows_them(finished: RunPaths) -> None:

@@ -1,12 +1,12 @@
-"""kpi.boards: resampling whole boards, against drawing rows by hand."""
+"""kpi.boards: bounds and halves of boards, against counting rows by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from deft_aoi.kpi.boards import BoardCounts, board_counts, board_record, resample
-from deft_aoi.kpi.bounds import upper_bound
+from deft_aoi.kpi.boards import board_counts, board_record, halves, resample
+from deft_aoi.kpi.bounds import Tally, upper_bound
 from deft_aoi.kpi.scored import Groups
 from deft_aoi.kpi.sweep import far_at_recall
 
@@ -22,14 +22,13 @@ def made(seed: int = 1, boards: int = 12, each: int = 30, spread: float = 1.0) -
 def test_each_draw_is_the_figure_of_its_boards() -> None:
     groups, defect, score = made()
     threshold = 1.0
-    counts = board_counts(groups, defect, score, threshold)
-    found = resample(counts, seed=4, draws=40)
-    weights = np.random.default_rng(4).multinomial(12, np.full(12, 1 / 12), size=40)
+    drawn = halves(12, seed=4)[:40]
+    found = resample(board_counts(groups, defect, score, threshold), drawn)
+    assert set(drawn.sum(1)) == {6}
     for draw in range(40):
-        rows = np.repeat(np.arange(score.size), weights[draw][groups.code])
+        rows = np.flatnonzero(drawn[draw][groups.code])
         d, s = defect[rows], score[rows]
         assert found.far[draw] == pytest.approx((s[~d] > threshold).mean())
-        assert found.escape[draw] == pytest.approx((s[d] <= threshold).mean())
         assert found.far_full[draw] == pytest.approx(far_at_recall(d, s))
 
 
@@ -41,27 +40,29 @@ def test_boards_that_differ_widen_the_bound() -> None:
     mixed = board_record(board_counts(alike, defect, score, 1.0))
     assert apart["far_upper"] > 1.15 * exact
     assert exact <= mixed["far_upper"] < 1.05 * exact
-    assert apart["far_full"][0] < apart["far_full"][1]
+    assert apart["design_effect"]["far"] > 3 > mixed["design_effect"]["far"]
 
 
-def test_without_an_error_the_exact_bound_speaks() -> None:
+def test_without_an_error_an_assumed_correlation_speaks() -> None:
     groups, defect, score = made()
     record = board_record(board_counts(groups, defect, score, 99.0))
-    assert record["far_upper"] == upper_bound(0, int((~defect).sum()))
+    sums = record["tallies"]["far"]
+    assert record["far_upper"] == Tally(**sums).upper() > 2 * upper_bound(0, int((~defect).sum()))
+    assert record["design_effect"]["far"] == 1 + (sums["rows2"] / sums["rows"] - 1) * 0.1
     assert record["escape_upper"] == 1.0
 
 
 def test_boards_without_a_defect_or_a_pass_are_no_obstacle() -> None:
     groups = Groups("boardname", np.array([0, 0, 1, 2]), ("a", "b", "c"))
     counts = board_counts(groups, np.array([True, False, False, True]), np.array([0.9, 0.1, 0.2, 0.5]), 0.3)
-    assert isinstance(counts, BoardCounts)
-    found = resample(counts, draws=500)
-    assert 0 < found.far.size < 500  # draws without a PASS row or a defect say nothing
-    assert np.isfinite(found.far_full).all()
+    assert (board_record(counts)["tallies"]["far"]["boards"], board_record(counts)["boards"]) == (2, 3)
+    found = resample(counts, halves(3))
+    usable = np.isfinite(found.far_full)
+    assert 0 < usable.sum() < usable.size  # halves without a PASS row or a defect say nothing
+    assert (usable == np.isfinite(found.far)).all()
 
 
-def test_same_seed_same_bytes() -> None:
-    groups, defect, score = made()
-    counts = board_counts(groups, defect, score, 1.0)
-    assert board_record(counts) == board_record(counts)
-    assert board_record(counts) != board_record(counts, seed=1)
+def test_same_seed_same_halves() -> None:
+    assert (halves(9) == halves(9)).all()
+    assert (halves(9) != halves(9, seed=1)).any()
+    assert len(halves(30_000)) < len(halves(9))

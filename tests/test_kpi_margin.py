@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
+from deft_aoi.kpi.bounds import Tally
 from deft_aoi.kpi.gate import choose_point, judge
 from deft_aoi.kpi.margin import Margin, margin
 from deft_aoi.kpi.sweep import operating_point, sweep
@@ -57,11 +60,14 @@ def test_nothing_is_said_where_no_defect_is_caught() -> None:
 
 def test_a_pass_does_not_call_a_recall_of_100_percent_proven() -> None:
     target = parse_target("FAR < 10% at recall = 100%")
-    verdict = judge(target, 0, 400, 0, 50)
+    by_board = {"far": asdict(Tally.independent(400, 0)), "escape": asdict(Tally.independent(60, 0))}
+    verdict = judge(target, 0, 400, 0, 60, by_board=by_board, sealed=True)
     assert verdict.status == "PASS"
     assert (
-        "FAR < 10% is proven; recall = 100% holds on these rows, which no number of rows can prove" in verdict.sentence
+        "FAR < 10% and escape <= 5% is proven; recall = 100% holds on these rows, which no number of rows can prove"
+        in verdict.sentence
     )
     whole = parse_target("FAR < 10% at recall >= 90%")
-    assert judge(whole, 0, 400, 0, 50).sentence.endswith("FAR < 10% at recall >= 90% is proven")
+    proven = judge(whole, 0, 400, 0, 60, by_board=by_board, sealed=True).sentence
+    assert proven.endswith("FAR < 10% and recall >= 90% is proven")
     assert choose_point(target, sweep(np.array([True, False]), np.array([0.9, 0.1]))).threshold == 0.1

@@ -274,7 +274,7 @@ def test_the_environments_name_changes_with_what_is_in_it(tmp_path: Path) -> Non
 def test_an_unknown_optional_part_is_refused(tmp_path: Path) -> None:
     done = call(LAUNCHER, "--version", cwd=tmp_path, DEFT_PYTHON="", DEFT_HOME=str(tmp_path / "h"), DEFT_EXTRAS="../x")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "expected some of net, backbones" in done.stderr
+    assert "expected some of net, backbones, kubernetes" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import Workspace
 from deft_aoi.record import journal
-from deft_aoi.record.acceptance_ledger import Opening, opening_of, openings, record, seen_before
+from deft_aoi.record.acceptance_ledger import Opening, Sealed, opening_of, openings, record, seen_before
 
 
 def workspace(root: Path, rows: tuple[str, ...] = ("C1", "C2")) -> tuple[Workspace, Path]:
@@ -37,7 +37,7 @@ def test_each_model_is_an_opening_and_the_same_model_again_is_not(tmp_path: Path
     assert record(place, csv, opened(tmp_path, csv, "run_1", b"b", threshold=0.6)) == 3
     assert record(place, csv, opened(tmp_path, csv, "run_2", b"a")) == 4
     assert record(place, csv, first) == 1, "its number stays"
-    assert seen_before(place, csv) == 4
+    assert seen_before(place, Sealed.at(csv)) == 4
     assert [one["run"] for one in openings(place)] == ["run_1", "run_1", "run_1", "run_2"]
 
 
@@ -47,7 +47,7 @@ def test_a_changed_set_with_a_row_in_common_is_no_new_set(tmp_path: Path) -> Non
     _, csv = workspace(tmp_path, ("C2", "C3"))
     assert record(place, csv, opened(tmp_path, csv, "run_2", b"b")) == 2
     _, csv = workspace(tmp_path, ("C8", "C9"))
-    assert seen_before(place, csv) == 0
+    assert seen_before(place, Sealed.at(csv)) == 0
     assert record(place, csv, opened(tmp_path, csv, "run_3", b"b")) == 1
 
 
@@ -62,9 +62,9 @@ def test_a_deleted_ledger_is_made_good_by_the_journals(tmp_path: Path) -> None:
         "duration_sec": 0, "context_tokens": 0, "artifacts": [], "facts": made | {"opening": 1}, "prev": "",
     }  # fmt: skip
     (run / "loop_log.jsonl").write_bytes(b"".join(journal.chain([line])))
-    assert seen_before(place, csv) == 1
+    assert seen_before(place, Sealed.at(csv)) == 1
     place.acceptance_ledger.unlink()
-    assert seen_before(place, csv) == 1
+    assert seen_before(place, Sealed.at(csv)) == 1
     assert sha256_file(csv) == openings(place)[0]["csv_sha256"]
 
 
@@ -72,7 +72,7 @@ def test_rows_that_are_gone_count_as_seen_and_a_damaged_ledger_stops(tmp_path: P
     place, csv = workspace(tmp_path)
     other = opened(tmp_path, csv, "run_1", b"a") | {"csv_sha256": "0" * 64, "ts": "2026-01-01T00:00:00Z"}
     place.acceptance_ledger.write_text(json.dumps(other) + "\n")
-    assert seen_before(place, csv) == 1
+    assert seen_before(place, Sealed.at(csv)) == 1
     place.acceptance_ledger.write_text("{}\n")
     with pytest.raises(InputError, match="line 1: no opening"):
         openings(place)

@@ -15,7 +15,6 @@ import yaml
 
 from deft_aoi.base.finding import Finding
 from deft_aoi.base.paths import SKILL_ROOT, Workspace
-from deft_aoi.base.rows import read_rows
 from deft_aoi.data.workspace_files import baseline_spec
 from deft_aoi.executors.base import Probe
 from deft_aoi.preflight.check_backbone import backbone_findings
@@ -23,6 +22,7 @@ from deft_aoi.preflight.check_machine import disk_finding, gpu_findings, shm_byt
 from deft_aoi.preflight.check_rows import image_findings, row_findings
 from deft_aoi.preflight.check_spec import spec_findings
 from deft_aoi.preflight.check_workspace import all_checks
+from deft_aoi.preflight.inputs import read_inputs, read_table
 from deft_aoi.record.run import Plan
 from deft_aoi.spec.tree import Optics, put
 from small_workspace import make_workspace
@@ -158,14 +158,14 @@ def rows(**cells: list[str]) -> pd.DataFrame:
 def test_a_cell_that_tao_takes_otherwise_is_named(tmp_path: Path, cells: dict[str, list[str]], message: str) -> None:
     path = tmp_path / "set.csv"
     rows(**cells).to_csv(path, index=False)
-    found = blocks(row_findings(path, read_rows(path), 1))
+    found = blocks(row_findings(read_table("training", path), 1))
     assert len([text for text in found if message in text]) == 1, found
 
 
 def test_leading_zeros_of_object_names_and_boards_are_no_problem(tmp_path: Path) -> None:
     path = tmp_path / "set.csv"
     rows(object_name=["001", "002"], boardname=["00041003", "00041004"]).to_csv(path, index=False)
-    (finding,) = row_findings(path, read_rows(path), 1)
+    (finding,) = row_findings(read_table("training", path), 1)
     assert finding.level == "note"
     assert "drops leading zeros" in finding.text
 
@@ -264,7 +264,7 @@ def test_one_pre_flight_names_every_kind_of_fault(tmp_path: Path) -> None:
         spoil(ws)
     shutil.rmtree(ws / "augmentation/mining_pool/P0/test")
     plan = Plan(str(ws), "FAR < 1% at recall = 100%", 1, batch_size=35)
-    found = blocks(all_checks(Workspace.at(ws), plan, [Probe(5, "block", "no image")]))
+    found = blocks(all_checks(read_inputs(Workspace.at(ws)), plan, [Probe(5, "block", "no image")]))
     wanted = (
         "cls_weight has 1 weights",
         "no image",

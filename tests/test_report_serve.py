@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import subprocess
 import sys
 import threading
@@ -81,12 +82,19 @@ def test_a_taken_port_and_a_folder_without_a_run_are_refused(served: Served, tmp
         make_server(tmp_path, "127.0.0.1", 0)
 
 
+TAKES_SIGINT = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('deft_aoi.cli.main', run_name='__main__')"
+)
+
+
 def test_command_prints_its_address_and_ends_quietly(served: Served) -> None:
-    command = [sys.executable, "-m", "deft_aoi.cli.main", "serve", "--results-dir", str(served[0].run), "--port", "0"]
+    """On Ctrl-C; e2e/test_signals.py ends it by SIGTERM. Whoever started the tests may have SIGINT ignored."""
+    command = [sys.executable, "-c", TAKES_SIGINT, "serve", "--results-dir", str(served[0].run), "--port", "0"]
     environment = {"PYTHONPATH": str(SKILL_ROOT / "scripts"), "PATH": ""}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as job:
         assert job.stdout is not None
         port = int(job.stdout.readline().rsplit(":", 1)[1].strip(" /\n"))
         assert get(port, "/")[0] == 200
-        job.send_signal(2)
+        job.send_signal(signal.SIGINT)
         assert (job.wait(20), job.stderr and job.stderr.read()) == (0, "deft serve: ended\n")

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from inside import deft
+from loops import Loop
 
 
-def demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(ROOT / "scripts/deft"), "demo", *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
-
-
-def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(tmp_path: Path) -> None:
-    done = demo("--boards", "10", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len((done.stdout + done.stderr).splitlines()) <= 12
-    lines = re.findall(r"^\[iter (\d)/2 · (\w+)\] .*", done.stdout, re.M)
+def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(pregen_loop: Loop) -> None:
+    shown = pregen_loop.shown
+    assert len(shown.splitlines()) <= 12
+    lines = re.findall(r"^\[iter (\d)/2 · (\w+)\] .*", shown, re.M)
     assert [stage for _, stage in lines] == ["evaluate"] * (len(lines) - 1) + ["loop_stop"]
-    fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", done.stdout)]
+    fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", shown)]
     assert min(fars[1:]) < fars[0], "mined rows made the model better"
-    assert re.search(r"^verdict: (PASS|FAIL|NOT PROVABLE) · \d+s$", done.stdout, re.M)
-    report = re.search(r"^report: (.+)$", done.stdout, re.M)
+    assert re.search(r"^verdict: (PASS|FAIL|NOT PROVABLE) · \d+s$", shown, re.M)
+    report = re.search(r"^report: (.+)$", shown, re.M)
     assert report
-    assert "report not rendered" not in done.stdout
+    assert "report not rendered" not in shown
     page = Path(report[1]).read_text()
     assert page.count("<img") >= 6
     model = json.loads(Path(report[1]).with_name("best_model.json").read_text())
@@ -46,7 +39,6 @@ def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(tmp_path: Path
 def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "deft-demo").mkdir()
     (tmp_path / "deft-demo/mine.txt").write_text("mine")
-    done = demo(cwd=tmp_path)
-    assert done.returncode == 2
+    done = deft("demo", cwd=tmp_path, check=2)
     assert "is no simulated line" in done.stderr
     assert [p.name for p in (tmp_path / "deft-demo").iterdir()] == ["mine.txt"]

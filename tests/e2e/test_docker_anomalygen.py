@@ -21,8 +21,10 @@ import yaml
 
 from anomaly_world import GROUND, make_set, write
 from docker_daemon import Daemon, host_image, own_daemon
+from loops import begun
+from null_engine import HOLD
 from small_workspace import make_workspace
-from stand_in import HOLD, deft, entries, files, program, resolve, step
+from stand_in import deft, entries, files, program, resolve, step
 
 IMAGE = "deft-test/anomalygen:1"
 SCRIPTS = "/workspace/paidf-anomalygen/scripts/utilities"
@@ -40,7 +42,7 @@ def script(name: str) -> str:
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     with own_daemon() as started:
-        texts = {f"/usr/bin/{name}": program(name) for name in ("visual_changenet", "embedding")}
+        texts = {f"/usr/bin/{name}": program(name, null=True) for name in ("visual_changenet", "embedding")}
         names = ("prep_testcase.sh", "run_sdg.sh", "launch_training.sh")
         texts |= {f"{SCRIPTS}/{name}": script(name) for name in names}
         # A Python program in NVIDIA's image; here it hands on to the reference generator's.
@@ -54,7 +56,8 @@ def daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture(autouse=True)
-def our_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def our_image(monkeypatch: pytest.MonkeyPatch, null_engine_here: None) -> None:
+    """Models are the null engine's here, in containers and on this machine; generated pairs are real."""
     for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE", "AG_IMAGE"):
         monkeypatch.setenv(name, IMAGE)
 
@@ -76,14 +79,9 @@ def begin(root: Path, *more: str, checkpoint: bool = True) -> Path:
         for path in (home / "datasets/pcb/IC/mask").rglob("*.png"):  # as AnomalyGen's training wants them called
             path.rename(path.with_name(f"{path.stem}_mask.png"))
     (home / "base_checkpoints/nvidia/Cosmos-Predict2-2B-Text2Image").mkdir(parents=True)
-    plan = ("--max-iterations", "1", "--mine-rows", "12", "--num-epochs", "2", "--platform", "local-docker")
+    more += ("--max-iterations", "1", "--platform", "local-docker", "--screen", "off")
     more += ("--set", "gpus=0", "--synthetic", "inference_only", "--num-sdg", "8")
-    labels = ("--anomalygen-label", "bridge", "--anomalygen-label", "missing")
-    target = ("--kpi-target", "FAR <= 0% at recall = 100%")
-    shown = deft("preflight", "--workspace", str(root), *plan, *more, *labels, *target)
-    code = re.search(r"--approve (\w+)", shown)
-    assert code, shown
-    return Path(deft("start", "--workspace", str(root), "--approve", code[1]).split("\n")[0].removeprefix("started "))
+    return begun(root, *more, "--anomalygen-label", "bridge", "--anomalygen-label", "missing")
 
 
 def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(daemon: Daemon, tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from docker_daemon import Daemon, host_image, own_daemon
-from stand_in import HOLD, begin, deft, entries, files, program, resolve, scores, step
+from inside import InsideExecutor, jobs_by
+from loops import Loop, scores
+from null_engine import HOLD
+from stand_in import begin, deft, entries, files, program, resolve, step
 
 IMAGE = "deft-test/tao:1"
 
@@ -23,8 +26,15 @@ def daemon() -> Iterator[Daemon]:
         yield started
 
 
+@pytest.fixture
+def host_jobs() -> Iterator[None]:
+    """Work that has no container, on this machine, runs in this process."""
+    with jobs_by(InsideExecutor):
+        yield
+
+
 def test_the_loop_in_containers_goes_on_after_every_loss_and_ends_as_on_this_machine(
-    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_jobs: None, weakness_loop: Loop
 ) -> None:
     for name in ("TAO_PYT_IMAGE", "TAO_DS_IMAGE"):
         monkeypatch.setenv(name, IMAGE)
@@ -75,6 +85,4 @@ def test_the_loop_in_containers_goes_on_after_every_loss_and_ends_as_on_this_mac
     assert sorted(set(inside)) == ["inference", "train"]
     assert all(handle["container"]["command"] == handle["task"] for handle in commands if "container" in handle)
 
-    local = begin(workspace, "local")
-    deft("run", "--results-dir", str(local))
-    assert scores(run) == scores(local)
+    assert scores(run) == scores(weakness_loop.path)

@@ -12,7 +12,9 @@ import pytest
 
 from deft_aoi.base.paths import Workspace
 from deft_aoi.record.acceptance_ledger import openings
+from inside import InsideExecutor, jobs_by
 from loop_cli import begin, deft, entries
+from loops import Loop
 from small_workspace import make_workspace
 
 TARGET = "FAR <= 1% at recall = 100% and command: kpi/calls.py calls_per_board < 0.5"
@@ -26,6 +28,11 @@ print(json.dumps({"calls_per_board": calls / len({row["boardname"] for row in ro
 
 def facts(run: Path, stage: str, label: str | None = None) -> list[dict[str, Any]]:
     return [e["facts"] for e in entries(run) if e["stage"] == stage and label in (None, e["iter"])]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """What is tested here is what is made of scores."""
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +127,14 @@ def test_the_next_run_of_the_workspace_says_how_often_the_set_was_opened(finishe
     assert "| acceptance | 48 | 32 |" in shown.stdout
 
 
-def test_new_rows_are_decided_with_and_without_labels(finished: Path, tmp_path: Path) -> None:
+def test_new_rows_are_decided_with_and_without_labels(knn_loop: Loop, tmp_path: Path) -> None:
+    """By the real engine: a row without a label gets the score that it had with one."""
+    finished = knn_loop.path
     rows = pd.read_csv(finished.parents[1] / "kpi/testing_set.csv", dtype=str, keep_default_na=False)
     rows.drop(columns=["label"]).to_csv(tmp_path / "new.csv", index=False)
     model = str(finished / "best_model.json")
-    done = deft("score", "--model", model, "--csv", str(tmp_path / "new.csv"), "--json")
+    with jobs_by(InsideExecutor):
+        done = deft("score", "--model", model, "--csv", tmp_path / "new.csv", "--json")
     record = json.loads(done.stdout)
     assert sum(record["decisions"].values()) == record["rows"] == 48
     assert record["decisions"]["REVIEW"] >= 1

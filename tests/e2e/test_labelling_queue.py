@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from loop_cli import begin, deft, entries
 from small_workspace import make_workspace
 
 
+@pytest.mark.usefixtures("null_engine_here")
 def test_the_loop_waits_for_labels_and_trains_on_them(tmp_path: Path) -> None:
     root = make_workspace(tmp_path / "ws", counts=(24, 24, 48, 40))
     csv = root / "augmentation/mining_pool/mining_pool.csv"

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from deft_aoi.base.rows import read_pool
-from deft_aoi.data.label_review import COLUMNS, write_review
-from deft_aoi.executors.local import alive
+import faulty
+from deft_aoi.executors.local import LocalExecutor, alive
+from inside import jobs_by
 from loop_cli import ROWS, begin, command, deft, entries, environment
-from small_workspace import LIGHTS, make_workspace
+from loops import Loop, scores
+from null_engine import HOLD
+from null_jobs import NullExecutor, NullJobs
+from small_workspace import make_workspace
 
 FAR_FACTS = ("far_pct", "threshold", "auroc", "false_calls", "rows", "mining_mined_count", "val_loss", "verdict")
 
@@ -32,10 +36,11 @@ def numbers(run: Path) -> list[tuple[Any, ...]]:
     ]
 
 
-def scores(run: Path) -> list[list[str]]:
-    """Scores as text, to the last digit."""
-    files = sorted(run.glob("*/inference/*/inference.csv"))
-    return [pd.read_csv(path, dtype=str)["siamese_score"].tolist() for path in files]
+@pytest.fixture(autouse=True, scope="module")
+def null_engine() -> Iterator[None]:
+    """All runs of this file but the shared ones; a test that needs a real job says so."""
+    with jobs_by(NullExecutor):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,8 @@ def test_the_model_that_is_handed_over_has_a_contact_sheet(unbroken: Path) -> No
     assert (unbroken / "DEFT_Loop_Report.html").stat().st_size > 10_000
 
 
-def test_a_printed_threshold_decides_as_the_number_did(unbroken: Path) -> None:
+def test_a_printed_threshold_decides_as_the_number_did(knn_loop: Loop) -> None:
+    unbroken = knn_loop.path
     model = json.loads((unbroken / "best_model.json").read_text())
     best = next(e for e in reversed(entries(unbroken)) if e["stage"] == "evaluate" and e["facts"]["champion"])
     scored = pd.read_csv(best["facts"]["inference_csv"])
@@ -102,7 +108,8 @@ def test_a_printed_threshold_decides_as_the_number_did(unbroken: Path) -> None:
     assert 100 * called[scored["label"] == "PASS"].mean() == pytest.approx(model["far_pct"], abs=1e-12)
 
 
-def test_no_row_is_mined_twice_and_rows_add_up(unbroken: Path) -> None:
+def test_no_row_is_mined_twice_and_rows_add_up(knn_loop: Loop) -> None:
+    unbroken = knn_loop.path
     mined = [pd.read_parquet(p) for p in sorted(unbroken.glob("iter*/mining_filter/mined.parquet"))]
     keys = pd.concat(mined)[["input_path", "object_name"]]
     assert not keys.duplicated().any()
@@ -115,18 +122,8 @@ def test_no_row_is_mined_twice_and_rows_add_up(unbroken: Path) -> None:
         assert provenance["object_name"].tolist() == combined["object_name"].tolist()
 
 
-def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(tmp_path: Path) -> None:
-    make_workspace(tmp_path / "ws", counts=(ROWS, 24, 48, 60))
-    pool = tmp_path / "ws/augmentation/mining_pool/mining_pool.csv"
-    pool.write_text(pool.read_text() + pool.read_text().splitlines()[-1] + "\n")  # append-only pools repeat rows
-    run = begin(tmp_path / "ws", policy="weakness")
-    doubted = (
-        read_pool(pool, tmp_path / "ws", LIGHTS, ".png")
-        .reindex(columns=list(COLUMNS), fill_value="")
-        .assign(set="pool")
-    )
-    write_review(run / "label_review.csv", doubted)  # as if Pre-Flight doubted every row
-    deft("run", "--results-dir", str(run))
+def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(weakness_loop: Loop) -> None:
+    run = weakness_loop.path
     told = [entry["summary"] for entry in entries(run) if entry["stage"] == "data_mining"]
     assert all("12 of them were in doubt before (label_review.csv): judged anew and kept" in line for line in told)
     assert len(pd.read_csv(run / "iter2/mining_filter/pool_to_score.csv")) == 48
@@ -149,23 +146,36 @@ def test_the_last_rows_of_a_pool_are_fewer_than_a_batch_and_still_taken(tmp_path
 def test_a_new_process_for_every_step_gives_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:
     """Also: words written about one iteration stay with it and never stand under the pictures of the next."""
     run = begin(tmp_path / "ws")
-    lines = []
-    while (done := deft("step", "--results-dir", str(run), "--wait", "120", check=None)).returncode == 0:
-        lines.append(done.stdout)
-        if "[iter 1/2 · evaluate]" in done.stdout:
+    for _ in range(100):
+        child = faulty.step(run, report=True)
+        child.join(120)
+        if child.exitcode != 0:
+            break
+        last = entries(run)[-1]
+        if (last["iter"], last["stage"]) == ("iter1", "evaluate"):
             (run / "narrative.json").write_text('{"schema_version": 1, "headline": "Words about the first one."}')
+    assert child.exitcode == 10
     assert (run / "iter1/narrative.json").is_file()
     assert not (run / "narrative.json").exists()
     assert "Words about the first one." not in (run / "DEFT_Loop_Report.html").read_text()
-    assert done.returncode == 10, done.stderr
     assert numbers(run) == numbers(unbroken)
     assert scores(run) == scores(unbroken)
-    assert all(line.startswith("[iter ") for line in lines)
 
 
-def test_a_run_killed_in_every_stage_ends_with_the_same_numbers(unbroken: Path, tmp_path: Path) -> None:
+def test_a_step_says_where_it_is_and_what_comes_next(tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws", max_iterations="1")
+    while (done := deft("step", "--results-dir", run, "--wait", "120", check=None)).returncode == 0:
+        assert done.stdout.startswith("[iter ")
+        assert done.stdout.splitlines()[-1].startswith("next: ")
+    assert done.returncode == 10
+
+
+@pytest.mark.nightly
+def test_a_run_killed_in_every_stage_ends_with_the_same_numbers(tmp_path: Path) -> None:
     """Driver and job are killed by SIGKILL at staggered moments; the run goes on and does nothing twice."""
-    run = begin(tmp_path / "ws")
+    run, unbroken = begin(tmp_path / "ws"), begin(tmp_path / "unbroken")
+    with jobs_by(LocalExecutor):
+        deft("run", "--results-dir", unbroken)
     kills = 0
     for attempt in range(60):
         done = subprocess.Popen(
@@ -197,38 +207,47 @@ def kill_jobs(run: Path) -> None:
     """End what a vanished machine would end: every job's process group."""
     for job in (run / "jobs").glob("*"):
         if alive(job):
-            pid = json.loads((job / "handle.json").read_text()).get("pid")
-            if pid:
-                os.killpg(pid, signal.SIGKILL)
-            deadline = time.monotonic() + 10
-            while alive(job) and pid and time.monotonic() < deadline:
-                time.sleep(0.02)
+            faulty.kill_job(job)
 
 
-def test_step_returns_while_a_job_runs_and_reattaches(tmp_path: Path) -> None:
-    run = begin(tmp_path / "ws")
-    done = deft("step", "--results-dir", str(run), "--wait", "0", check=75)
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A started run whose jobs are processes of their own that wait until `release`."""
+    with jobs_by(NullJobs):
+        run = begin(tmp_path / "ws")
+        (tmp_path / "ws" / HOLD).touch()
+        yield run
+        kill_jobs(run)
+
+
+def release(run: Path) -> None:
+    (run.parents[1] / HOLD).unlink()
+
+
+def test_step_returns_while_a_job_runs_and_reattaches(held: Path) -> None:
+    done = deft("step", "--results-dir", held, "--wait", "0", check=75)
     assert "running for" in done.stdout
-    jobs = list((run / "jobs").iterdir())
+    jobs = list((held / "jobs").iterdir())
     assert len(jobs) == 1
     first = json.loads((jobs[0] / "handle.json").read_text())["submitted"]
-    done = deft("step", "--results-dir", str(run))
+    release(held)
+    done = deft("step", "--results-dir", held)
     assert "started again" not in done.stdout
     assert json.loads((jobs[0] / "handle.json").read_text())["submitted"] == first
-    assert len(list((run / "jobs").iterdir())) == 1
-    assert "baseline/train ok" in deft("status", "--results-dir", str(run)).stdout
+    assert len(list((held / "jobs").iterdir())) == 1
+    assert "baseline/train ok" in deft("status", "--results-dir", held).stdout
 
 
-def test_a_job_that_was_lost_is_told_and_its_time_is_not_counted(tmp_path: Path) -> None:
-    run = begin(tmp_path / "ws")
-    deft("step", "--results-dir", str(run), "--wait", "0", check=75)
-    kill_jobs(run)
-    (job,) = (run / "jobs").iterdir()
+def test_a_job_that_was_lost_is_told_and_its_time_is_not_counted(held: Path) -> None:
+    deft("step", "--results-dir", held, "--wait", "0", check=75)
+    kill_jobs(held)
+    (job,) = (held / "jobs").iterdir()
     yesterday = time.time() - 86_400
     os.utime(job / "handle.json", (yesterday, yesterday))
-    done = deft("step", "--results-dir", str(run))
+    release(held)
+    done = deft("step", "--results-dir", held)
     assert "started again (killed, or its machine was lost)" in done.stdout
-    assert entries(run)[0]["duration_sec"] < 600
+    assert entries(held)[0]["duration_sec"] < 600
 
 
 def test_a_hard_stop_repeats_until_a_person_decides(tmp_path: Path) -> None:

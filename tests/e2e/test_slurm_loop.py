@@ -9,14 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from inside import InsideExecutor, jobs_by
+from loops import Loop, scores
+from null_engine import HOLD
 from slurm_cluster import NODE, Cluster, own_cluster, wait
-from stand_in import HOLD, begin, deft, entries, programs, resolve, scores, step
+from stand_in import begin, deft, entries, programs, resolve, step
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with own_cluster() as started:
         yield started
+
+
+@pytest.fixture
+def host_jobs() -> Iterator[None]:
+    """Work that is no batch job, on this machine, runs in this process."""
+    with jobs_by(InsideExecutor):
+        yield
 
 
 def running_job(run: Path, name: str) -> str:
@@ -32,7 +42,7 @@ def running_job(run: Path, name: str) -> str:
 
 
 def test_the_loop_in_batch_jobs_goes_on_after_every_loss_and_ends_as_on_this_machine(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, host_jobs: None, weakness_loop: Loop
 ) -> None:
     workspace = tmp_path / "ws"
     (tmp_path / "tao").mkdir()
@@ -81,6 +91,4 @@ def test_the_loop_in_batch_jobs_goes_on_after_every_loss_and_ends_as_on_this_mac
     numbers = [handle["job_id"] for handle in handles if handle.get("platform") == "slurm"]
     assert len(numbers) == len(set(numbers)) >= 5
 
-    local = begin(workspace, "local")
-    deft("run", "--results-dir", str(local))
-    assert scores(run) == scores(local)
+    assert scores(run) == scores(weakness_loop.path)

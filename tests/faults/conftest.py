@@ -11,6 +11,11 @@ import pytest
 import faulty
 
 
+@pytest.fixture(autouse=True)
+def null_engine(null_engine_here: None) -> None:
+    """Faults happen to journal, state and jobs; what is learned does not matter here."""
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return faulty.line(tmp_path_factory.mktemp("line") / "ws")
@@ -18,7 +23,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unbroken(workspace: Path) -> tuple[Path, list[float]]:
-    """A complete run of one iteration, and the seconds of each of its steps."""
+    """A complete run of one iteration, each step of it by another process, and their seconds."""
     run = faulty.begin(workspace, 0)
     return run, faulty.finish(run)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import faulty
+import inside
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, HardStop, InputError
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.loop import decisions, driver
@@ -21,10 +20,8 @@ from deft_aoi.record import disk_space, journal, order, state
 from deft_aoi.record.run import load_run
 
 
-def deft(*arguments: str, check: int = 0) -> str:
-    command = [sys.executable, "-m", "deft_aoi.cli.main", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == check, done.stdout + done.stderr
+def deft(*words: object, check: int = 0) -> str:
+    done = inside.deft(*words, check=check)
     return done.stdout + done.stderr
 
 

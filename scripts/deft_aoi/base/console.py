@@ -7,12 +7,15 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from deft_aoi.base.errors import FAULT, REFUSED, DeftError, Refusals
@@ -76,8 +79,30 @@ def brief(name: str, arguments: Sequence[str]) -> Iterator[None]:
 def run_script(entry: Callable[[], int]) -> int:
     """Shell of a contract script: refusals become `<script>: <message>` on stderr and the error's exit code."""
     name = os.path.basename(sys.argv[0]).removesuffix(".py")
-    with brief(name, sys.argv[1:]):
+    with ends_on_sigterm(), brief(name, sys.argv[1:]):
         return guarded(name, entry)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: a command ends as after Ctrl-C."""
+
+
+@contextmanager
+def ends_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block in order: locks are given back, files are whole, jobs go on. Where it is ignored, or
+    somebody else handles it, that stays."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def guarded(name: str, action: Callable[[], int]) -> int:
@@ -98,9 +123,10 @@ def guarded(name: str, action: Callable[[], int]) -> int:
             text += "; nothing is lost: free space (deft prune --results-dir R drops checkpoints), then call again"
         print(printable(text), file=sys.stderr)
         return REFUSED
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; nothing is lost, the next `deft step` goes on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as end:
+        word, code = ("terminated", 143) if isinstance(end, Terminated) else ("interrupted", 130)
+        print(f"{name}: {word}; nothing is lost, the next `deft step` goes on", file=sys.stderr)
+        return code
     except Exception as error:  # the last net: what was foreseen nowhere still gets one line, and no traceback
         if os.environ.get("DEFT_DEBUG"):
             traceback.print_exc()

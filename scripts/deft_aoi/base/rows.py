@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_module
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ COLUMNS = (
     "mpass_mfail", "is_valid", "comp_name", "part_type", "number_of_pins", "description", "comp_type_1",
 )  # fmt: skip
 REQUIRED = COLUMNS[:4]
+POOL_REQUIRED = ("golden_path", "label")  # and one of pool_paths.NAMES
 IDENTITY = ("input_path", "golden_path", "object_name")
 LEAK_KEYS = ("input_path", "golden_path", "label", "object_name", "boardname")
 SCORE = "siamese_score"
@@ -43,14 +45,14 @@ def is_defect(labels: pd.Series) -> pd.Series:
     return labels != PASS
 
 
-def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame:
-    """Read a CSV with every cell as text (leading zeros and the word NA survive).
+def read_rows(path: Path, *, required: Sequence[str] = REQUIRED, content: bytes | None = None) -> pd.DataFrame:
+    """Read a CSV with every cell as text (leading zeros and the word NA survive); `content` where it is known.
 
     Raises InputError when the file is absent, unreadable, lacks a required column or has no rows.
     """
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise InputError(f"{path}: no such CSV; expected columns {', '.join(required)}")
-    rows = parse_csv(path)
+    rows = parse_csv(path, content)
     missing = [name for name in required if name not in rows.columns]
     if missing:
         found = ", ".join(str(name)[:40] for name in rows.columns[:_SHOWN_COLUMNS])
@@ -61,15 +63,28 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED) -> pd.DataFrame
     return rows
 
 
-def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """A CSV of UTF-8 text (BOM, CRLF and quotes welcome) with every cell as text; `options` go to pandas.
+def csv_bytes(path: Path) -> bytes:
+    """The bytes of a CSV that is there. Raises InputError where they are too many."""
+    _check_size(path)
+    return path.read_bytes()
+
+
+def _check_size(path: Path) -> None:
+    if (size := path.stat().st_size) > MAX_CSV_BYTES:
+        raise InputError(f"{path}: {size:,} bytes; expected at most {MAX_CSV_BYTES:,}")
+
+
+def parse_csv(path: Path, content: bytes | None = None, **options: Any) -> pd.DataFrame:
+    """A CSV of UTF-8 text (BOM, CRLF and quotes welcome) with every cell as text; `content` where it is known,
+    `options` go to pandas.
 
     Raises InputError where it is no such file: other encodings, unclosed quotes, surplus cells, a header twice.
     """
-    if (size := path.stat().st_size) > MAX_CSV_BYTES:
-        raise InputError(f"{path}: {size:,} bytes; expected at most {MAX_CSV_BYTES:,}")
+    if content is None:
+        _check_size(path)
+    source = path if content is None else io.BytesIO(content)
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options)
+        rows = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options)
     except (ValueError, OverflowError, csv_module.Error) as error:  # pandas' own errors and UnicodeDecodeError too
         said = printable(" ".join(str(error).split())[:200])
         raise InputError(f"{path}: not a readable UTF-8 CSV ({said}); save it as CSV UTF-8") from error
@@ -81,11 +96,12 @@ def parse_csv(path: Path, **options: Any) -> pd.DataFrame:
     return rows
 
 
-def read_as_tao(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def parse_as_tao(path: Path, content: bytes, columns: Sequence[str]) -> pd.DataFrame:
     """Columns with the types that pandas guesses, as TAO's loader asks it; for a file that :func:`read_rows` took."""
+    source = io.BytesIO(content)
     try:
         return pd.read_csv(
-            path, dtype={"object_name": str}, usecols=list(columns), encoding="utf-8-sig", low_memory=False
+            source, dtype={"object_name": str}, usecols=list(columns), encoding="utf-8-sig", low_memory=False
         )
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: pandas cannot read it ({printable(str(error))[:200]})") from error
@@ -269,16 +285,18 @@ def image_problems(
 
 
 def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.DataFrame:
+    """Rows of a mining pool as :func:`pool_rows` gives them."""
+    return pool_rows(read_rows(csv, required=POOL_REQUIRED), csv, root, lights, ext)
+
+
+def pool_rows(rows: pd.DataFrame, csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.DataFrame:
     """Rows of a mining pool with paths relative to `root` (the workspace) and labels normalised.
 
     The image is named by the first of filepath, input_path, image_path that is filled, as a folder or as a file
     (`images/R821@1_SolderLight.jpg`: cut to its folder, `object_name` derived from it where it is empty), absolute, or
     from the CSV's own folder or the images folder on; a label may be empty. Raises InputError where two files fit.
     """
-    rows = read_rows(csv, required=("golden_path", "label"))
-    rows["input_path"] = first_filled(rows, csv)
-    if "object_name" not in rows.columns:
-        rows["object_name"] = ""
+    rows = rows.assign(input_path=first_filled(rows, csv))
     rows = pad_columns(rows)
     home = root.resolve()
     prefix = inside(home, csv.parent.resolve(), str(csv)).relative_to(home).as_posix()

@@ -84,14 +84,24 @@ def _walk(value: Any) -> Iterator[Any]:
 
 def read_yaml(path: Path) -> Any:
     """The value of a YAML file. Raises InputError as :func:`parse_yaml` does, OSError where it cannot be opened."""
+    return yaml_of(yaml_bytes(path), str(path))
+
+
+def yaml_bytes(path: Path) -> bytes:
+    """The bytes of a YAML file. Raises InputError where they are too many, OSError where it cannot be opened."""
     size = os.stat(path).st_size
     if size > MAX_YAML_BYTES:
         raise InputError(f"{path}: {size:,} bytes of YAML; expected at most {MAX_YAML_BYTES:,}")
+    return path.read_bytes()
+
+
+def yaml_of(content: bytes, where: str) -> Any:
+    """The value of a YAML file's bytes. Raises InputError as :func:`parse_yaml` does."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not valid YAML: no UTF-8 ({error.reason} at byte {error.start})") from error
-    return parse_yaml(text, str(path))
+        raise InputError(f"{where}: not valid YAML: no UTF-8 ({error.reason} at byte {error.start})") from error
+    return parse_yaml(text, where)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,6 @@ from typing import Any
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.names import check_image
 from deft_aoi.base.paths import SKILL_ROOT
-from deft_aoi.base.safe_yaml import read_yaml
 
 VERSION = "0.1.0"  # of this skill; plugin.json, its copies and SKILL.md say the same
 VERSIONS = SKILL_ROOT / "specs/versions.yaml"
@@ -102,8 +102,11 @@ def flat_keys(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+@functools.cache  # part of the installed skill: it does not change while this program runs
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: missing; the skill is incomplete, install it again")
+    from deft_aoi.base.safe_yaml import read_yaml  # `deft test` starts where no package is installed
+
     tree: dict[str, Any] = read_yaml(path)
     return tree

@@ -37,7 +37,7 @@ PIP_WHEEL = "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 DEFAULT_INDEX = "https://pypi.org/simple"
 NEEDED_MB, TEST_MB, EXTRA_MB = 1200, 500, 1500  # torch without CUDA; with it the installer itself needs more
-OPTIONAL = ("net", "backbones")
+OPTIONAL = ("net", "backbones", "kubernetes")
 # What brings native code: if these load, the rest does.
 PROBE = "import cv2, faiss, matplotlib, numpy, onnxruntime, pandas, pyarrow, scipy"
 _STRIPPED = (

@@ -10,7 +10,7 @@ import runpy
 import sys
 from collections.abc import Mapping, Sequence
 
-from deft_aoi.base.console import brief, guarded
+from deft_aoi.base.console import brief, ends_on_sigterm, guarded
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
@@ -57,7 +57,7 @@ EXTRA = {
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
-    "docs": "write references/scripts-and-agents.md from --help (for developers)",
+    "docs": "write the generated page and schema from the code (for developers)",
     "test": "run linters, type checker and all tests (for developers)",
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()} | EXTRA
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command in SCRIPTS:
         return run_contract_script(args.command, args.arguments)
     parsed = command_parser(args.command).parse_args(args.arguments)
-    with brief(args.command, args.arguments):
+    with ends_on_sigterm(), brief(args.command, args.arguments):
         return guarded(f"deft {args.command}", lambda: parsed.run(parsed))
 
 

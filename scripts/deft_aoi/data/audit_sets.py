@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os.path
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -60,18 +61,21 @@ class SetAudit:
         }
 
 
-def audit_sets(sets: Sequence[RowSet], *, limit: int | None = None) -> SetAudit:
-    """Compare all sets with each other and look into every image, at most `limit` that the cache does not know."""
+def audit_sets(
+    sets: Sequence[RowSet], *, limit: int | None = None, seconds: float = math.inf, near: bool = True
+) -> SetAudit:
+    """Compare all sets with each other and look into every image, at most `limit` that the cache does not know, and no
+    new one after that many `seconds`. Without `near` only equal pictures are looked for."""
     ordered = sorted(sets, key=lambda one: one.name not in JUDGES)  # whoever judges is read first
     names = [name for one in ordered for light in (*one.files, *one.goldens) for name in light]
-    prints = fingerprints(names, limit=limit)
+    prints = fingerprints(names, limit=limit, seconds=seconds)
     parts, start = {}, 0
     for one in ordered:
         count = len(one.rows) * 2 * len(one.files)
         block = prints.records[start : start + count].reshape(2 * len(one.files), len(one.rows))
         parts[one.name] = [Prints(records, 0) for records in block]
         start += count
-    shared = [row for pair in itertools.combinations(sets, 2) for row in _between(*pair, parts)]
+    shared = [row for pair in itertools.combinations(sets, 2) for row in _between(*pair, parts, near=near)]
     shared += [row for one in sets for row in _within(one, parts[one.name])]
     table = pd.DataFrame(shared, columns=list(SHARED_COLUMNS))
     broken = pd.DataFrame([row for one in sets for row in _broken(one, parts[one.name])], columns=list(BROKEN_COLUMNS))
@@ -99,14 +103,14 @@ def write_audit(found: SetAudit, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in tables)
 
 
-def _between(first: RowSet, second: RowSet, parts: dict[str, list[Prints]]) -> Iterable[tuple[Any, ...]]:
+def _between(first: RowSet, second: RowSet, parts: dict[str, list[Prints]], *, near: bool) -> Iterable[tuple[Any, ...]]:
     stops = first.name in JUDGES or second.name in JUDGES
     seen = set()
     leaks = leaks_between(first.rows, second.rows, image_names(first), image_names(second))
     for leak in leaks.rows:
-        pair = leak.first_line - 2, leak.second_line - 2
-        seen.add(pair)
-        yield _row("path" if leak.by == "image" else "row", stops, first, pair[0], second, pair[1], 1.0)
+        rows = leak.first_line - 2, leak.second_line - 2
+        seen.add(rows)
+        yield _row("path" if leak.by == "image" else "row", stops, first, rows[0], second, rows[1], 1.0)
     one, other = parts[first.name], parts[second.name]
     lights = len(first.files)
     keys = content_keys(one[:lights])
@@ -121,9 +125,9 @@ def _between(first: RowSet, second: RowSet, parts: dict[str, list[Prints]]) -> I
                 seen.add((known, row))
                 kind = "blank" if flat[row] else "content"
                 yield _row(kind, stops and kind == "content", first, known, second, row, 1.0)
-    for near in near_pairs(one[:lights], other[:lights], first.files, second.files):
-        if (near.first, near.second) not in seen and keys[near.first] != _key(other[:lights], near.second):
-            yield _row("near", False, first, near.first, second, near.second, near.likeness)
+    for pair in near_pairs(one[:lights], other[:lights], first.files, second.files) if near else ():
+        if (pair.first, pair.second) not in seen and keys[pair.first] != _key(other[:lights], pair.second):
+            yield _row("near", False, first, pair.first, second, pair.second, pair.likeness)
 
 
 def _within(one: RowSet, prints: list[Prints]) -> Iterable[tuple[Any, ...]]:

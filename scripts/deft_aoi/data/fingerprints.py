@@ -7,10 +7,13 @@ costs one stat a file.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +37,7 @@ VERSION = 1
 READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
 _SIDE = 24  # pixels of the coarse picture
 _FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be told apart
-_CHUNK, _ASKED, _KEPT = 256, 800, 1024
+_CHUNK, _ASKED, _KEPT = 64, 800, 1024
 
 #: One image. `sha` of its bytes; `bits` difference hash of 16 x 16 cells; `coarse` its edges at 24 x 24 as int8, of
 #: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above.
@@ -65,8 +68,9 @@ class Prints:
         return [sha.tobytes() if state == READABLE else b"" for sha, state in zip(shas, self.state, strict=True)]
 
 
-def fingerprints(files: Sequence[str], *, limit: int | None = None) -> Prints:
-    """Fingerprint of every file. At most `limit` files are opened, the first ones; those beyond have state UNREAD.
+def fingerprints(files: Sequence[str], *, limit: int | None = None, seconds: float = math.inf) -> Prints:
+    """Fingerprint of every file. At most `limit` files are opened, the first ones, and none after that many `seconds`;
+    the others have state UNREAD.
 
     A cache that cannot be written only costs time.
     """
@@ -79,11 +83,13 @@ def fingerprints(files: Sequence[str], *, limit: int | None = None) -> Prints:
         for place, record in known:
             table[place] = record
         todo = np.flatnonzero(table["state"] == UNREAD)[:limit].tolist()
-        for places, records in _read_all([distinct[place] for place in todo], todo):
+        opened = 0
+        for places, records in _read_all([distinct[place] for place in todo], todo, seconds):
+            opened += len(places)
             table[places] = records
             cache.keep([(distinct[p], stamps[p], r) for p, r in zip(places, records, strict=True)])
     where = {name: place for place, name in enumerate(distinct)}
-    return Prints(table[[where[name] for name in files]], len(todo))
+    return Prints(table[[where[name] for name in files]], opened)
 
 
 def content_keys(lights: Sequence[Prints]) -> list[bytes]:
@@ -142,11 +148,19 @@ def _stamp(name: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _read_all(names: Sequence[str], places: Sequence[int]) -> Iterator[tuple[list[int], NDArray[Any]]]:
-    starts = range(0, len(names), _CHUNK)
+def _read_all(names: Sequence[str], places: Sequence[int], seconds: float) -> Iterator[tuple[list[int], NDArray[Any]]]:
+    deadline = time.monotonic() + seconds
+    starts = iter(range(0, len(names), _CHUNK))
     cores = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(cores) as pool, Progress("fingerprints", len(names), "image") as progress:
-        for start, records in zip(starts, pool.map(lambda s: _read(names[s : s + _CHUNK]), starts), strict=True):
+        waiting: deque[tuple[int, Future[NDArray[Any]]]] = deque()
+        while True:
+            while len(waiting) < 2 * cores and time.monotonic() < deadline and (start := next(starts, -1)) >= 0:
+                waiting.append((start, pool.submit(_read, names[start : start + _CHUNK])))
+            if not waiting:
+                return
+            start, future = waiting.popleft()
+            records = future.result()
             progress.update(len(records))
             yield list(places[start : start + _CHUNK]), records
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from deft_aoi.base.errors import DeftError
 from deft_aoi.base.paths import Workspace
-from deft_aoi.base.rows import PASS, image_paths, normalise_label, pad_columns, read_pool, read_rows
+from deft_aoi.base.rows import PASS, image_paths, normalise_label, pad_columns
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
 from deft_aoi.spec.tree import Optics
 
@@ -53,38 +51,8 @@ class RowSet:
         return f"{self.rows['input_path'].iloc[row]}/{self.rows['object_name'].iloc[row]}"
 
 
-def row_sets(workspace: Workspace, optics: Optics) -> list[RowSet]:
-    """The sets that are there, in the order of SETS. Raises InputError for one that cannot be read."""
-    return [one for name in SETS if (one := _set(name, workspace, optics)) is not None]
-
-
-def readable_sets(workspace: Workspace, optics: Optics) -> list[RowSet]:
-    """:func:`row_sets` without those that cannot be read."""
-    found = []
-    for name in SETS:
-        with contextlib.suppress(DeftError):
-            found += [one] if (one := _set(name, workspace, optics)) else []
-    return found
-
-
-def _set(name: str, workspace: Workspace, optics: Optics) -> RowSet | None:
-    if name == SYNTHETIC:
-        return pregen_set(workspace, optics)
-    if name == POOL:
-        if not workspace.pool_csv.is_file():
-            return None
-        rows = read_pool(workspace.pool_csv, workspace.root, optics.lights, optics.ext)
-        return _of_rows(POOL, workspace.pool_csv, rows, workspace.root, optics)
-    csv = {
-        TRAINING: workspace.training_csv, VALIDATION: workspace.validation_csv, KPI: workspace.kpi_csv,
-        ACCEPTANCE: workspace.acceptance_csv,
-    }[name]  # fmt: skip
-    if name == ACCEPTANCE and not csv.is_file():
-        return None
-    return _of_rows(name, csv, pad_columns(read_rows(csv)), workspace.images, optics)
-
-
-def _of_rows(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optics) -> RowSet:
+def set_of(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optics) -> RowSet:
+    """The rows of a CSV as a set, with the files that they name below `root`."""
     files, goldens = (
         tuple(image_paths(rows, column, root, light, optics.ext) for light in optics.lights)
         for column in ("input_path", "golden_path")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from deft_aoi.base.finding import Finding
+
 # In a job's folder: what was submitted and where to find it, how it ended, what it printed.
 HANDLE, EXIT, LOG = "handle.json", "exit.json", "output.log"
 TAO_PYT = "images.tao_toolkit.pyt"
@@ -111,21 +113,17 @@ class JobState:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What an executor found out about its platform before any job: `level` ok | note | block, and the number of the
-    Pre-Flight check that it answers (3 credentials, 4 login, 5 images, 6 architecture and GPU, 8 GPUs and assets,
-    9 memory).
+class Probe(Finding):
+    """What an executor found out about its platform before any job, for a check of Pre-Flight (3 credentials, 4 login,
+    5 images, 6 architecture and GPU, 8 GPUs and assets, 9 memory).
 
     What Pre-Flight measures the plan against, where a probe learned it: `gpu_memory` the bytes of each GPU that a task
     gets, `shm` the bytes of its /dev/shm, `tao` the version of nvidia-tao-pytorch.
     """
 
-    check: int
-    level: str
-    text: str
-    gpu_memory: tuple[int, ...] = ()
-    shm: int = 0
-    tao: str = ""
+    gpu_memory: tuple[int, ...] = field(default=(), kw_only=True)
+    shm: int = field(default=0, kw_only=True)
+    tao: str = field(default="", kw_only=True)
 
 
 class Executor(Protocol):

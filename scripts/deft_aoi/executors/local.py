@@ -20,6 +20,7 @@ from typing import IO
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, utc_now
+from deft_aoi.base.finding import OK
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import WORKSPACE_VARIABLE
 from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
@@ -105,10 +106,10 @@ class LocalExecutor:
 
     def probe(self) -> list[Probe]:
         return [
-            Probe(3, "ok", "credentials: platform local needs none"),
-            Probe(4, "ok", "registry login: not needed, no image is pulled"),
-            Probe(5, "ok", "images: none, the embedded engine runs on this machine"),
-            Probe(6, "ok", "architecture and GPU: nothing to match"),
+            Probe(3, OK, "credentials: platform local needs none"),
+            Probe(4, OK, "registry login: not needed, no image is pulled"),
+            Probe(5, OK, "images: none, the embedded engine runs on this machine"),
+            Probe(6, OK, "architecture and GPU: nothing to match"),
         ]
 
 

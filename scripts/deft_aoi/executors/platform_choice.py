@@ -20,6 +20,7 @@ EXECUTORS = {
     ELSEWHERE: ("deft_aoi.executors.elsewhere", "ElsewhereExecutor"),
     "kubernetes": ("deft_aoi.executors.kubernetes.kube", "KubernetesExecutor"),
 }
+OPTIONAL = ("kubernetes",)  # packages that the base environment is without
 
 
 def make_executor(place: Place) -> Executor:
@@ -30,7 +31,16 @@ def make_executor(place: Place) -> Executor:
     if place.platform not in EXECUTORS:
         raise InputError(f"platform {place.platform!r}: this version starts work on {', '.join((LOCAL, *EXECUTORS))}")
     module, name = EXECUTORS[place.platform]
-    remote: Executor = getattr(importlib.import_module(module), name)(place)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        raise InputError(
+            f"platform {place.platform}: the Python package {error.name} is not installed; type the command again with "
+            f"DEFT_EXTRAS={error.name} in front of it, or install {error.name} where DEFT_PYTHON is set"
+        ) from error
+    remote: Executor = getattr(found, name)(place)
     return Routed(place.platform, host, remote)
 
 

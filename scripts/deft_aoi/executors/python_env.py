@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.finding import BLOCK, NOTE, OK
 from deft_aoi.executors.base import Place, Probe, Task
 from deft_aoi.executors.local import LocalExecutor
 
@@ -76,13 +77,13 @@ class VirtualenvExecutor(LocalExecutor):
 
     def probe(self) -> list[Probe]:
         fixed = [
-            Probe(3, "ok", "credentials: none needed, TAO is installed here"),
-            Probe(4, "ok", "registry login: not needed, no image is pulled"),
+            Probe(3, OK, "credentials: none needed, TAO is installed here"),
+            Probe(4, OK, "registry login: not needed, no image is pulled"),
         ]
         try:
             said = self._ask()
         except InputError as error:
-            return [*fixed, Probe(5, "block", str(error))]
+            return [*fixed, Probe(5, BLOCK, str(error))]
         return [*fixed, self._tao_probe(said), *gpu_probes(said)]
 
     def _ask(self) -> dict[str, Any]:
@@ -110,11 +111,11 @@ class VirtualenvExecutor(LocalExecutor):
         version = ".".join(map(str, said["python"]))
         name = f"nvidia-tao-pytorch {said['tao'] or '(version unknown)'} in {self._bin()}"
         if said["problem"]:
-            return Probe(5, "block", f"{name} does not load: {said['problem']}")
+            return Probe(5, BLOCK, f"{name} does not load: {said['problem']}")
         text = f"images: none; {name}, Python {version}, torch {said['torch']}"
         if tuple(said["python"][:2]) != WANTED_PYTHON:
-            return Probe(5, "note", f"{text}; TAO's wheels are made for Python 3.12", tao=said["tao"])
-        return Probe(5, "ok", text, tao=said["tao"])
+            return Probe(5, NOTE, f"{text}; TAO's wheels are made for Python 3.12", tao=said["tao"])
+        return Probe(5, OK, text, tao=said["tao"])
 
     def _bin(self) -> Path:
         """Folder of the environment's programs. Raises InputError where the setting names none."""
@@ -139,14 +140,14 @@ class VirtualenvExecutor(LocalExecutor):
 def gpu_probes(said: dict[str, Any]) -> list[Probe]:
     """(6, 8, 9) the GPUs that torch can compute on, and the shared memory of this machine."""
     shm = shutil.disk_usage(_SHM).free if _SHM.is_dir() else 0
-    memory = Probe(9, "ok", f"shared memory: {shm / 1e9:.1f} GB free in {_SHM}", shm=shm)
+    memory = Probe(9, OK, f"shared memory: {shm / 1e9:.1f} GB free in {_SHM}", shm=shm)
     if not said["gpus"]:
         why = "" if said["torch"] else " (torch does not load)"
-        return [Probe(6, "block", f"TAO trains on a GPU, and this environment's torch sees none{why}"), memory]
+        return [Probe(6, BLOCK, f"TAO trains on a GPU, and this environment's torch sees none{why}"), memory]
     shown = ", ".join(f"{name} ({size / 1e9:.0f} GB)" for name, size in said["gpus"])
     sizes = tuple(int(size) for _, size in said["gpus"])
     return [
-        Probe(6, "ok", "GPU: torch computed on each, architecture and driver fit"),
-        Probe(8, "ok", f"GPUs: {shown}", gpu_memory=sizes),
+        Probe(6, OK, "GPU: torch computed on each, architecture and driver fit"),
+        Probe(8, OK, f"GPUs: {shown}", gpu_memory=sizes),
         memory,
     ]

@@ -73,15 +73,23 @@ def kpi_record(scored: Scored, swept: Sweep, contract: Contract | None = None) -
         "by_light": by_group(scored, scored.groups(LIGHT), full.threshold),
         "by_board": by_group(scored, boards, full.threshold),
         "by_component": by_group(scored, scored.components, full.threshold),
-        "boards": None,
     }
-    if boards is not None:
-        record["boards"] = board_record(board_counts(boards, scored.defect, scored.score, full.threshold))
+    record["boards"] = bounds_by_board(scored, full.threshold)
     if contract is not None:
         point = choose_point(contract, swept)
-        verdict = judge(contract, point.fp, swept.n_pass, point.fn, swept.n_defect)
+        counted = bounds_by_board(scored, point.threshold)
+        known = counted["tallies"] if counted else None
+        verdict = judge(contract, point.fp, swept.n_pass, point.fn, swept.n_defect, by_board=known)
         record["verdict"] = {"target": contract.text, "threshold": point.threshold, **verdict.record()}
     return record
+
+
+def bounds_by_board(scored: Scored, threshold: float) -> dict[str, Any] | None:
+    """:func:`board_record` at one threshold; None where the boards are unknown."""
+    boards = scored.boards
+    if boards is None:
+        return None
+    return board_record(board_counts(boards, scored.defect, scored.score, threshold))
 
 
 def point_record(point: OperatingPoint) -> dict[str, Any]:

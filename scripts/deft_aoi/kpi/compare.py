@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.rows import IDENTITY
 from deft_aoi.kpi.analyze import by_label
-from deft_aoi.kpi.boards import BoardCounts, board_counts, resample
+from deft_aoi.kpi.boards import BoardCounts, board_counts, halves, resample
 from deft_aoi.kpi.scored import Groups, Scored, read_scored
 
-DRAWS = 2000
 MOST = 20  # losses listed by defect and by board
 _SEED = 0
+_MOST_GROUPS = 20_000
 
 
 def compare(champion: Path, challenger: Path, thresholds: tuple[float, float], *, full_recall: bool) -> dict[str, Any]:
     """JSON-ready comparison of two scored CSVs of the same rows, each at its own threshold (champion, challenger).
 
     `labels` and `boards` list where the challenger is worse, `newly_escaping` and `newly_false` count rows that the
-    champion decided rightly, and `difference` is the paired bootstrap of FAR (challenger - champion, percentage
-    points). With `full_recall` the threshold is chosen anew in each draw of boards, so that its luck counts too.
+    champion decided rightly, and `difference` is the spread of the FAR difference (challenger - champion, percentage
+    points) over random halves of the boards. With `full_recall` each half sets its own threshold, so that its luck
+    counts too.
     Raises InputError where the rows differ.
     """
     old, new = read_scored(champion), _aligned(read_scored(challenger), read_scored(champion))
@@ -99,34 +100,35 @@ def _board_losses(
 def _difference(
     old: Scored, new: Scored, thresholds: tuple[float, float], wrong: list[NDArray[np.bool_]], *, full_recall: bool
 ) -> dict[str, Any]:
-    """Paired bootstrap of the FAR difference in percentage points: 95 % span and the share of draws that are better."""
-    boards = old.boards
+    """FAR difference in percentage points: its 95 % span and the share of draws that are better."""
+    boards = old.boards or _row_groups(old.score.size)
     calls = [int((one & ~old.defect).sum()) for one in wrong]
     n_pass = int((~old.defect).sum())
-    if boards is not None:
-        counts = [
-            board_counts(boards, one.defect, one.score, limit)
-            for one, limit in zip((old, new), thresholds, strict=True)
-        ]
-        drawn, what = _by_boards(counts, full_recall=full_recall), "boards"
-    else:
-        apart = [int((a & ~b & ~old.defect).sum()) for a, b in ((wrong[1], wrong[0]), (wrong[0], wrong[1]))]
-        share = [apart[0] / n_pass, apart[1] / n_pass, 1 - sum(apart) / n_pass]
-        cells = np.random.default_rng(_SEED).multinomial(n_pass, share, size=DRAWS)
-        drawn, what = (cells[:, 0] - cells[:, 1]) / n_pass, "rows"
+    counts = [
+        board_counts(boards, one.defect, one.score, limit) for one, limit in zip((old, new), thresholds, strict=True)
+    ]
+    drawn = _by_boards(counts, full_recall=full_recall)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {
         "far_pp": 100 * (calls[1] - calls[0]) / n_pass,
         "low_pp": 100 * float(low),
         "high_pp": 100 * float(high),
         "share_better": float((drawn < 0).mean()),
-        "drawn": what,
+        "drawn": "boards" if old.boards else "rows",
         "draws": int(drawn.size),
-        "threshold_anew": bool(full_recall and boards is not None),
+        "threshold_anew": full_recall,
     }
+
+
+def _row_groups(rows: int) -> Groups:
+    """Rows whose boards are unknown: each by itself, of a large set some by chance together."""
+    size = min(rows, _MOST_GROUPS)
+    return Groups("row", np.arange(rows) % size, tuple(map(str, range(size))))
 
 
 def _by_boards(counts: list[BoardCounts], *, full_recall: bool) -> NDArray[np.float64]:
     """Difference of each draw; both models see the same boards."""
-    before, now = (resample(one, seed=_SEED, draws=DRAWS) for one in counts)
-    return now.far_full - before.far_full if full_recall else now.far - before.far
+    drawn = halves(counts[0].n_pass.size, _SEED)
+    before, now = (resample(one, drawn) for one in counts)
+    apart = now.far_full - before.far_full if full_recall else now.far - before.far
+    return apart[~np.isnan(apart)] if not np.isnan(apart).all() else np.zeros(1)

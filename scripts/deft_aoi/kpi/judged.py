@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.kpi.analyze import swept_of
-from deft_aoi.kpi.boards import board_counts, board_record
+from deft_aoi.kpi.analyze import bounds_by_board, swept_of
 from deft_aoi.kpi.gate import Standing, Verdict, choose_point, judge
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.kpi.sweep import auroc, operating_point
@@ -17,16 +16,14 @@ from deft_aoi.kpi.target import Contract
 def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
     """Figures of one inference CSV, read from its scores. Rates in percent; `threshold` is the exact score value.
 
-    `uppers` are bounds by board (fractions), None without boards: parts of one board are not independent.
+    `by_board` are the sums over boards that bounds are taken from, None without boards: parts of one board are alike.
     """
     scored = read_scored(csv)
     swept = swept_of(scored)
     point = choose_point(target, swept)
-    by_board = None
-    if (boards := scored.boards) is not None:
-        by_board = board_record(board_counts(boards, scored.defect, scored.score, point.threshold))
+    boards = bounds_by_board(scored, point.threshold)
     return {
-        "uppers": {"far": by_board["far_upper"], "escape": by_board["escape_upper"]} if by_board else None,
+        "by_board": boards["tallies"] if boards else None,
         "inference_csv": str(csv),
         "far_pct": 100 * point.far,
         "threshold": point.threshold,
@@ -40,9 +37,9 @@ def score_facts(csv: Path, target: Contract) -> dict[str, Any]:
 
 
 def judged(target: Contract, facts: Mapping[str, Any]) -> Verdict:
-    """Verdict on the counts of :func:`score_facts`."""
+    """Verdict on the counts of :func:`score_facts`: never PASS, since these rows chose threshold and model."""
     calls, n_pass, misses, n_defect = (facts[name] for name in ("false_calls", "n_pass", "misses", "n_defect"))
-    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"), facts.get("uppers"))
+    return judge(target, calls, n_pass, misses, n_defect, facts.get("measured"), by_board=facts.get("by_board"))
 
 
 def standing(target: Contract, facts: Mapping[str, Any]) -> Standing:

@@ -52,12 +52,11 @@ def points(record: Record) -> list[str]:
             f"{misses:>14}{pct(one['escape_upper']):>10}"
         )
     note = "* one-sided 95 % bound"
-    if boards := record["boards"]:
-        low, high = boards["far_full"]
-        note += (
-            f"; by drawing whole boards: FAR at most {pct(boards['far_upper'])}, "
-            f"or {pct(low)} to {pct(high)} at recall 100 %"
-        )
+    if (boards := record["boards"]) is not None:
+        by_board = f"FAR {pct(boards['far_upper'])}, escapes {pct(boards['escape_upper'])}"
+        note += f", rows independent; by board, for every defect: {by_board}"
+    else:
+        note += "; boards unknown: independence assumed, not proven"
     return [*lines, *textwrap.wrap(note, WIDTH, subsequent_indent="  ")]
 
 

@@ -17,6 +17,7 @@ FORMS = (
     '"command: kpi/evaluate.py line_cost < 2.5"',
 )  # fmt: skip
 TOLERANCE = 1e-12
+PROVEN_ESCAPES = 0.05  # what a PASS must prove of escapes where the target bounds them by no other rate than zero
 Metric = Literal["far", "escape", "cost", "command"]
 Measured = Mapping[str, float]
 
@@ -83,12 +84,17 @@ class Bound:
 
 @dataclass(frozen=True)
 class Contract:
-    """A parsed target: `goals` must be reached at a threshold that keeps the `conditions`; `text` in one spelling."""
+    """A parsed target: `goals` must be reached at a threshold that keeps the `conditions`; `text` in one spelling.
+
+    `proof` is what a PASS must prove besides, though the loop does not stop for it: a recall of exactly 100 % is proven
+    by no number of defects, so an escape rate that can be proven takes its place. None where the target states one.
+    """
 
     goals: tuple[Bound, ...]
     conditions: tuple[Bound, ...]
     text: str
     recall_stated: bool = True
+    proof: Bound | None = None
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -142,7 +148,17 @@ def parse_target(text: str) -> Contract:
         every = _rate("recall", None, "100", "%", text)
         conditions.append(every)
         shown[-1] += f" at {every.text}"
-    return Contract(tuple(goals), tuple(dict.fromkeys(conditions)), " and ".join(shown), recall_stated=bool(asks))
+    proof = _proof([bound for bound in (*goals, *conditions) if bound.metric == "escape"])
+    return Contract(
+        tuple(goals), tuple(dict.fromkeys(conditions)), " and ".join(shown), recall_stated=bool(asks), proof=proof
+    )
+
+
+def _proof(escapes: list[Bound]) -> Bound | None:
+    """The default bound on escapes where the target asks for a recall of 100 % and nothing that can be proven."""
+    if not escapes or any(bound.limit for bound in escapes):
+        return None
+    return Bound("escape", PROVEN_ESCAPES, True, f"escape <= {_percent(PROVEN_ESCAPES)}", "escape")
 
 
 def _clause(clause: str, text: str) -> tuple[Bound, Bound | None]:
@@ -199,6 +215,8 @@ def _rate(name: str, op: str | None, number: str, unit: str | None, text: str) -
     if kind == "recall":
         if not 0 < value <= 1:
             raise _refused(text, "recall must be above 0% and at most 100%")
+        if value == 1 and not inclusive:
+            raise _refused(text, "recall cannot exceed 100%: write recall = 100%")
         sign = "=" if value == 1 else (">=" if inclusive else ">")
         return Bound("escape", 1 - value, inclusive, f"recall {sign} {_percent(value)}", "recall", recall=value)
     if value >= 1 or (value == 0 and not inclusive):

@@ -24,10 +24,10 @@ from deft_aoi.base.rows import PASS, read_rows, write_rows
 from deft_aoi.executors.base import Executor
 from deft_aoi.kpi.gate import rank
 from deft_aoi.kpi.judged import standing
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.loop import driver
-from deft_aoi.record.order import Step
-from deft_aoi.record.run import Run, approved, load_run, read_json
+from deft_aoi.record.facts import Merged
+from deft_aoi.record.order import DATA_MERGE, EVALUATE, TRAIN, Step
+from deft_aoi.record.run import Run, approved, read_json
 from deft_aoi.stages import evaluate, train
 from deft_aoi.stages.synthetic_rows import SYNTHETIC
 
@@ -65,9 +65,7 @@ def ablate(results_dir: Path, source: str, seeds: int, say: Say, executor: Execu
         raise InputError(f"--without {source}: expected {' or '.join(SOURCES)}")
     if seeds < FEWEST_SEEDS:
         raise InputError(f"--seeds {seeds}: a difference needs its spread, so expected {FEWEST_SEEDS} or more")
-    run = load_run(results_dir)
-    with driver.only_worker(run):
-        run = load_run(results_dir)
+    with driver.only_worker(results_dir) as run:
         approved(run.paths, run.state)
         cut = make_cut(run, source)
         home = run.paths.ablation(cut.label, source)
@@ -91,14 +89,14 @@ def make_cut(run: Run, source: str) -> Cut:
 
     `synthetic`: every generated row of this and earlier iterations. `mined`: every real row that is no seed row.
     """
-    merged = [e["iter"] for e in run.entries if (e["stage"], e["status"]) == ("data_merge", "ok")]
-    if not merged:
+    labels = [e["iter"] for e in run.entries if (e["stage"], e["status"]) == (DATA_MERGE, "ok")]
+    if not labels:
         raise InputError(f"{run.paths.root}: no iteration has merged rows yet; nothing to leave out")
-    label = max(merged, key=iter_number)
-    facts = run.facts(label, "data_merge")
-    rows, provenance = (read_rows(Path(facts[key])) for key in ("combined_training_csv", "provenance_csv"))
+    label = max(labels, key=iter_number)
+    merged = run.left(label, Merged)
+    rows, provenance = map(read_rows, (merged.combined_training_csv, merged.provenance_csv))
     if "origin" not in provenance.columns:
-        raise InputError(f"{facts['provenance_csv']}: no column origin (a run of 7.0.x); its sources cannot be told")
+        raise InputError(f"{merged.provenance_csv}: no column origin (a run of 7.0.x); its sources cannot be told")
     synthetic = (provenance["origin"] == SYNTHETIC).to_numpy()
     seed = pd.Series(range(len(rows))).lt(len(read_rows(run.workspace.training_csv))).to_numpy()  # they stand first
     gone = synthetic if source == "synthetic" else ~synthetic & ~seed
@@ -125,12 +123,12 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
     start = Path(str(train.initial_weights(shadow, cut.label)))
     if not start.is_file():
         raise InputError(f"{start}: the baseline's checkpoint is gone (pruned?); an ablation has to start from it")
-    driver.do_tasks(shadow, Step(cut.label, "train"), driver.stage_module("train"), executor, float("inf"))
+    driver.do_tasks(shadow, Step(cut.label, TRAIN), driver.stage_module(TRAIN), executor, float("inf"))
     facts = train.collect(shadow, cut.label).facts
-    trained = {"seq": 0, "iter": cut.label, "stage": "train", "status": "ok", "facts": facts}
+    trained = {"seq": 0, "iter": cut.label, "stage": TRAIN, "status": "ok", "facts": facts}
     shadow = replace(shadow, entries=(*only_baseline, trained))
-    driver.do_tasks(shadow, Step(cut.label, "evaluate"), driver.stage_module("evaluate"), executor, float("inf"))
-    target = parse_target(run.plan.kpi_target)
+    driver.do_tasks(shadow, Step(cut.label, EVALUATE), driver.stage_module(EVALUATE), executor, float("inf"))
+    target = run.plan.target
     scored = [
         evaluate.candidate_facts(run, target, shadow.paths.inference(cut.label, kind) / "inference.csv")
         for kind in evaluate.checkpoints(shadow, cut.label)

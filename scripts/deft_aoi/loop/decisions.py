@@ -9,12 +9,12 @@ from deft_aoi.base.errors import OK, InputError
 from deft_aoi.base.files import move_aside
 from deft_aoi.executors.base import EXIT
 from deft_aoi.kpi.judged import score_facts
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.loop import driver
-from deft_aoi.record import disk_space, journal, order
-from deft_aoi.record.order import LOOP_STOP, RESOLVE, ROLLBACK
+from deft_aoi.record import disk_space, order
+from deft_aoi.record.order import EVALUATE, LOOP_STOP, RESOLVE, ROLLBACK
 from deft_aoi.record.prune import prune, unneeded
-from deft_aoi.record.run import Run, approved, load_run, read_json
+from deft_aoi.record.run import Run, add_line, approved, read_json
+from deft_aoi.stages.stage import DECIDED
 
 
 def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Outcome:
@@ -22,20 +22,18 @@ def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Out
 
     Ending hands the best model so far over, if there is one.
     """
-    run = load_run(results_dir)
-    with driver.only_worker(run):
-        run = load_run(results_dir)
+    with driver.only_worker(results_dir) as run:
         following = driver.pending(run)
         if following is None or following.stage != RESOLVE:
             raise InputError(f"{run.paths.root}: no hard stop to resolve; type: deft status")
         error = next(entry for entry in reversed(run.entries) if entry["status"] == "error")
         failed = error["stage"]
         if not stop:
-            _clear_jobs(
+            clear_jobs(
                 run, following.label, failed, keep_finished=error.get("facts", {}).get("code") == disk_space.CODE
             )
-        journal.append(
-            run.paths.log,
+        run = add_line(
+            run,
             iter_label=following.label,
             stage=RESOLVE,
             status="ok",
@@ -43,16 +41,17 @@ def resolve(results_dir: Path, reason: str, *, stop: bool = False) -> driver.Out
             duration_sec=0,
             facts={"decision": order.STOP if stop else "retry"},
         )
-        driver.snapshot(run)
     if stop:
         return driver.step(results_dir, wait=0)
-    return driver.Outcome(OK, f"resolved: {failed} of {following.label} may run again")
+    return driver.Outcome(OK, f"resolved: {failed} of {following.label} may run again", run)
 
 
-def _clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:
-    """Set the failed stage's jobs aside, so that they run again; a full disk says nothing against a finished one."""
+def clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> None:
+    """Set the failed stage's jobs aside, and what they were made from, so that they run again; a full disk says
+    nothing against a finished one."""
     for job in run.paths.jobs.glob(f"{label}-{failed}-*"):
-        good = (job / EXIT).is_file() and read_json(job / EXIT)["returncode"] == 0
+        decided = job.name == f"{label}-{failed}-{DECIDED}"
+        good = decided or ((job / EXIT).is_file() and read_json(job / EXIT)["returncode"] == 0)
         if ".failed-" not in job.name and not (keep_finished and good):
             move_aside(job)
 
@@ -64,27 +63,24 @@ def rollback(results_dir: Path, to: str, reason: str, *, open_acceptance: bool =
     lets that step open the acceptance set for it, which is then an opening more. Raises InputError where a rollback is
     not due, or the model cannot be taken back as it was scored.
     """
-    run = load_run(results_dir)
-    with driver.only_worker(run):
-        run = load_run(results_dir)
+    with driver.only_worker(results_dir) as run:
         approved(run.paths, run.state)
         current = _require_due(run)
         facts = _model(run, to, current)
         if open_acceptance and run.plan.acceptance != order.SEALED:
             raise InputError("--open-acceptance: the approved plan has no acceptance set; leave it out")
         label = run.entries[-1]["iter"]
-        journal.append(
-            run.paths.log, iter_label=label, stage=ROLLBACK, status="ok", duration_sec=0,
+        after = add_line(
+            run, iter_label=label, stage=ROLLBACK, status="ok", duration_sec=0,
             summary=f"{current} -> {to} (FAR {facts['far_pct']:.2f}%): {reason}",
             facts={
                 "to": to, "from": current, "reason": reason, "met": facts.get("met") is True,
                 "far_pct": facts["far_pct"], "open_acceptance": open_acceptance,
             },
         )  # fmt: skip
-        after = driver.snapshot(run)
         upcoming = driver.pending(after)
         note = driver.render(after, order.Step(label, LOOP_STOP))
-    return driver.Outcome(OK, f"rolled back from {current} to {to} · next: deft step ({upcoming}){note}")
+    return driver.Outcome(OK, f"rolled back from {current} to {to} · next: deft step ({upcoming}){note}", after)
 
 
 def _require_due(run: Run) -> str:
@@ -103,15 +99,15 @@ def _require_due(run: Run) -> str:
 
 def _model(run: Run, to: str, current: str) -> dict[str, Any]:
     """Facts of the model to go back to, with checkpoint and scores as they were."""
-    evaluated = list(dict.fromkeys(e["iter"] for e in run.entries if (e["stage"], e["status"]) == ("evaluate", "ok")))
+    evaluated = list(dict.fromkeys(e["iter"] for e in run.entries if (e["stage"], e["status"]) == (EVALUATE, "ok")))
     if to == current or to not in evaluated:
         others = ", ".join(label for label in evaluated if label != current) or "none"
         raise InputError(f"--to {to}: the best model is {current}; expected another evaluated one: {others}")
-    facts = run.facts(to, "evaluate")
+    facts = run.facts(to, EVALUATE)
     for name in ("best_ckpt_path", "inference_csv"):
         if not Path(facts[name]).is_file():
             raise InputError(f"{facts[name]}: gone (pruned?), so {to} cannot be taken back")
-    found = score_facts(Path(facts["inference_csv"]), parse_target(run.plan.kpi_target))
+    found = score_facts(Path(facts["inference_csv"]), run.plan.target)
     if found["far_pct"] != facts["far_pct"]:
         raise InputError(
             f"{facts['inference_csv']}: gives FAR {found['far_pct']:.4g}%, the journal says {facts['far_pct']:.4g}%; "
@@ -122,13 +118,8 @@ def _model(run: Run, to: str, current: str) -> dict[str, Any]:
 
 def prune_run(results_dir: Path, policy: str, *, dry_run: bool = False) -> list[dict[str, Any]]:
     """Drop checkpoints by policy, journaled; with `dry_run` only say which."""
-    run = load_run(results_dir)
-    with driver.only_worker(run):
-        run = load_run(results_dir)
+    with driver.only_worker(results_dir) as run:
         if dry_run:
             paths = unneeded(run, policy)
             return [{"path": run.paths.relative(path), "bytes": path.stat().st_size} for path in paths]
-        gone = prune(run, policy)
-        if gone:
-            driver.snapshot(run)
-    return gone
+        return prune(run, policy)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError, Unreachable
 from deft_aoi.base.files import atomic_write_text, locked, move_aside
-from deft_aoi.base.paths import iter_number
+from deft_aoi.base.paths import RunPaths, iter_number
 from deft_aoi.base.safe_paths import printable
 from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import EXIT, Executor, JobState, Place, Task
@@ -21,20 +21,33 @@ from deft_aoi.executors.tao_status import task_problem
 from deft_aoi.preflight import approvals
 from deft_aoi.record import disk_space, journal, order, state
 from deft_aoi.record.locations import Places
-from deft_aoi.record.order import ACCEPTANCE, FINETUNE, LOOP_STOP, RESOLVE, Step
-from deft_aoi.record.run import AIR_GAP, Run, approved, load_run, read_json
+from deft_aoi.record.order import (
+    ACCEPTANCE,
+    ANOMALYGEN,
+    DATA_MERGE,
+    DATA_MINING,
+    EVALUATE,
+    FINETUNE,
+    LOOP_STOP,
+    RCA,
+    RESOLVE,
+    ROUTING,
+    TRAIN,
+    Step,
+)
+from deft_aoi.record.run import AIR_GAP, Run, add_line, approved, load_run, read_json
 from deft_aoi.stages import own_model
 from deft_aoi.stages.stage import Stage, StageResult
 
 STAGE_MODULES = {
-    "train": "train",
-    "evaluate": "evaluate",
-    "rca": "rca",
-    "routing": "routing",
+    TRAIN: "train",
+    EVALUATE: "evaluate",
+    RCA: "rca",
+    ROUTING: "routing",
     FINETUNE: "finetune",
-    "anomalygen": "anomalygen",
-    "data_mining": "mining",
-    "data_merge": "merge",
+    ANOMALYGEN: "anomalygen",
+    DATA_MINING: "mining",
+    DATA_MERGE: "merge",
     ACCEPTANCE: "acceptance",
     LOOP_STOP: "finish",
 }
@@ -52,6 +65,7 @@ class Outcome:
 
     code: int
     line: str
+    run: Run  # as the call left it
 
 
 def step(results_dir: Path, *, wait: float, executor: Executor | None = None, report: bool = True) -> Outcome:
@@ -61,9 +75,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
     (benchmarks). Raises InputError when another process works on the run or the run cannot be read.
     """
     deadline = time.monotonic() + wait
-    run = load_run(results_dir)
-    with only_worker(run):
-        run = load_run(results_dir)
+    with only_worker(results_dir) as run:
         approved(run.paths, run.state)
         if executor is None:
             approvals.require(run)  # before the stage begins: a refusal is no hard stop of the run
@@ -74,17 +86,18 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         if following is None:
             if report and (behind or not run.paths.report.is_file()):
                 render(run, Step(run.entries[-1]["iter"], LOOP_STOP))
-            return Outcome(COMPLETE, f"[{run.state['current_iteration']}] loop complete · report: {run.paths.report}")
+            line = f"[{run.state['current_iteration']}] loop complete · report: {run.paths.report}"
+            return Outcome(COMPLETE, line, run)
         if following.stage == RESOLVE:
             return _repeat_stop(run)
-        if following.stage == "train" and own_model.is_waiting(run.plan, run.paths, following.label):
+        if following.stage == TRAIN and own_model.is_waiting(run.plan, run.paths, following.label):
             raise InputError(own_model.waiting(run, following.label))
         started = time.time()
         module = stage_module(following.stage)
         try:
             running = do_tasks(run, following, module, executor or make_executor(run), deadline)
             if running is not None:
-                return Outcome(STILL_RUNNING, f"{_head(run, following)} {running}")
+                return Outcome(STILL_RUNNING, f"{_head(run, following)} {running}", run)
             disk_space.require(run, following.label, following.stage, started=True)
             result = module.collect(run, following.label)
         except HardStop as stop:
@@ -100,12 +113,10 @@ def take_scores(results_dir: Path, files: Sequence[Path], checkpoint: str) -> No
 
     Raises InputError, by row, where they do not fit; nothing is written then.
     """
-    run = load_run(results_dir)
-    with only_worker(run):
-        run = load_run(results_dir)
+    with only_worker(results_dir) as run:
         approved(run.paths, run.state)
         following = pending(run)
-        if run.plan.platform != platform_choice.ELSEWHERE or following is None or following.stage != "train":
+        if run.plan.platform != platform_choice.ELSEWHERE or following is None or following.stage != TRAIN:
             raise InputError(
                 f"--scores: the next stage of this run is {following or 'none'} on platform {run.plan.platform}; "
                 f"scores are taken in at train of platform {platform_choice.ELSEWHERE}"
@@ -145,14 +156,17 @@ def job_folder(run: Run, following: Step, task: Task) -> Path:
 
 
 @contextmanager
-def only_worker(run: Run) -> Iterator[None]:
+def only_worker(results_dir: Path) -> Iterator[Run]:
+    """The run as it is on disk, for one process at a time. Raises InputError where another works on it, or where it
+    cannot be read."""
+    paths = RunPaths.at(results_dir)
+    state.load(paths.state)  # a folder that is no started run is refused before a lock is put into it
     try:
-        with locked(run.paths.lock, wait=False):
-            yield
+        with locked(paths.lock, wait=False):
+            yield load_run(paths.root)
     except BlockingIOError as error:
         raise InputError(
-            f"{run.paths.root}: another deft step works on this run; see it with: deft status --results-dir "
-            f"{run.paths.root}"
+            f"{paths.root}: another deft step works on this run; see it with: deft status --results-dir {paths.root}"
         ) from error
 
 
@@ -248,13 +262,13 @@ def _duration(run: Run, following: Step, started: float) -> int:
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
     after = _append(run, following, "ok", result, duration)
-    note = render(after, following) if report and following.stage in ("evaluate", ACCEPTANCE, LOOP_STOP) else ""
+    note = render(after, following) if report and following.stage in (EVALUATE, ACCEPTANCE, LOOP_STOP) else ""
     upcoming = pending(after)
     tail = "loop complete" if upcoming is None else f"next: {upcoming}"
     if upcoming is not None and upcoming.label == following.label:
         tail = f"next: {upcoming.stage}"
     line = printable(f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}")
-    return Outcome(OK if upcoming is not None else COMPLETE, line)
+    return Outcome(OK if upcoming is not None else COMPLETE, line, after)
 
 
 def _losses(run: Run, following: Step) -> str:
@@ -271,18 +285,17 @@ def _record_stop(run: Run, following: Step, stop: HardStop, started: float) -> O
 
 def _append(run: Run, following: Step, status: str, result: StageResult, duration: int) -> Run:
     """Add the stage's line to the journal and return the run as it then is."""
-    journal.append(
-        run.paths.log,
+    return add_line(
+        run,
         iter_label=following.label,
         stage=following.stage,
         status=status,
         summary=result.summary,
         duration_sec=duration,
         artifacts=[journal.artifact(run.paths.root, path) for path in result.artifacts],
-        facts=Places(run.paths.root, run.workspace.root).portable(result.facts),
+        facts=Places(run.paths.root, run.workspace.root).portable(result.record()),
         max_iterations=run.plan.max_iterations,
     )
-    return snapshot(run)
 
 
 def _repeat_stop(run: Run) -> Outcome:
@@ -292,25 +305,19 @@ def _repeat_stop(run: Run) -> Outcome:
     parts = [f"HARD STOP {facts.get('code', 'error')} at {last['iter']}/{last['stage']}: {last['summary']}"]
     parts += [f"evidence: {facts['evidence']}"] if facts.get("evidence") else []
     parts += [f"what to do: {facts.get('remedy') or 'mend the cause'}"]
-    return Outcome(HARD_STOP, printable("\n".join(parts)))
-
-
-def snapshot(run: Run) -> Run:
-    """Write the state that follows from the journal and return the run as it now is on disk."""
-    state.refresh(run.paths.state, run.paths.log)
-    return load_run(run.paths.root)
+    return Outcome(HARD_STOP, printable("\n".join(parts)), run)
 
 
 def render(run: Run, following: Step) -> str:
     """Render the report after a stage; a text for the status line where that fails: the journal holds the stage."""
     try:
         from deft_aoi.report import render as pages  # charts and templates are not needed for any other step
+        from deft_aoi.report.source import open_run
 
-        if following.stage == "evaluate" and run.paths.narrative.is_file():
+        if following.stage == EVALUATE and run.paths.narrative.is_file():
             # Its words are about the models before this one: they stay with them, never under new pictures.
             run.paths.narrative.replace(run.paths.folder(run.previous_label(following.label)) / "narrative.json")
-        pages.render_iteration(run.paths.root, following.label)
-        pages.render(run.paths.root)
+        pages.render_step(open_run(run.paths.root, run.log), following.label)
     except Exception as error:  # a chart must not end hours of unattended work
         return (
             f" · report not rendered ({type(error).__name__}: {error}); try: deft report --results-dir {run.paths.root}"

@@ -18,7 +18,7 @@ from deft_aoi.base.versions import image
 from deft_aoi.executors.base import TAO_PYT
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.loop import driver
-from deft_aoi.record.run import Run, approved, load_run
+from deft_aoi.record.run import Run, approved
 from deft_aoi.spec.tree import DATASETS, Spec, dump_spec, get, put
 from deft_aoi.stages import own_model
 from deft_aoi.stages.score_sets import UNLABELLED, all_sets, needed_sets
@@ -51,8 +51,12 @@ def export_training(results_dir: Path, *, at: str = "", images_at: str = "", tar
     there (default: the workspace's path, with `tar` the folder `images` of the export). Raises InputError where the
     next stage is no training of platform `elsewhere`.
     """
-    run = load_run(results_dir)
-    approved(run.paths, run.state)
+    with driver.only_worker(results_dir) as run:
+        approved(run.paths, run.state)
+        return _export(run, at.rstrip("/"), images_at.rstrip("/"), tar)
+
+
+def _export(run: Run, at: str, images_at: str, tar: bool) -> Export:
     following = driver.pending(run)
     if run.plan.platform != ELSEWHERE:
         raise InputError(
@@ -66,17 +70,16 @@ def export_training(results_dir: Path, *, at: str = "", images_at: str = "", tar
         )
     label = following.label
     folder = run.paths.folder(label) / own_model.EXPORT
-    there = at.rstrip("/") or str(folder)
-    pictures = images_at.rstrip("/") or (f"{there}/images" if tar else str(run.workspace.root))
-    with driver.only_worker(run):
-        tables = write_tables(run, label, folder)
-        files = write_image_list(run, folder, tables.values())
-        if tar:
-            write_tar(run, folder / TAR, files)
-        write_specs(run, label, folder, there, pictures, len(tables[SCORE]))
-        commands = commands_of(run, label, there)
-        atomic_write_text(folder / READ_ME, read_me(run, label, commands, there, pictures, tar=tar))
-        write_record(run, label, folder)
+    there = at or str(folder)
+    pictures = images_at or (f"{there}/images" if tar else str(run.workspace.root))
+    tables = write_tables(run, label, folder)
+    files = write_image_list(run, folder, tables.values())
+    if tar:
+        write_tar(run, folder / TAR, files)
+    write_specs(run, label, folder, there, pictures, len(tables[SCORE]))
+    commands = commands_of(run, label, there)
+    atomic_write_text(folder / READ_ME, read_me(run, label, commands, there, pictures, tar=tar))
+    write_record(run, label, folder)
     return Export(folder, label, len(tables[TRAIN]), len(tables[SCORE]), len(files), commands)
 
 

@@ -12,6 +12,7 @@ from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.record import journal, order, state
 from deft_aoi.record.locations import Places
+from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Plan, approval_problem, read_json
 
 
@@ -76,9 +77,7 @@ def order_problems(numbers: list[int]) -> list[str]:
 
 def figure_problems(paths: RunPaths, entries: Sequence[journal.Entry], snapshot: Mapping[str, Any]) -> list[str]:
     """Figures of evaluate lines that their own scores do not give; only where the scores are as they were made."""
-    judged = [
-        (n, e) for n, e in enumerate(entries, 1) if e["stage"] == "evaluate" and e.get("facts", {}).get("verdict")
-    ]
+    judged = [(n, e) for n, e in enumerate(entries, 1) if e["stage"] == EVALUATE and e.get("facts", {}).get("verdict")]
     if not judged:
         return []
     from deft_aoi.kpi.judged import judged as verdict_on
@@ -93,12 +92,14 @@ def figure_problems(paths: RunPaths, entries: Sequence[journal.Entry], snapshot:
         if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
             continue  # named as an artifact
         found = score_facts(csv, target)
-        # Drawn boards may differ in another numpy, and older lines have none: the line's own bounds by board count.
-        found["uppers"] = facts.get("uppers")
         verdict = verdict_on(target, found | {"measured": facts.get("measured")})
         found |= {"met": verdict.met}
-        if "gate" in facts:  # lines of before it had another rule for recall below 100 %
+        if "by_board" in facts:
             found |= {"verdict": verdict.status, "gate": verdict.record()}
+        else:  # lines of before it had other rules of proof, and for the threshold where recall is below 100 %
+            found.pop("by_board")
+            if target.recall < 1:
+                continue
         where = f"loop_log.jsonl, line {number} ({entry['iter']}/evaluate)"
         problems += [
             f"{where}: {name} is {facts.get(name)!r}, its scores give {value!r}"
@@ -217,7 +218,8 @@ def rebuild(paths: RunPaths) -> state.State:
         start = state.load(paths.state)
     if start is None or (start["config"].get("approval") and paths.preflight.is_file()):
         record = read_json(paths.preflight)
-        fresh = initial_state(Plan.from_json(record["plan"]), paths, approval=record["digest"])
+        plan = Plan.from_json(record["plan"])
+        fresh = initial_state(plan, paths, approval=record["digest"], model=record.get("model"))
         kept = (
             {"started_at": record["created"]} if start is None else {k: start[k] for k in ("started_at", "iterations")}
         )

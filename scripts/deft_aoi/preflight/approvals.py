@@ -1,8 +1,9 @@
-"""Who said yes, and where: a run that executes more than this skill needs a yes that was given on this machine.
+"""What was checked and who said yes on this machine: notes outside the workspace, by the digest of a Summary.
 
 The approval code in a run directory proves that plan and inputs are those of the Summary. It does not prove that a
 person here ever saw it: a workspace may come with a run that somebody else started, evaluator, Python environment and
-container images included. So `deft start` also leaves a note outside the workspace, and such a run asks for it.
+container images included. So `deft start` also leaves a note, and such a run asks for it. Nor does the code prove that
+the checks were made: Pre-Flight leaves a note too, and `deft start` checks everything again where there is none.
 """
 
 from __future__ import annotations
@@ -13,30 +14,32 @@ from pathlib import Path
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.executors.platform_choice import LOCAL
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.record.run import Plan, Run
 
+APPROVED, CHECKED = "approved", "checked"
 
-def folder() -> Path:
-    """`approved` in this user's state folder."""
+
+def folder(kind: str) -> Path:
+    """Notes of one kind in this user's state folder."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(state) / "deft-aoi/approved"
+    return Path(state) / "deft-aoi" / kind
 
 
-def remember(digest: str) -> None:
-    """Note that a person approved the Summary of this digest here; a home that cannot be written remembers nothing."""
+def remember(digest: str, kind: str = APPROVED) -> None:
+    """Note that the Summary of this digest was approved or checked here; a home that cannot be written remembers
+    nothing."""
     with contextlib.suppress(OSError):
-        folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder() / digest).touch(mode=0o600)
+        folder(kind).mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder(kind) / digest).touch(mode=0o600)
 
 
-def known(digest: str) -> bool:
-    return digest.isalnum() and (folder() / digest).is_file()
+def known(digest: str, kind: str = APPROVED) -> bool:
+    return digest.isalnum() and (folder(kind) / digest).is_file()
 
 
 def foreign_code(plan: Plan) -> list[str]:
     """What a plan executes beside this skill, for people."""
-    found = [f"the evaluator {bound.file}" for bound in parse_target(plan.kpi_target).commands]
+    found = [f"the evaluator {bound.file}" for bound in plan.target.commands]
     if plan.platform != LOCAL:
         named = ", ".join(f"{key}={value}" for key, value in plan.settings.items() if value)
         found.append(f"platform {plan.platform}" + (f" ({named})" if named else ""))

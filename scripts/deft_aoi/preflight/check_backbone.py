@@ -14,6 +14,7 @@ from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.task_specs import named_backbone
 from deft_aoi.weights.architecture import DINOV3_TYPES, disagreement
 
+BACKBONE = "backbone"  # where these findings are
 # Lightning writes these names into every checkpoint, TAO's own name beside them.
 _CHECKPOINT_MARKS = (b"pytorch-lightning_version", b"tao_model")
 
@@ -23,27 +24,28 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
     named = get(spec, "model.backbone.pretrained_backbone_path")
     weights = named_backbone(plan.engine, workspace.backbone_dir, named) if named else None
     if plan.platform == ELSEWHERE:
-        return [
-            Finding(8, OK, f"backbone: {named or 'random weights'}, on the machine that trains; not seen from here")
-        ]
+        return [_found(OK, f"{named or 'random weights'}, on the machine that trains; not seen from here")]
     if plan.engine != TAO and weights is None:
-        return [Finding(8, OK, f"backbone: none is used; engine {plan.engine} needs none")]
+        return [_found(OK, f"none is used; engine {plan.engine} needs none")]
     if not named:
-        text = "backbone: random weights (pretrained_backbone_path is null): TAO accepts it and trains worse"
-        return [Finding(8, NOTE, text)]
+        return [_found(NOTE, "random weights (pretrained_backbone_path is null): TAO accepts it and trains worse")]
     if weights is None:
         how = "put its weights there" if plan.network == AIR_GAP else _stage(str(get(spec, "model.backbone.type", "")))
-        text = f"backbone: {named} is named, {workspace.backbone_dir} holds no weights; {how}"
-        return [Finding(8, BLOCK, f"{text} (null in the spec trains from random weights)")]
+        text = f"{named} is named, {workspace.backbone_dir} holds no weights"
+        return [_found(BLOCK, text, f"{how} (null in the spec trains from random weights)")]
     if problem := weights_problem(weights) if weights.is_file() else None:
-        return [Finding(8, BLOCK, f"backbone: {weights} {problem}; stage the backbone's own weights")]
+        return [_found(BLOCK, f"{weights} {problem}", "stage the backbone's own weights")]
     kind = str(get(spec, "model.backbone.type", ""))
     if plan.engine == TAO and (problem := disagreement(kind, weights)):
-        return [Finding(8, BLOCK, f"backbone: {weights} {problem}; {_stage(kind)}")]
+        return [_found(BLOCK, f"{weights} {problem}", _stage(kind))]
     if plan.engine == FEATURES:
-        return [Finding(8, OK, "backbone: none is used; engine features needs none")]
+        return [_found(OK, "none is used; engine features needs none")]
     frozen = "frozen" if get(spec, "model.backbone.freeze_backbone", False) else "fine-tuned"
-    return [Finding(8, OK, f"backbone: staged {weights.name}, {frozen} by engine {plan.engine}")]
+    return [_found(OK, f"staged {weights.name}, {frozen} by engine {plan.engine}")]
+
+
+def _found(level: str, what: str, remedy: str = "") -> Finding:
+    return Finding(8, level, what, where=BACKBONE, next=remedy)
 
 
 def _stage(kind: str) -> str:

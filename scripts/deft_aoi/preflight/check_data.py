@@ -8,49 +8,52 @@ from typing import Any
 
 import pandas as pd
 
-from deft_aoi.base.errors import DeftError
+from deft_aoi.base.errors import DeftError, InputError
+from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import check_cells, check_files
 from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
-from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, readable_sets, row_sets
-from deft_aoi.preflight.check_workspace import Finding, spec_of
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet
+from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.summary_data import sample_lines
 from deft_aoi.record.run import Plan
-from deft_aoi.spec.tree import Optics, load_spec, optics
+from deft_aoi.spec.tree import Optics
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 CHECK = 10
 NEW_FILES = 60_000  # images that Pre-Flight opens: under a minute on two cores; the rest is for `deft audit`
+BESIDE_SECONDS = 1.0  # for new images where the run is refused anyway
 TRAINED_ON = (TRAINING, *JUDGES)  # sets of which every image must be readable
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Examined:
-    """The sets of a workspace and what the audit found in them."""
+    """The sets of a workspace, how their images are named, and what the audit found in them."""
 
     sets: list[RowSet]
+    optics: Optics
     audit: SetAudit
 
 
-def examine(workspace: Workspace, optics: Optics, *, limit: int | None = NEW_FILES) -> Examined:
-    sets = row_sets(workspace, optics)
-    return Examined(sets, audit_sets(sets, limit=limit))
+def examine(inputs: Inputs, *, limit: int | None = NEW_FILES) -> Examined:
+    """Raises InputError for a spec that TAO refuses and for a set that cannot be read."""
+    for problem in inputs.spec_problems:
+        raise InputError(problem)
+    sets = inputs.row_sets()
+    return Examined(sets, inputs.optics, audit_sets(sets, limit=limit))
 
 
-def findings_beside(workspace: Workspace, *, sealed: bool) -> list[Finding]:
-    """What the images of the usable sets have against the run, where another finding blocks it already.
+def findings_beside(inputs: Inputs, *, sealed: bool) -> list[Finding]:
+    """What the images of the usable sets have against the run, where another finding blocks it already: as much as can
+    be seen within a second, since a refusal must not be waited for. The rest comes when Pre-Flight is called again.
 
     A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
     """
-    try:
-        sets = readable_sets(workspace, optics(spec_of(workspace), workspace.spec))
-    except DeftError:
-        return []
-    safe = [one for one in sets if _stays_inside(one, workspace)]
-    audit = audit_sets(safe, limit=NEW_FILES)
+    safe = [one for one in inputs.readable_sets() if _stays_inside(one, inputs.workspace)]
+    audit = audit_sets(safe, limit=NEW_FILES, seconds=BESIDE_SECONDS, near=False)
     shared = audit.shared
     unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
     named = shared["kind"].isin(["path", "row"])
@@ -77,8 +80,7 @@ class Samples:
 
 def settle(seen: Examined, plan: Plan, dataset: Mapping[str, Mapping[str, Any]], paths: RunPaths) -> Samples:
     """Examine the labels, write `audit/*.csv` and `label_review.csv` into the run directory."""
-    workspace = Workspace.at(plan.workspace)
-    found = review_labels(seen, optics(load_spec(workspace.spec), workspace.spec), max_rows=MAX_ROWS)
+    found = review_labels(seen, max_rows=MAX_ROWS)
     write_audit(seen.audit, paths.audit)
     write_review(paths.label_review, found.table)
     record = {"audit": seen.audit.counts(), "labels": found.record()}
@@ -97,14 +99,14 @@ def made_labels(seen: Examined, plan: Plan) -> list[str]:
     return list(plan.anomalygen_labels)
 
 
-def review_labels(seen: Examined, optics: Optics, *, max_rows: int | None) -> Review:
+def review_labels(seen: Examined, *, max_rows: int | None) -> Review:
     """Doubtful labels of training and pool; rows with broken images are left out."""
     broken = seen.audit.broken
     first = {one.name: one.line(0) for one in seen.sets}
     unusable = {
         str(name): {int(line) - first[str(name)] for line in part["line"]} for name, part in broken.groupby("set")
     }
-    return review(seen.sets, optics, unusable, max_rows=max_rows)
+    return review(seen.sets, seen.optics, unusable, max_rows=max_rows)
 
 
 def findings(seen: Examined) -> list[Finding]:
@@ -116,8 +118,9 @@ def findings(seen: Examined) -> list[Finding]:
 def _leaks(audit: SetAudit) -> Iterator[Finding]:
     stops = audit.shared[audit.shared["stops"].astype(bool)]
     for (first, second), part in stops.groupby(["first_set", "second_set"], sort=False):
-        text = f"leakage: {len(part)} images stand in {first} and in {second}: {_pairs(part)}; remove them from {first}"
-        yield Finding(CHECK, "block", text + " (deft audit --workspace W writes the whole table)")
+        text = f"{len(part)} images stand in {first} and in {second}: {_pairs(part)}"
+        remedy = f"remove them from {first} (deft audit --workspace W writes the whole table)"
+        yield Finding(CHECK, BLOCK, text, where="leakage", next=remedy)
 
 
 def _broken(broken: pd.DataFrame) -> Iterator[Finding]:
@@ -126,9 +129,10 @@ def _broken(broken: pd.DataFrame) -> Iterator[Finding]:
         lines = ", ".join(map(str, part["line"].head(8))) + (", ..." if len(part) > 8 else "")
         text = f"{len(part)} rows of {name} have an unreadable image: line {lines}; the first is {part['file'].iloc[0]}"
         if name in TRAINED_ON:
-            yield Finding(CHECK, "block", f"{text}; TAO stops at the first: replace the files or remove the rows")
+            remedy = "TAO stops at the first: replace the files or remove the rows"
+            yield Finding(CHECK, BLOCK, text, next=remedy)
         else:
-            yield Finding(CHECK, "note", f"{text}; mining skips them")
+            yield Finding(CHECK, NOTE, f"{text}; mining skips them")
 
 
 def _notes(seen: Examined) -> Iterator[Finding]:
@@ -138,20 +142,20 @@ def _notes(seen: Examined) -> Iterator[Finding]:
         text = f"{len(near)} near-duplicates (re-encoded, brightened or moved copies) across sets: {_pairs(near)}"
         judged = near["first_set"].isin(JUDGES) | near["second_set"].isin(JUDGES)
         text += f"; {int(judged.sum())} of them with a set that judges, which makes its figures look better"
-        yield Finding(CHECK, "note", text + " (audit/shared_images.csv)")
+        yield Finding(CHECK, NOTE, text + " (audit/shared_images.csv)")
     torn = shared[~shared["same_label"].astype(bool)]
     if len(torn):
-        yield Finding(CHECK, "note", f"{len(torn)} images have two labels: {_pairs(torn)} (audit/shared_images.csv)")
+        yield Finding(CHECK, NOTE, f"{len(torn)} images have two labels: {_pairs(torn)} (audit/shared_images.csv)")
     for row in seen.audit.boards.itertuples():
         text = f"{row.boards} boards have rows in {row.first_set} and in {row.second_set} ({row.names}): different "
-        yield Finding(CHECK, "note", text + "images, but figures look better than on new boards")
+        yield Finding(CHECK, NOTE, text + "images, but figures look better than on new boards")
     unnamed = [name for name, count in seen.audit.boards_of.items() if count == 0 and name in TRAINED_ON]
     if unnamed:
         text = f"no boardname in {', '.join(unnamed)}: whether sets share a board cannot be told"
-        yield Finding(CHECK, "note", text)
+        yield Finding(CHECK, NOTE, text)
     if seen.audit.unread:
         text = f"{seen.audit.unread:,} images were not looked at for copies and damage; deft audit looks at all"
-        yield Finding(CHECK, "note", text)
+        yield Finding(CHECK, NOTE, text)
 
 
 def _pairs(part: pd.DataFrame) -> str:

@@ -34,19 +34,21 @@ def gpu_findings(spec: Spec, plan: Plan, memory: Sequence[int]) -> Iterator[Find
     if not memory:
         return
     if plan.num_gpus > len(memory):
-        text = f"num_gpus {plan.num_gpus}: the platform has {len(memory)}; pass --num-gpus {len(memory)}"
-        yield Finding(8, BLOCK, text)
+        text, remedy = f"the platform has {len(memory)}", f"pass --num-gpus {len(memory)}"
+        yield Finding(8, BLOCK, text, where=f"num_gpus {plan.num_gpus}", next=remedy)
     frozen = get(spec, "model.backbone.freeze_backbone", False)
     if backbone_type(spec) != _MEASURED or frozen:
-        yield Finding(9, NOTE, f"GPU memory: no figure for {backbone_type(spec)}{' frozen' if frozen else ''} is known")
+        text = f"no figure for {backbone_type(spec)}{' frozen' if frozen else ''} is known"
+        yield Finding(9, NOTE, text, where="GPU memory")
         return
     smallest = min(memory[: plan.num_gpus])
     most = int(smallest // BYTES_A_ROW)
     if plan.batch_size > most:
         text = f"batch_size {plan.batch_size} needs more than the GPU's {smallest / 1e9:.0f} GB with C-RADIOv2-B"
-        yield Finding(9, BLOCK, f"{text}; pass --batch-size {max(most, 2)}")
+        yield Finding(9, BLOCK, text, next=f"pass --batch-size {max(most, 2)}")
     else:
-        yield Finding(9, OK, f"GPU memory: {smallest / 1e9:.0f} GB take a batch of up to {most} with C-RADIOv2-B")
+        text = f"{smallest / 1e9:.0f} GB take a batch of up to {most} with C-RADIOv2-B"
+        yield Finding(9, OK, text, where="GPU memory")
 
 
 def shm_bytes(spec: Spec, plan: Plan) -> int:
@@ -63,10 +65,9 @@ def shm_bytes(spec: Spec, plan: Plan) -> int:
 def shm_findings(spec: Spec, plan: Plan, free: int) -> Iterator[Finding]:
     needed = shm_bytes(spec, plan)
     if needed > free:
-        text = (
-            f"shared memory: {figure(free)} in /dev/shm, training's loaders need {figure(needed)} and die in mid-epoch"
-        )
-        yield Finding(9, BLOCK, f"{text}; lower dataset.classify.workers (0 needs none) or batch_size, or enlarge it")
+        text = f"{figure(free)} in /dev/shm, training's loaders need {figure(needed)} and die in mid-epoch"
+        remedy = "lower dataset.classify.workers (0 needs none) or batch_size, or enlarge it"
+        yield Finding(9, BLOCK, text, where="shared memory", next=remedy)
 
 
 def disk_finding(spec: Spec, plan: Plan, free: int) -> Finding:
@@ -76,11 +77,10 @@ def disk_finding(spec: Spec, plan: Plan, free: int) -> Finding:
     count = epochs // interval + (1 if plan.engine == TAO and keeps_best_far(plan.tao) else 0)
     each = TAO_CHECKPOINT if plan.engine == TAO else EMBEDDED_CHECKPOINT[plan.engine]
     one, whole = count * each + RESERVE, (plan.max_iterations + 1) * count * each + RESERVE
-    text = f"disk: {figure(free)} free; a training writes {figure(one)}, the run {figure(whole)}"
+    text = f"{figure(free)} free; a training writes {figure(one)}, the run {figure(whole)}"
+    level, remedy = OK, ""
     if free < one:
-        return Finding(8, BLOCK, f"{text}; free space, or raise train.checkpoint_interval")
-    if free < whole:
-        return Finding(
-            8, NOTE, f"{text}; deft prune between iterations drops checkpoints that are neither best nor latest"
-        )
-    return Finding(8, OK, text)
+        level, remedy = BLOCK, "free space, or raise train.checkpoint_interval"
+    elif free < whole:
+        level, remedy = NOTE, "deft prune between iterations drops checkpoints that are neither best nor latest"
+    return Finding(8, level, text, where="disk", next=remedy)

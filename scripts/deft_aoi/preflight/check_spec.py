@@ -39,7 +39,7 @@ def spec_findings(spec: Spec, plan: Plan) -> list[Finding]:
     if plan.engine == TAO and not problems:
         problems += [*_unknown_to_pin(spec, plan.tao)]
         problems += [*_tao_problems(spec), *geometry_problems(spec)]
-    found = [Finding(1, BLOCK, f"baseline_spec.yaml: {problem}") for problem in problems]
+    found = [Finding(1, BLOCK, problem, where="baseline_spec.yaml") for problem in problems]
     return found + [Finding(1, NOTE, text) for text in _notes(spec, plan)]
 
 

@@ -1,4 +1,4 @@
-"""Pre-Flight's checks: each reads only and returns findings; a finding that blocks refuses the run."""
+"""Pre-Flight's checks: each looks at what was read and returns findings; a finding that blocks refuses the run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.base.errors import DeftError
-from deft_aoi.base.finding import Finding
+from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths, Workspace
-from deft_aoi.base.rows import check_labels, check_repeats, is_defect, read_pool, read_rows
+from deft_aoi.base.rows import check_labels, check_repeats, is_defect
 from deft_aoi.base.safe_paths import spec_path_problems
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
+from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
 from deft_aoi.executors.base import Probe
 from deft_aoi.preflight.check_backbone import backbone_findings
 from deft_aoi.preflight.check_machine import fit_findings
 from deft_aoi.preflight.check_rows import image_findings, row_findings
 from deft_aoi.preflight.check_spec import spec_findings
 from deft_aoi.preflight.generator_plan import generator_findings
+from deft_aoi.preflight.inputs import Inputs, Table
 from deft_aoi.record import acceptance_ledger, order
 from deft_aoi.record.run import Plan, read_json
-from deft_aoi.spec.tree import Optics, Spec, optics, read_spec
+from deft_aoi.spec.tree import Optics
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.task_specs import staged_backbone
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
@@ -35,19 +37,19 @@ REFERENCES = (
 )  # fmt: skip
 
 
-def all_checks(workspace: Workspace, plan: Plan, probes: Sequence[Probe]) -> list[Finding]:
+def all_checks(inputs: Inputs, plan: Plan, probes: Sequence[Probe]) -> list[Finding]:
     """The ten checks in order. One that cannot be made because of what another found says the same, once.
 
     `probes` is what the platform's executor found (checks 3 to 6, and 8 and 9 where it knows the GPUs).
     """
-    findings = _guard(1, lambda: inputs(workspace, plan))
+    findings = readable(inputs, plan)
     findings += _guard(2, references)
-    findings += [Finding(probe.check, probe.level, probe.text) for probe in probes]
-    findings += _guard(7, lambda: path_rule(workspace))
-    findings += _guard(8, lambda: assets(workspace, plan))
-    findings += _guard(9, lambda: fit_findings(spec_of(workspace), plan, probes, workspace.root))
-    findings += _guard(9, lambda: sizes(workspace, plan))
-    findings += _guard(10, lambda: data(workspace, plan))
+    findings += probes
+    findings += _guard(7, lambda: path_rule(inputs))
+    findings += _guard(8, lambda: assets(inputs, plan))
+    findings += _guard(9, lambda: fit_findings(inputs.spec, plan, probes, inputs.workspace.root))
+    findings += _guard(9, lambda: sizes(inputs, plan))
+    findings += _guard(10, lambda: data(inputs, plan))
     once: dict[str, Finding] = {}
     for finding in findings:
         once.setdefault(finding.text, finding)
@@ -58,7 +60,7 @@ def _guard(number: int, check: Callable[[], list[Finding]]) -> list[Finding]:
     try:
         return check()
     except DeftError as error:
-        return [Finding(number, "block", str(error))]
+        return [Finding(number, BLOCK, str(error))]
 
 
 def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
@@ -66,41 +68,34 @@ def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
     try:
         check()
     except DeftError as error:
-        return [Finding(number, "block", str(error))]
+        return [Finding(number, BLOCK, str(error))]
     return []
 
 
-def inputs(workspace: Workspace, plan: Plan) -> list[Finding]:
+def readable(inputs: Inputs, plan: Plan) -> list[Finding]:
     """(1) spec and CSVs are there, readable and what TAO takes; an unfinished run is named."""
-    found = [Finding(1, "ok", f"workspace {workspace.root}")]
-    found += _guard(1, lambda: [Finding(1, "block", problem) for problem in read_spec(workspace.spec)[1]])
-    found += _guard(1, lambda: spec_findings(spec_of(workspace), plan))
-    found += _guard(1, lambda: _lights(workspace))
-    for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv, workspace.pool_csv):
-        found += _guard(1, lambda path=path: _readable(path))  # type: ignore[misc]
-    if (run := unfinished_run(workspace)) is not None:
-        text = f"an unfinished run is there; to go on with it instead: deft step --results-dir {run}"
-        found.append(Finding(1, "note", text))
+    found = [Finding(1, OK, f"workspace {inputs.workspace.root}")]
+    found += _guard(1, lambda: [Finding(1, BLOCK, problem) for problem in inputs.spec_problems])
+    found += _guard(1, lambda: spec_findings(inputs.spec, plan))
+    found += _guard(1, lambda: _lights(inputs.optics))
+    for name in (TRAINING, VALIDATION, KPI, POOL):
+        found += _guard(1, lambda name=name: _readable(inputs.tables[name]))  # type: ignore[misc]
+    if (run := unfinished_run(inputs.workspace)) is not None:
+        again = f"to go on with it instead: deft step --results-dir {run}"
+        found.append(Finding(1, NOTE, "an unfinished run is there", next=again))
     return found
 
 
-def spec_of(workspace: Workspace) -> Spec:
-    """The spec without keys and values that a finding of check 1 refuses, so that every other check can be made."""
-    return read_spec(workspace.spec)[0]
+def _lights(seen: Optics) -> list[Finding]:
+    return [Finding(1, OK, f"lights {', '.join(seen.lights)}, {seen.width} x {seen.height} pixels, {seen.ext}")]
 
 
-def _lights(workspace: Workspace) -> list[Finding]:
-    seen = optics(spec_of(workspace), workspace.spec)
-    return [Finding(1, "ok", f"lights {', '.join(seen.lights)}, {seen.width} x {seen.height} pixels, {seen.ext}")]
-
-
-def _readable(path: Path) -> list[Finding]:
-    required = ("golden_path", "label") if path.name == "mining_pool.csv" else None
-    rows = read_rows(path) if required is None else read_rows(path, required=required)
-    found = [Finding(1, "ok", f"{path.name}: {len(rows)} rows"), *row_findings(path, rows, 1, required is not None)]
-    found += _refused(1, lambda: check_labels(rows, path, unlabelled=required is not None))
-    if required is None:
-        found += _refused(1, lambda: check_repeats(path, rows))
+def _readable(table: Table) -> list[Finding]:
+    csv, rows, pool = table.csv, table.rows, table.name == POOL
+    found = [Finding(1, OK, f"{len(rows)} rows", where=csv.name), *row_findings(table, 1)]
+    found += _refused(1, lambda: check_labels(rows, csv, unlabelled=pool))
+    if not pool:
+        found += _refused(1, lambda: check_repeats(csv, rows))
     return found
 
 
@@ -122,31 +117,32 @@ def references() -> list[Finding]:
     missing = [name for name in REFERENCES if not (SKILL_ROOT / f"references/{name}.md").is_file()]
     if missing:
         text = f"references/{missing[0]}.md is missing ({len(missing)} files): reinstall the skill"
-        return [Finding(2, "block", text)]
-    return [Finding(2, "ok", f"{len(REFERENCES)} references present")]
+        return [Finding(2, BLOCK, text)]
+    return [Finding(2, OK, f"{len(REFERENCES)} references present")]
 
 
-def path_rule(workspace: Workspace) -> list[Finding]:
+def path_rule(inputs: Inputs) -> list[Finding]:
     """(7) every output lies below <workspace>/results; none goes to a container's /results."""
-    problems = list(spec_path_problems(spec_of(workspace), workspace.root, str(workspace.spec)))
+    workspace = inputs.workspace
+    problems = list(spec_path_problems(inputs.spec, workspace.root, str(workspace.spec)))
     if problems:
-        return [Finding(7, "block", problem) for problem in problems]
-    return [Finding(7, "ok", f"all output goes to {workspace.results}")]
+        return [Finding(7, BLOCK, problem) for problem in problems]
+    return [Finding(7, OK, f"all output goes to {workspace.results}")]
 
 
-def assets(workspace: Workspace, plan: Plan) -> list[Finding]:
+def assets(inputs: Inputs, plan: Plan) -> list[Finding]:
     """(8) what is staged: backbone, mining pool, pre-generated pairs."""
-    found = _guard(8, lambda: backbone_findings(spec_of(workspace), plan, workspace))
-    seen = optics(spec_of(workspace), workspace.spec)
-    pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
+    workspace = inputs.workspace
+    found = _guard(8, lambda: backbone_findings(inputs.spec, plan, workspace))
+    seen, pool = inputs.optics, inputs.pool
     found += _guard(8, lambda: image_findings(workspace.pool_csv, pool, workspace.root, seen, workspace.root, 8))
     if weights := staged_backbone(plan.engine, workspace.backbone_dir):
         found += _refused(8, lambda: workspace.inside(weights, "backbone; copy it with stage_backbone.py"))
-    found.append(Finding(8, "ok", f"mining pool: {len(pool)} rows, {pool['label'].nunique()} labels"))
+    found.append(Finding(8, OK, f"{len(pool)} rows, {pool['label'].nunique()} labels", where="mining pool"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
     if plan.synthetic == INLINE:
-        found += [Finding(8, level, text) for level, text in generator_findings(workspace, plan, seen)]
+        found += generator_findings(workspace, plan, seen)
     return found
 
 
@@ -162,82 +158,77 @@ def pregen_pairs(workspace: Workspace, seen: Optics) -> Finding:
     pairs, skipped = match_pairs(tests, goldens, seen.lights, label_from_name)
     text = f"pre-generated pairs: {len(pairs)} usable, {len(skipped)} files skipped"
     if not pairs:
-        return Finding(8, "block", f"{text}: {skipped[0].file}: {skipped[0].reason}")
-    return Finding(
-        8, "note" if skipped else "ok", text + (f" ({skipped[0].file}: {skipped[0].reason})" if skipped else "")
-    )
+        return Finding(8, BLOCK, f"{text}: {skipped[0].file}: {skipped[0].reason}")
+    return Finding(8, NOTE if skipped else OK, text + (f" ({skipped[0].file}: {skipped[0].reason})" if skipped else ""))
 
 
-def sizes(workspace: Workspace, plan: Plan) -> list[Finding]:
+def sizes(inputs: Inputs, plan: Plan) -> list[Finding]:
     """(9) row counts that TAO accepts: no set smaller than what its GPUs take at once, defects and PASS in each."""
     found = []
-    for path in (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv):
-        found += _guard(9, lambda path=path: [_size(path, plan, workspace)])  # type: ignore[misc]
+    for name in (TRAINING, VALIDATION, KPI):
+        found += _guard(9, lambda name=name: [_size(inputs.tables[name], plan)])  # type: ignore[misc]
     if plan.batch_size < 2:
-        found.append(Finding(9, "block", f"batch_size {plan.batch_size}: TAO refuses less than 2"))
+        found.append(Finding(9, BLOCK, "TAO refuses less than 2", where=f"batch_size {plan.batch_size}"))
     return found
 
 
-def _size(path: Path, plan: Plan, workspace: Workspace) -> Finding:
-    rows = read_rows(path)
+def _size(table: Table, plan: Plan) -> Finding:
+    rows, where = table.rows, table.csv.name
     defects = int(is_defect(rows["label"]).sum())
-    text = f"{path.name}: {len(rows)} rows, {defects} defects"
-    gpus = 1 if path == workspace.kpi_csv else plan.num_gpus  # inference takes one, so that rows keep their order
+    text = f"{len(rows)} rows, {defects} defects"
+    gpus = 1 if table.name == KPI else plan.num_gpus  # inference takes one, so that rows keep their order
     if len(rows) < plan.batch_size * gpus:
         at_once = f"batch_size {plan.batch_size}" + (f" on {gpus} GPUs" if gpus > 1 else "")
-        text += f"; smaller than {at_once}, which TAO refuses: pass --batch-size {max(len(rows) // gpus, 2)}"
-        return Finding(9, "block", text)
+        remedy = f"smaller than {at_once}, which TAO refuses: pass --batch-size {max(len(rows) // gpus, 2)}"
+        return Finding(9, BLOCK, text, where=where, next=remedy)
     if defects in (0, len(rows)):
-        text += "; expected PASS rows and defects: recall and FAR need both, and TAO fails without a defect"
-        return Finding(9, "block", text)
-    return Finding(9, "ok", text)
+        both = "PASS rows and defects: recall and FAR need both, and TAO fails without a defect"
+        return Finding(9, BLOCK, text, where=where, expected=both)
+    return Finding(9, OK, text, where=where)
 
 
-def data(workspace: Workspace, plan: Plan) -> list[Finding]:
-    """(10) every image of every light is there, and no row stands in two sets."""
-    seen = optics(spec_of(workspace), workspace.spec)
-    csvs = {"training": workspace.training_csv, "validation": workspace.validation_csv, "kpi": workspace.kpi_csv}
-    sealed = plan.acceptance == order.SEALED
-    csvs |= {"acceptance": workspace.acceptance_csv} if sealed else {}
-    found: list[Finding] = []
-    tables: dict[str, pd.DataFrame] = {}
-    for name, path in csvs.items():
-        found += _refused(10, lambda name=name, path=path: tables.update({name: read_rows(path)}))  # type: ignore[misc]
-    for name, rows in tables.items():
-        found += _guard(10, lambda name=name, rows=rows: _images(csvs[name], rows, workspace, seen))  # type: ignore[misc]
+def data(inputs: Inputs, plan: Plan) -> list[Finding]:
+    """(10) every image of every light is there, and no row is in two sets."""
+    workspace, seen = inputs.workspace, inputs.optics
+    sealed = (ACCEPTANCE,) if plan.acceptance == order.SEALED else ()
+    tables = {name: inputs.tables[name] for name in (TRAINING, VALIDATION, KPI, *sealed)}
+    found = [finding for table in tables.values() for finding in _refused(10, lambda table=table: table.rows)]  # type: ignore[misc]
+    there = {name: table for name, table in tables.items() if isinstance(table.read, pd.DataFrame)}
+    for table in there.values():
+        found += _guard(10, lambda table=table: _images(table, workspace, seen))  # type: ignore[misc]
     if not found:
-        found.append(Finding(10, "ok", f"all images of {', '.join(seen.lights)} are there"))
-    if "acceptance" in tables:
-        found += _guard(10, lambda: acceptance(workspace, tables["acceptance"]))
-    for one, other in itertools.combinations(tables, 2):
-        found.append(_overlap(find_leaks(tables[one], tables[other]), csvs[one], csvs[other]))
-    pool = read_pool(workspace.pool_csv, workspace.root, seen.lights, seen.ext)
-    for name in (name for name in tables if name != "training"):
-        leaks = find_leaks(pool, tables[name], images_first=workspace.root, images_second=workspace.images)
-        found.append(_overlap(leaks, workspace.pool_csv, csvs[name]))
+        found.append(Finding(10, OK, f"all images of {', '.join(seen.lights)} are there"))
+    if ACCEPTANCE in there:
+        found += _guard(10, lambda: acceptance(workspace, there[ACCEPTANCE]))
+    for one, other in itertools.combinations(there.values(), 2):
+        found.append(_overlap(find_leaks(one.rows, other.rows), one.csv, other.csv))
+    for table in (table for name, table in there.items() if name != TRAINING):
+        leaks = find_leaks(inputs.pool, table.rows, images_first=workspace.root, images_second=workspace.images)
+        found.append(_overlap(leaks, workspace.pool_csv, table.csv))
     return found
 
 
-def acceptance(workspace: Workspace, rows: pd.DataFrame) -> list[Finding]:
+def acceptance(workspace: Workspace, table: Table) -> list[Finding]:
     """(10) the sealed set has both classes, no row twice; how often it was opened before."""
-    csv = workspace.acceptance_csv
-    check_labels(rows, csv)
-    check_repeats(csv, rows)
+    rows, where = table.rows, table.csv.name
+    check_labels(rows, table.csv)
+    check_repeats(table.csv, rows)
     defects = int(is_defect(rows["label"]).sum())
-    text = f"{csv.name}: {len(rows)} rows, {defects} defects, sealed"
+    text = f"{len(rows)} rows, {defects} defects, sealed"
     if defects in (0, len(rows)):
-        return [Finding(10, "block", f"{text}; expected PASS rows and defects: it proves nothing of a class it lacks")]
-    before = acceptance_ledger.seen_before(workspace, csv)
+        both = "PASS rows and defects: it proves nothing of a class it lacks"
+        return [Finding(10, BLOCK, text, where=where, expected=both)]
+    before = acceptance_ledger.seen_before(workspace, acceptance_ledger.Sealed(table.sha256, rows))
     if before:
         text += f"; already opened {before} times, so the report will call the next opening number {before + 1}"
-    return [Finding(10, "note" if before else "ok", text)]
+    return [Finding(10, NOTE if before else OK, text, where=where)]
 
 
-def _images(csv: Path, rows: pd.DataFrame, workspace: Workspace, seen: Optics) -> list[Finding]:
-    return image_findings(csv, rows, workspace.images, seen, workspace.root, 10)
+def _images(table: Table, workspace: Workspace, seen: Optics) -> list[Finding]:
+    return image_findings(table.csv, table.rows, workspace.images, seen, workspace.root, 10)
 
 
 def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:
     if leaks:
-        return Finding(10, "block", f"leakage: {leaks.sentence(str(first), str(second))}")
-    return Finding(10, "ok", f"{first.name} and {second.name} share no row")
+        return Finding(10, BLOCK, leaks.sentence(str(first), str(second)), where="leakage")
+    return Finding(10, OK, f"{first.name} and {second.name} share no row")

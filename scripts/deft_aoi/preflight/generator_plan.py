@@ -7,6 +7,7 @@ from typing import Any
 
 from deft_aoi.base.credentials import credential
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.versions import image
 from deft_aoi.executors.platform_choice import LOCAL
@@ -23,6 +24,8 @@ _CONTAINER = ("anomalygen_fetch",)
 _TRAINED = ("anomalygen_max_iter", "anomalygen_step")  # mean nothing without a checkpoint
 _CONTAINER_PLATFORMS = ("local-docker", "slurm", "kubernetes")
 _SHOWN = 3
+_CHECK = 8
+_TUNING = "AnomalyGen fine-tuning"
 AUTO = "auto"  # fine-tune where there is no checkpoint, but base models and a data set
 
 
@@ -63,8 +66,8 @@ def generator_values(
     return {"anomalygen_fetch": missing, "anomalygen_finetune": asked}
 
 
-def finetune_findings(slots: Slots, plan: Plan) -> list[tuple[str, str]]:
-    """(level, text): what the fine-tuning learns from and what it costs, or what keeps it from learning."""
+def finetune_findings(slots: Slots, plan: Plan) -> list[Finding]:
+    """What the fine-tuning learns from and what it costs, or what keeps it from learning."""
     remote = plan.platform != LOCAL
     learned = "the training rows' own defects (no data set is staged)"
     if slots.filled(DATASET):
@@ -73,20 +76,19 @@ def finetune_findings(slots: Slots, plan: Plan) -> list[tuple[str, str]]:
         except InputError:
             return []  # the data set's own check says it
         if broken := training_problems(found, entries, strict=remote):
-            return [("block", f"AnomalyGen fine-tuning: {line}") for line in broken]
+            return [Finding(_CHECK, BLOCK, line, where=_TUNING) for line in broken]
         counts = [len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL]
         learned = f"{sum(counts)} real defects of {len(counts)} types in {slots.dataset}"
     elif remote:
         learned = "the data set that will be fetched"
-    lead = "AnomalyGen fine-tuning: once, in iteration 1 before anything is generated, on " + learned
+    lead = "once, in iteration 1 before anything is generated, on " + learned
     if not remote:
-        return [("note", f"{lead}; the reference generator needs seconds for it")]
+        return [Finding(_CHECK, NOTE, f"{lead}; the reference generator needs seconds for it", where=_TUNING)]
     gpus = f"{plan.num_gpus} GPU" + ("s" if plan.num_gpus > 1 else "")
     cost = f"{plan.anomalygen_max_iter} steps on {gpus}, hours to days (NVIDIA publishes no time)"
     room = f"{SAVES} checkpoints of {SIZES[CHECKPOINT]} each on disk"
-    return [
-        ("note", f"{lead}: {cost}, {room}; --anomalygen-max-iter N shortens it, --anomalygen-finetune off skips it")
-    ]
+    ways = "--anomalygen-max-iter N shortens it, --anomalygen-finetune off skips it"
+    return [Finding(_CHECK, NOTE, f"{lead}: {cost}, {room}", where=_TUNING, next=ways)]
 
 
 def generator_config(plan: Plan) -> dict[str, Any]:
@@ -106,32 +108,34 @@ def generator_config(plan: Plan) -> dict[str, Any]:
     return config
 
 
-def generator_findings(workspace: Workspace, plan: Plan, seen: Optics) -> list[tuple[str, str]]:
-    """(level, text) for check 8: each slot, what will be fetched and how large, the four invariants of the data set."""
+def generator_findings(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:
+    """(8) each slot, what will be fetched and how large, the four invariants of the data set."""
     slots = Slots(workspace, plan.project)
-    found = []
+    found: list[Finding] = []
     if slots.filled(DATASET):
-        broken = set_problems(slots.dataset)
-        found += [("block", f"AnomalyGen data set: {line}") for line in broken]
-        found += [] if broken else [("ok", f"AnomalyGen data set: {slots.dataset}")]
+        broken, where = set_problems(slots.dataset), "AnomalyGen data set"
+        found += [Finding(_CHECK, BLOCK, line, where=where) for line in broken]
+        found += [] if broken else [Finding(_CHECK, OK, str(slots.dataset), where=where)]
     if plan.anomalygen_finetune == ON:
         found += finetune_findings(slots, plan)
     if plan.platform == LOCAL:
-        text = "synthetic pairs: the reference generator on this CPU, no diffusion model; it draws what has no example"
-        return [*found, ("note", text)]
+        text = "the reference generator on this CPU, no diffusion model; it draws what has no example"
+        return [*found, Finding(_CHECK, NOTE, text, where="synthetic pairs")]
     if plan.platform not in _CONTAINER_PLATFORMS:
-        return [*found, ("block", f"synthetic {INLINE}: platform {plan.platform} has no containers; AnomalyGen is one")]
+        text = f"platform {plan.platform} has no containers; AnomalyGen is one"
+        return [*found, Finding(_CHECK, BLOCK, text, where=f"synthetic {INLINE}")]
     if len(seen.lights) > 1:
         text = f"AnomalyGen makes one picture of a part, this spec has {len(seen.lights)} lights"
-        found.append(("block", f"{text}; pass --synthetic off, or make pairs of all lights before (pregen_ingest)"))
+        remedy = "pass --synthetic off, or make pairs of all lights before (pregen_ingest)"
+        found.append(Finding(_CHECK, BLOCK, text, next=remedy))
     missing = plan.anomalygen_fetch
-    found += [
-        ("note", f"AnomalyGen {slot}: empty, will be fetched in iteration 1 ({SOURCES[slot]}, {SIZES[slot]})")
-        for slot in missing
-    ]
+    for slot in missing:
+        text = f"empty, will be fetched in iteration 1 ({SOURCES[slot]}, {SIZES[slot]})"
+        found.append(Finding(_CHECK, NOTE, text, where=f"AnomalyGen {slot}"))
     if missing and plan.settings.get("air_gapped"):
-        where = ", ".join(str(slots.folder(slot)) for slot in missing[:_SHOWN])
-        found.append(("block", f"AnomalyGen slots empty and nothing may be fetched: fill {where}"))
+        places = ", ".join(str(slots.folder(slot)) for slot in missing[:_SHOWN])
+        found.append(Finding(_CHECK, BLOCK, f"AnomalyGen slots empty and nothing may be fetched: fill {places}"))
     elif missing and credential("HF_TOKEN", workspace.root) is None:
-        found.append(("block", "HF_TOKEN is not set: AnomalyGen's weights come from Hugging Face; put it into .env"))
+        text = "HF_TOKEN is not set: AnomalyGen's weights come from Hugging Face"
+        found.append(Finding(_CHECK, BLOCK, text, next="put it into .env"))
     return found

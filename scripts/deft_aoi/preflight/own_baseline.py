@@ -13,10 +13,9 @@ from deft_aoi.base.rows import read_rows
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.mining.select import BY_SCORE
-from deft_aoi.preflight.check_workspace import spec_of
+from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import Plan
-from deft_aoi.spec.tree import optics
 from deft_aoi.stages.mining_tasks import TAO_ENCODER
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.score_sets import all_sets, matched, needed_sets, pool_set
@@ -67,12 +66,12 @@ def _inside(workspace: Workspace, name: str | Path, flag: str) -> str:
     return found.relative_to(workspace.root).as_posix()
 
 
-def elsewhere_defaults(asked: Mapping[str, Any], workspace: Workspace, defaults: MutableMapping[str, Any]) -> str:
+def elsewhere_defaults(asked: Mapping[str, Any], inputs: Inputs, defaults: MutableMapping[str, Any]) -> str:
     """Change the defaults to what platform `elsewhere` can do; returns why the policy is another, else nothing."""
     if asked.get("platform") != ELSEWHERE:
         return ""
     defaults["acceptance"] = "off"
-    if defaults["policy"] not in BY_SCORE or (covers_pool(asked, workspace) and defaults["synthetic"] != PREGEN):
+    if defaults["policy"] not in BY_SCORE or (covers_pool(asked, inputs) and defaults["synthetic"] != PREGEN):
         return ""
     if defaults["policy"] == "uncertain":  # nothing else works without labels: the check names the missing rows
         return ""
@@ -80,10 +79,11 @@ def elsewhere_defaults(asked: Mapping[str, Any], workspace: Workspace, defaults:
     return "the scores that were brought do not cover the pool"
 
 
-def covers_pool(asked: Mapping[str, Any], workspace: Workspace) -> bool:
+def covers_pool(asked: Mapping[str, Any], inputs: Inputs) -> bool:
     """Whether every pool row has a score; files that cannot be read are the check's business."""
+    workspace = inputs.workspace
     try:
-        seen = optics(spec_of(workspace), workspace.spec)
+        seen = inputs.optics
         pool = pool_set(workspace, seen)
         files = [workspace.root / name for name in asked["baseline_scores"]]
         scored = sum(len(read_rows(file)) for file in files)
@@ -126,13 +126,14 @@ def own_files(plan: Plan) -> list[str]:
     return [*plan.baseline_scores, *here]
 
 
-def own_baseline_findings(workspace: Workspace, plan: Plan) -> list[Finding]:
+def own_baseline_findings(inputs: Inputs, plan: Plan) -> list[Finding]:
     """(10) the scores that were brought fit KPI, validation and pool, row by row."""
     if plan.platform != ELSEWHERE:
         return [Finding(8, OK, f"baseline: your checkpoint {plan.baseline_ckpt}")] if plan.baseline_ckpt else []
+    workspace = inputs.workspace
     files = [workspace.root / name for name in plan.baseline_scores]
     try:
-        seen = optics(spec_of(workspace), workspace.spec)
+        seen = inputs.optics
         needed = [one.name for one in needed_sets(plan, workspace, seen)]
         table = matched(files, all_sets(workspace, seen), needed, seen, workspace.root)
     except Refusals as refusals:

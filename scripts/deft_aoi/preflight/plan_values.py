@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import pandas as pd
 
 from deft_aoi.base import versions
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.names import check_project
 from deft_aoi.base.paths import Workspace
+from deft_aoi.data.sets import POOL
 from deft_aoi.engine.engine_choice import CHOICES, ENGINES, FEATURES, TAO, choose
 from deft_aoi.executors.platform_choice import LOCAL
-from deft_aoi.kpi.target import parse_target
-from deft_aoi.preflight.check_workspace import has_pregen, spec_of
+from deft_aoi.preflight.check_workspace import has_pregen
 from deft_aoi.preflight.generator_plan import generator_values
+from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaults, with_own_baseline
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
@@ -27,19 +31,25 @@ DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
 MINUTES_PER_ITERATION = 33  # RTX 6000 Ada, ~200 rows, TAO containers; the reference engine needs seconds to minutes
 
 
-def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
-    """(plan, source of each value) from what the user asked for, the spec and the defaults, in this order.
-
-    Raises InputError when a value cannot be used.
-    """
+def asked_workspace(asked: Mapping[str, Any]) -> Workspace:
+    """The workspace to plan for. Raises InputError where it, or what has no default, is missing."""
     workspace = Workspace.at(asked.get("workspace") or "~/workspace")
     if not asked.get("max_iterations") or asked["max_iterations"] < 1:
         raise InputError(
             "max_iterations is required and has no default: pass --max-iterations N with N from 1 "
             f"(a time limit converts by about {MINUTES_PER_ITERATION} minutes an iteration with TAO on one GPU)"
         )
+    return workspace
+
+
+def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str, str]]:
+    """(plan, source of each value) from what the user asked for, the spec and the defaults, in this order.
+
+    Raises InputError when a value cannot be used.
+    """
+    workspace = inputs.workspace
     try:
-        spec = spec_of(workspace)
+        spec = inputs.spec
     except InputError:  # no spec at all: a finding of check 1, beside whatever can be said without it
         spec = {}
     from_spec = {
@@ -48,7 +58,8 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "num_gpus": _gpus_of(spec),
         "seed": get(spec, "train.seed"),
     }
-    policy, why = default_policy(workspace.pool_csv)
+    pool = inputs.tables[POOL].read  # what is wrong with it is a finding of check 1
+    policy, why = default_policy(pool["label"] if isinstance(pool, pd.DataFrame) else ())
     asked = with_own_baseline(asked, workspace)
     if asked.get("policy") == AUTO_POLICY:
         del asked["policy"]
@@ -61,7 +72,7 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
         "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
         "encoder": default_encoder(workspace),
     }
-    why = elsewhere_defaults(asked, workspace, defaults) or why
+    why = elsewhere_defaults(asked, inputs, defaults) or why
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name in Plan.__dataclass_fields__:
@@ -85,10 +96,10 @@ def make_plan(asked: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
     elif asked.get("engine") in CHOICES:
         values["engine"], why = choose(asked["engine"])
         sources["engine"] += f" ({why})" if asked["engine"] != FEATURES else ""
-    values["kpi_target"] = parse_target(values["kpi_target"]).text
     values.update(generator_values(workspace, values, sources))
     plan = Plan.from_json(values)
-    _check_plan(plan)
+    plan = replace(plan, kpi_target=plan.target.text)
+    check_plan(plan)
     return plan, sources
 
 
@@ -124,7 +135,8 @@ def _tao(where: versions.Platform, asked: str | None) -> tuple[str, str]:
     return TAO, f"platform {where.name}"
 
 
-def _check_plan(plan: Plan) -> None:
+def check_plan(plan: Plan) -> None:
+    """Raises InputError for a value that this version cannot use, or for a file of the plan that is not there."""
     for name in ("num_epochs", "batch_size", "num_gpus", "mine_rows", "top_k_per_target", "top_k_per_label"):
         value = getattr(plan, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

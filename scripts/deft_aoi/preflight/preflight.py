@@ -5,46 +5,71 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from deft_aoi.base.errors import InputError, Refusals
 from deft_aoi.base.files import atomic_write_json, atomic_write_text, sha256_file, utc_now
+from deft_aoi.base.finding import BLOCK, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
-from deft_aoi.base.rows import is_defect, read_rows
+from deft_aoi.base.rows import is_defect
 from deft_aoi.base.safe_paths import printable
 from deft_aoi.base.versions import VERSION, image, image_keys
-from deft_aoi.executors.base import TAO_PYT, Place, Probe
+from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
+from deft_aoi.executors.base import TAO_PYT, Executor, Place, Probe
 from deft_aoi.executors.platform_choice import LOCAL, make_executor
 from deft_aoi.kpi.evaluator import evaluator_file
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.preflight import approvals, check_data
-from deft_aoi.preflight.check_workspace import all_checks, spec_of
-from deft_aoi.preflight.generator_plan import generator_config
+from deft_aoi.preflight.check_workspace import all_checks
+from deft_aoi.preflight.generator_plan import generator_config, generator_values
+from deft_aoi.preflight.inputs import csv_paths, read_inputs
 from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
-from deft_aoi.preflight.plan_values import make_plan
-from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight
+from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
+from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers
 from deft_aoi.preflight.summary import summary
 from deft_aoi.preflight.where_to_train import where_to_train
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import SEALED
-from deft_aoi.record.run import AIR_GAP, Plan, approval_problem, read_json
-from deft_aoi.spec.tree import optics
+from deft_aoi.record.run import AIR_GAP, Plan, approval_digest, approval_problem, read_json
 from deft_aoi.stages.trained_model import trained_model
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 from deft_aoi.synthetic.pregenerated import source_record
 
+_DATASET = {POOL: "mining_pool"}  # name of a set in preflight.json and in the Summary
+
 
 def preflight(asked: Mapping[str, Any]) -> Preflight:
-    """Run all checks; raises Refusals with every finding that blocks. Reads only."""
-    plan, sources = make_plan(asked)
-    workspace = Workspace.at(plan.workspace)
-    if question := where_to_train(asked, workspace):
+    """Run all checks; raises Refusals with every finding that blocks. Reads only, and opens every input once."""
+    workspace = asked_workspace(asked)
+    inputs = read_inputs(workspace)
+    plan, sources = make_plan(asked, inputs)
+    if question := where_to_train(asked, inputs):
         raise Refusals(question)
-    images = {key: image(key) for key in image_keys()}
+    plan, executor, probes = probed(plan, inputs.images)
+    if plan.platform != LOCAL:
+        sources["tao"] = f"platform {plan.platform}"
+    findings = all_checks(inputs, plan, probes) + own_baseline_findings(inputs, plan)
+    if any(finding.level == BLOCK for finding in findings):  # no Summary comes, but what the images say is known too
+        findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED)
+    refuse_blocking(findings)
+    seen = check_data.examine(inputs)
+    findings += check_data.findings(seen)
+    refuse_blocking(findings)
+    dataset = {_DATASET.get(name, name): _counts(inputs.tables[name].rows) for name in read_sets(plan)}
+    return Preflight(
+        plan, sources, tuple(findings), dataset, digests(workspace, plan, inputs.sha256), inputs.images,
+        executor.describe(), seen, trained_model(plan, inputs.spec, workspace.backbone_dir),
+    )  # fmt: skip
+
+
+def probed(plan: Plan, images: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
+    """(the plan with the version of TAO that its platform has, the platform's executor, what it found out)."""
+    workspace = Workspace.at(plan.workspace)
     place = Place(
         plan.platform, plan.settings, workspace.root, images, plan.engine,
         air_gapped=plan.network == AIR_GAP,
@@ -53,36 +78,33 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     probes = executor.probe()
     if plan.platform != LOCAL:
         plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
-        sources["tao"] = f"platform {plan.platform}"
-    findings = all_checks(workspace, plan, probes) + own_baseline_findings(workspace, plan)
-    seen = None
-    if all(finding.level != "block" for finding in findings):
-        seen = check_data.examine(workspace, optics(spec_of(workspace), workspace.spec))
-        findings += check_data.findings(seen)
-    else:  # the Summary does not come, but what the images say is known with the rest
-        findings += check_data.findings_beside(workspace, sealed=plan.acceptance == SEALED)
-    blocking = [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == "block"]
-    if blocking or seen is None:
+    return plan, executor, probes
+
+
+def refuse_blocking(findings: Sequence[Finding]) -> None:
+    """Raise Refusals with every finding that blocks."""
+    if blocking := [f"check {finding.check}: {finding.text}" for finding in findings if finding.level == BLOCK]:
         raise Refusals(blocking)
-    csvs = {
-        "training": workspace.training_csv,
-        "validation": workspace.validation_csv,
-        "kpi": workspace.kpi_csv,
-        "mining_pool": workspace.pool_csv,
-    }
-    csvs |= {"acceptance": workspace.acceptance_csv} if plan.acceptance == SEALED else {}
-    dataset = {name: _counts(path) for name, path in csvs.items()}
-    inputs = {
-        path.relative_to(workspace.root).as_posix(): sha256_file(path) for path in (workspace.spec, *csvs.values())
-    }
+
+
+def read_sets(plan: Plan) -> tuple[str, ...]:
+    """Names of the sets whose CSVs a run of this plan reads."""
+    return (TRAINING, VALIDATION, KPI, POOL, *((ACCEPTANCE,) if plan.acceptance == SEALED else ()))
+
+
+def digests(workspace: Workspace, plan: Plan, sha256: Callable[[Path], str]) -> dict[str, str]:
+    """What the approval code covers of the disk: the hash of every input by its path in the workspace. `sha256` gives
+    that of the spec and of a CSV."""
+    csvs = csv_paths(workspace)
+    files = (workspace.spec, *(csvs[name] for name in read_sets(plan)))
+    found = {path.relative_to(workspace.root).as_posix(): sha256(path) for path in files}
     for name in own_files(plan):
-        inputs[name] = sha256_file(workspace.root / name)
-    for command in parse_target(plan.kpi_target).commands:
-        inputs[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
+        found[name] = sha256_file(workspace.root / name)
+    for command in plan.target.commands:
+        found[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
     if plan.synthetic == PREGEN:
-        inputs[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
-    model = trained_model(plan, spec_of(workspace), workspace.backbone_dir)
-    return Preflight(plan, sources, tuple(findings), dataset, inputs, images, executor.describe(), seen, model)
+        found[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
+    return found
 
 
 def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
@@ -93,8 +115,7 @@ def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
     return tag[1] if tag else ""
 
 
-def _counts(path: Path) -> dict[str, Any]:
-    rows = read_rows(path, required=("label",))
+def _counts(rows: pd.DataFrame) -> dict[str, Any]:
     named = rows["label"].str.strip().str.lower().replace("", "unlabelled")
     defects = named[is_defect(rows["label"])].value_counts().sort_index()
     boards = rows["boardname"].nunique() if "boardname" in rows.columns else 0
@@ -132,13 +153,14 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
             "dataset": dict(result.dataset),
             "inputs": dict(result.inputs),
             "images": dict(result.images),
-            "findings": [vars(finding) for finding in result.findings],
+            "findings": [finding.record() for finding in result.findings],
             "samples": samples.record,
             "versions": {"skill": VERSION, "python": platform.python_version(), "system": platform.platform()},
             "digest": result.digest,
             "approval_code": result.code,
         },
     )
+    approvals.remember(result.digest, approvals.CHECKED)
     return paths
 
 
@@ -180,7 +202,7 @@ def find_by_code(workspace: Workspace, code: str) -> RunPaths:
 
 
 def start(paths: RunPaths) -> state.State:
-    """Begin the approved run: everything is checked again, and a plan or input that changed since is refused."""
+    """Begin the approved run; a plan or input that changed since its Summary was shown is refused."""
     record = read_json(paths.preflight)
     if _is_started(paths):
         begun = state.load(paths.state)
@@ -188,15 +210,8 @@ def start(paths: RunPaths) -> state.State:
             approvals.remember(record["digest"])  # started elsewhere, approved here now
             return begun
         raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
-    now = preflight({**record["plan"], "workspace": str(Places.of(paths, record).workspace)})
-    if now.digest != record["digest"]:
-        shown = {**record["inputs"], **record.get("images", {})}
-        changed = [name for name, value in {**now.inputs, **now.images}.items() if shown.get(name) != value]
-        raise InputError(
-            f"{', '.join(changed) or 'the plan'} changed since the Summary was shown; show the new Summary: "
-            f"deft preflight --workspace {now.plan.workspace} --max-iterations {now.plan.max_iterations}"
-        )
-    begun = initial_state(now.plan, paths, approval=record["digest"])
+    plan = _approved_plan(paths, record)
+    begun = initial_state(plan, paths, approval=record["digest"], model=record.get("model"))
     if paths.state.is_file():  # pre-seeded baseline of an upstream pipeline: its checkpoint is kept
         before = state.load(paths.state)
         begun["iterations"] |= before["iterations"]
@@ -207,8 +222,48 @@ def start(paths: RunPaths) -> state.State:
     return begun
 
 
-def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state.State:
-    """State of a run before its first stage, with the contract's `config`."""
+def _approved_plan(paths: RunPaths, record: Mapping[str, Any]) -> Plan:
+    """The plan of a Summary, for the workspace where it is now.
+
+    Raises InputError where anything that its code covers is not what it was.
+    """
+    asked = {**record["plan"], "workspace": str(Places.of(paths, record).workspace)}
+    if approvals.known(record["digest"], approvals.CHECKED):
+        plan = _current(Plan.from_json(asked))
+        workspace = Workspace.at(plan.workspace)
+        pins = {key: image(key) for key in image_keys()}
+        now = code_covers(plan, digests(workspace, plan, _hash_if_there), pins)
+    else:  # made elsewhere, or the note of it is gone: what this machine has not checked is checked
+        result = preflight(asked)
+        plan, now = result.plan, result.record()
+    if approval_digest(now) != record["digest"]:
+        shown = {**record["inputs"], **record.get("images", {})}
+        changed = [name for name, value in {**now["inputs"], **now["images"]}.items() if shown.get(name) != value]
+        raise InputError(
+            f"{', '.join(changed) or 'the plan'} changed since the Summary was shown; show the new Summary: "
+            f"deft preflight --workspace {plan.workspace} --max-iterations {plan.max_iterations}"
+        )
+    return plan
+
+
+def _hash_if_there(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""
+
+
+def _current(plan: Plan) -> Plan:
+    """The plan with what its platform and the generator's slots say now. Raises InputError as Pre-Flight does."""
+    fixed = {"anomalygen_labels": "the approved plan"}
+    plan = replace(plan, **generator_values(Workspace.at(plan.workspace), plan.to_json(), fixed))
+    check_plan(plan)
+    plan, _, probes = probed(plan, {key: image(key) for key in image_keys()})
+    refuse_blocking(probes)
+    return plan
+
+
+def initial_state(
+    plan: Plan, paths: RunPaths, *, approval: str | None, model: Mapping[str, Any] | None = None
+) -> state.State:
+    """State of a run before its first stage, with the contract's `config`; `model`: what its Summary said of it."""
     workspace = Workspace.at(plan.workspace)
     config = {
         "specs_file": str(workspace.spec),
@@ -229,8 +284,8 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
             "min_similarity": plan.min_similarity,
         },
         "approval": approval,
-        "model": trained_model(plan, spec_of(workspace), workspace.backbone_dir).record(),
     }
+    config |= {"model": dict(model)} if model else {}
     places = Places(paths.root, workspace.root)
     return state.initial(
         started_at=utc_now(),

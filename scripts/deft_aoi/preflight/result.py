@@ -16,6 +16,14 @@ VERSION_OF_RECORD = 2  # of preflight.json; 1: the approval covered the place of
 _CODE_LENGTH = 10
 
 
+def code_covers(plan: Plan, inputs: Mapping[str, str], images: Mapping[str, str]) -> dict[str, Any]:
+    """What an approval code is the digest of: plan, hashes of the inputs, image pins, the skill's version."""
+    return {
+        "version": VERSION_OF_RECORD, "plan": plan.to_json(), "inputs": dict(inputs), "images": dict(images),
+        "versions": {"skill": VERSION},
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Preflight:
     """What Pre-Flight found: the plan with the source of each value, findings, data counts and the approval code."""
@@ -32,11 +40,7 @@ class Preflight:
 
     def record(self) -> dict[str, Any]:
         """What the approval code covers."""
-        plan, versions = self.plan.to_json(), {"skill": VERSION}
-        return {
-            "version": VERSION_OF_RECORD, "plan": plan, "inputs": dict(self.inputs), "images": dict(self.images),
-            "versions": versions,
-        }  # fmt: skip
+        return code_covers(self.plan, self.inputs, self.images)
 
     @property
     def digest(self) -> str:

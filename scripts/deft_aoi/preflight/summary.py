@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deft_aoi.base.finding import NOTE
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.engine.engine_choice import FEATURES
-from deft_aoi.kpi.provable import provable
-from deft_aoi.kpi.target import parse_target
+from deft_aoi.kpi.provable import Size, provable
+from deft_aoi.preflight.check_backbone import BACKBONE
 from deft_aoi.preflight.generator_plan import hidden
 from deft_aoi.preflight.result import Preflight
 from deft_aoi.simulate.workspace import RECORD as SIMULATED
@@ -50,7 +51,7 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), rep
         defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
         lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
     lines += ["", *remarks(result)]
-    lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == "note"]
+    lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == NOTE]
     lines += ["", *samples] if samples else []
     checks = max(finding.check for finding in result.findings)
     lines += ["", AUTO_ACCEPT, "", f"All {checks} checks passed. Approval code: **{result.code}**", ""]
@@ -63,10 +64,15 @@ def remarks(result: Preflight) -> list[str]:
     lines = [
         f"- Heavy work runs on {result.where}.",
         "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
-        *(f"- {line}" for line in provable(parse_target(plan.kpi_target), *kpi_counts(data["kpi"]))),
+        *(
+            f"- {line}"
+            for line in provable(
+                plan.target, size_of(data["kpi"]), size_of(data["acceptance"]) if "acceptance" in data else None
+            )
+        ),
     ]
     if plan.engine != FEATURES:
-        words = next(f.text for f in result.findings if f.text.startswith("backbone: "))
+        words = next(finding.text for finding in result.findings if finding.where == BACKBONE)
         lines.insert(1, f"- {words[0].upper()}{words[1:]}.")
     if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
         lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
@@ -74,9 +80,9 @@ def remarks(result: Preflight) -> list[str]:
     return lines + unseen(data)
 
 
-def kpi_counts(kpi: Mapping[str, Any]) -> tuple[int, int]:
-    """(PASS rows, defects) of the KPI set."""
-    return kpi["pass"], kpi["rows"] - kpi["pass"]
+def size_of(counts: Mapping[str, Any]) -> Size:
+    """PASS rows, defects and boards of a set."""
+    return Size(counts["pass"], counts["rows"] - counts["pass"], counts["boards"])
 
 
 def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deft_aoi.base.paths import Workspace
+from deft_aoi.base.errors import InputError
 from deft_aoi.importers.deeppcb import RECORD as DEEPPCB
-from deft_aoi.preflight.check_workspace import spec_of
+from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.simulate.workspace import RECORD as SIMULATED
 from deft_aoi.spec.tree import get
 from deft_aoi.stages.task_specs import backbone_file
@@ -24,14 +24,18 @@ CHOICES = (
 )
 
 
-def where_to_train(asked: Mapping[str, Any], workspace: Workspace) -> list[str]:
+def where_to_train(asked: Mapping[str, Any], inputs: Inputs) -> list[str]:
     """The question and its choices, a line each; none where it is answered, or the workspace was made by this skill."""
     if any(asked.get(name) for name in ANSWERS):
         return []
+    workspace = inputs.workspace
     if any((workspace.root / record).is_file() for record in (SIMULATED, DEEPPCB)):
         return []
     weights = backbone_file(workspace.backbone_dir)
-    kind = get(spec_of(workspace), "model.backbone.type") if workspace.spec.is_file() else None
+    try:
+        kind = get(inputs.spec, "model.backbone.type")
+    except InputError:  # a finding of check 1
+        return []
     if weights is None or kind is None:
         return []
     lead = f"{workspace.spec} describes a TAO ChangeNet ({kind}) and {weights.name} is staged"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write, locked, sha256_file, sync_folder, utc_now
@@ -17,6 +20,18 @@ from deft_aoi.record.order import ACCEPTANCE
 
 Opening = dict[str, Any]
 _KEY = ("run", "checkpoint_sha256", "threshold", "csv_sha256")
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """An acceptance set as it was read: the SHA-256 of its CSV and its rows."""
+
+    sha256: str
+    rows: pd.DataFrame
+
+    @classmethod
+    def at(cls, csv: Path) -> Sealed:
+        return cls(sha256_file(csv), read_rows(csv))
 
 
 def openings(workspace: Workspace) -> list[Opening]:
@@ -31,19 +46,19 @@ def openings(workspace: Workspace) -> list[Opening]:
     return sorted(found.values(), key=lambda one: str(one["ts"]))
 
 
-def number_of(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
-    """The opening's place among those that saw rows of `csv`: 1 for a set that nobody has opened before."""
+def number_of(workspace: Workspace, sealed: Sealed, opening: Mapping[str, Any]) -> int:
+    """The opening's place among those that saw rows of the set: 1 for one that nobody has opened before."""
     before = []
     for one in openings(workspace):
         if _key(one) == _key(opening):
             break
         before.append(one)
-    return 1 + sum(_shares_rows(workspace, one, csv) for one in before)
+    return 1 + sum(_shares_rows(workspace, one, sealed) for one in before)
 
 
-def seen_before(workspace: Workspace, csv: Path) -> int:
-    """How many openings saw rows of `csv`."""
-    return sum(_shares_rows(workspace, one, csv) for one in openings(workspace))
+def seen_before(workspace: Workspace, sealed: Sealed) -> int:
+    """How many openings saw rows of the set."""
+    return sum(_shares_rows(workspace, one, sealed) for one in openings(workspace))
 
 
 def record(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
@@ -60,7 +75,7 @@ def record(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
                 stream.flush()
                 os.fsync(stream.fileno())
             sync_folder(workspace.acceptance_ledger.parent)
-        return number_of(workspace, csv, opening)
+        return number_of(workspace, Sealed.at(csv), opening)
 
 
 def opening_of(run_name: str, checkpoint: Path, threshold: float, csv: Path) -> Opening:
@@ -96,12 +111,12 @@ def _copy(workspace: Workspace, digest: str) -> Path:
     return workspace.results / "acceptance_sets" / f"{digest}.csv"
 
 
-def _shares_rows(workspace: Workspace, one: Opening, csv: Path) -> bool:
+def _shares_rows(workspace: Workspace, one: Opening, sealed: Sealed) -> bool:
     """Whether an earlier opening saw a row of this set; where its rows are gone it counts."""
-    if one["csv_sha256"] == sha256_file(csv):
+    if one["csv_sha256"] == sealed.sha256:
         return True
     earlier = _copy(workspace, str(one["csv_sha256"]))
     if not earlier.is_file():
         return True
-    seen = [set(read_rows(path)[list(IDENTITY)].itertuples(index=False, name=None)) for path in (earlier, csv)]
+    seen = [set(rows[list(IDENTITY)].itertuples(index=False, name=None)) for rows in (read_rows(earlier), sealed.rows)]
     return bool(seen[0] & seen[1])

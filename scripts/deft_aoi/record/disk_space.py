@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.paths import BASELINE, iter_label, iter_number
+from deft_aoi.record.order import DATA_MINING, EVALUATE, TRAIN
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import get, load_spec
 
@@ -37,17 +38,17 @@ def checkpoint_bytes(run: Run, label: str) -> tuple[int, str]:
 
 def needed(run: Run, label: str, stage: str) -> tuple[int, str]:
     """(bytes that the stage will write, how that was reckoned); an estimate, the reserve not counted."""
-    if stage == "train":
+    if stage == TRAIN:
         spec = run.paths.folder(label) / "specs/train.yaml"
         interval = int(get(load_spec(spec), "train.checkpoint_interval", 1)) if spec.is_file() else 1
         count = max(1, run.plan.num_epochs // interval)
         count *= 2 if label == BASELINE and run.plan.noise_floor else 1
         each, source = checkpoint_bytes(run, label)
         return count * each, f"{count} checkpoints of {figure(each)}, {source}"
-    if stage == "evaluate":
+    if stage == EVALUATE:
         size = run.workspace.kpi_csv.stat().st_size
         return _CSV_COPIES * size, f"{_CSV_COPIES} copies of {run.workspace.kpi_csv.name} with scores"
-    if stage == "data_mining":
+    if stage == DATA_MINING:
         rows = run.workspace.pool_csv.read_bytes().count(b"\n") * len(run.optics.lights)
         return rows * _VECTOR_BYTES, f"{rows} vectors of pool images"
     return 0, "small files"

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -48,16 +49,38 @@ _FIELDS: dict[str, type] = {
 }
 
 
+@dataclass(frozen=True)
+class Log:
+    """A journal as it was read: its complete lines without their newlines, and what they say."""
+
+    lines: tuple[bytes, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of a file of these lines."""
+        return sum(map(len, self.lines)) + len(self.lines)
+
+    def plus(self, entry: Entry) -> Log:
+        """The journal after :func:`append` has written `entry`."""
+        return Log((*self.lines, encode(entry)), (*self.entries, entry))
+
+
 def read(path: Path) -> list[Entry]:
+    """What :func:`read_log` finds in the lines."""
+    return list(read_log(path).entries)
+
+
+def read_log(path: Path) -> Log:
     """Every complete line of the journal, checked field by field. A torn last line is left out, not repaired.
 
     Raises InputError naming the line.
     """
     if not path.is_file():
-        return []
+        return Log()
     text = path.read_bytes()
     lines = text[: text.rfind(b"\n") + 1].splitlines()
-    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+    return Log(tuple(lines), tuple(_parse(line, path, number) for number, line in enumerate(lines, start=1)))
 
 
 def next_seq(path: Path) -> int:
@@ -82,7 +105,7 @@ def append(
     facts: Mapping[str, Any] | None = None,
     max_iterations: int | None = None,
 ) -> Entry:
-    """Append one line under an exclusive lock: tail read, order check, one write, fsync.
+    """Append one line under an exclusive lock: tail read, order check, one write, fsync. Returns it as it reads back.
 
     Raises InputError on a bad field or where `stage` may not follow the last line, naming what may.
     """
@@ -107,9 +130,10 @@ def append(
         _check(entry, f"{path.name}: new line")
         order.check_order(previous, entry, max_iterations)
         entry["prev"] = "" if last is None else line_hash(last)
-        _write_line(stream.fileno(), encode(entry) + b"\n", path)
+        line = encode(entry)
+        _write_line(stream.fileno(), line + b"\n", path)
     sync_folder(path.parent)
-    return entry
+    return _parse(line, path, entry["seq"])
 
 
 def _write_line(descriptor: int, line: bytes, path: Path) -> None:

@@ -8,34 +8,35 @@ from typing import Any
 
 from deft_aoi.kpi.gate import Standing, better
 from deft_aoi.kpi.judged import judged, score_facts, standing
-from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.kpi.target import Contract
+from deft_aoi.record.order import DATA_MERGE, DATA_MINING, EVALUATE, RCA, ROUTING, TRAIN
 
 Entry = dict[str, Any]
 # What each stage of an iteration leaves in the state, as `facts` of ours name it.
 _FIELDS = {
-    "rca": ("rca_target_defects", "rca_gaps_parquet", "rca_threshold"),
-    "routing": ("routing_mining_parquet", "routing_anomalygen_parquet"),
-    "data_mining": ("mining_mined_parquet", "mining_mined_count"),
-    "data_merge": ("combined_training_csv", "provenance_csv"),
+    RCA: ("rca_target_defects", "rca_gaps_parquet", "rca_threshold"),
+    ROUTING: ("routing_mining_parquet", "routing_anomalygen_parquet"),
+    DATA_MINING: ("mining_mined_parquet", "mining_mined_count"),
+    DATA_MERGE: ("combined_training_csv", "provenance_csv"),
 }
 
 
 def with_facts(
-    entries: Sequence[Entry], snapshot: Mapping[str, Any], kpi_target: str, roots: Iterable[Path]
+    entries: Sequence[Entry], snapshot: Mapping[str, Any], target: Contract, roots: Iterable[Path]
 ) -> tuple[Entry, ...]:
     """The entries, each line without facts given those that the state holds for it; others stay as they are.
 
     `roots` are the folders that a relative path may start from. FAR and threshold are computed from the scores where
     they are still there.
     """
-    target, folders = parse_target(kpi_target), tuple(roots)
+    folders = tuple(roots)
     best: tuple[str, Standing] | None = None
     filled: list[Entry] = []
     for entry in entries:
         label, facts = entry["iter"], entry.get("facts")
         if facts is None:
             facts = _facts(entry, snapshot["iterations"].get(label, {}), target, folders)
-        if entry["stage"] == "evaluate" and entry["status"] == "ok" and facts.get("far_pct") is not None:
+        if entry["stage"] == EVALUATE and entry["status"] == "ok" and facts.get("far_pct") is not None:
             mine = standing(target, facts)
             if best is None or better(mine, best[1]):
                 best = label, mine
@@ -48,12 +49,12 @@ def _facts(entry: Entry, part: Mapping[str, Any], target: Contract, folders: tup
     if entry["status"] != "ok":
         return {"stage": entry["stage"], "code": "stage_failed"}
     known = {name: _located(value, folders) for name, value in part.items() if value is not None}
-    if entry["stage"] == "train" and known.get("best_ckpt_path"):
+    if entry["stage"] == TRAIN and known.get("best_ckpt_path"):
         return {
             "val_loss": known.get("val_loss"),
             "checkpoints": {"best_val": known["best_ckpt_path"], "latest": known["best_ckpt_path"]},
         }
-    if entry["stage"] == "evaluate":
+    if entry["stage"] == EVALUATE:
         return _evaluated(known, target)
     return {name: known[name] for name in _FIELDS.get(entry["stage"], ()) if name in known}
 

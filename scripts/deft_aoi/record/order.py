@@ -9,8 +9,10 @@ from typing import Any
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import BASELINE, iter_label, iter_number
 
-BASELINE_ORDER = ("train", "evaluate", "rca")
-ITERATION_ORDER = ("rca", "routing", "anomalygen", "data_mining", "data_merge", "train", "evaluate")
+TRAIN, EVALUATE, RCA, ROUTING = "train", "evaluate", "rca", "routing"
+ANOMALYGEN, DATA_MINING, DATA_MERGE = "anomalygen", "data_mining", "data_merge"
+BASELINE_ORDER = (TRAIN, EVALUATE, RCA)
+ITERATION_ORDER = (RCA, ROUTING, ANOMALYGEN, DATA_MINING, DATA_MERGE, TRAIN, EVALUATE)
 FINETUNE = "anomalygen_finetune"  # once, in the first iteration, where the plan asks for it
 LOOP_STOP = "loop_stop"
 RESOLVE = "resolve"

@@ -10,9 +10,8 @@ from typing import Any
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import sync_folder
 from deft_aoi.base.paths import iter_number
-from deft_aoi.record import journal
-from deft_aoi.record.order import PRUNE
-from deft_aoi.record.run import Run
+from deft_aoi.record.order import PRUNE, TRAIN
+from deft_aoi.record.run import Run, add_line
 
 UNSCORED, BEATEN = "unscored", "beaten"
 POLICIES = {
@@ -25,7 +24,7 @@ def unneeded(run: Run, policy: str) -> list[Path]:
     """Checkpoints that `policy` drops, sorted; only of trainings that the journal has as finished."""
     if policy not in POLICIES:
         raise InputError(f"policy {policy!r}: expected one of {', '.join(POLICIES)}")
-    trained = {e["iter"]: e["facts"] for e in run.entries if e["stage"] == "train" and e["status"] == "ok"}
+    trained = {e["iter"]: e["facts"] for e in run.entries if e["stage"] == TRAIN and e["status"] == "ok"}
     needed = {(run.paths.root / name).resolve() for label in trained for name in _kept(run, trained, label, policy)}
     with contextlib.suppress(InputError):
         needed.add(Path(run.champion()[1]["best_ckpt_path"]).resolve())
@@ -46,7 +45,7 @@ def _kept(run: Run, trained: dict[str, dict[str, Any]], label: str, policy: str)
 def prune(run: Run, policy: str) -> list[dict[str, Any]]:
     """Journal what goes, then delete it; a crash between the two leaves files that the next call drops.
 
-    Returns path (relative to the run) and bytes of each. The caller holds the run's lock and refreshes the state.
+    Returns path (relative to the run) and bytes of each. The caller holds the run's lock.
     """
     paths = unneeded(run, policy)
     gone = [(run.paths.relative(path), path.stat().st_size) for path in paths]
@@ -54,8 +53,8 @@ def prune(run: Run, policy: str) -> list[dict[str, Any]]:
     if not gone:
         return []
     total = sum(size for _, size in gone)
-    journal.append(
-        run.paths.log,
+    add_line(
+        run,
         iter_label=run.entries[-1]["iter"],
         stage=PRUNE,
         status="ok",

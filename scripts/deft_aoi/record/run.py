@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from deft_aoi.base.files import sha256_json
 from deft_aoi.base.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
 from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.kpi.target import Contract, parse_target
 from deft_aoi.record import journal, state
+from deft_aoi.record.facts import F
 from deft_aoi.record.locations import Places
-from deft_aoi.record.order import OFF, champion_label
+from deft_aoi.record.order import EVALUATE, OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
 
 OPEN, AIR_GAP = "open", "airgap"
@@ -65,6 +68,11 @@ class Plan:
     baseline_scores: tuple[str, ...] = ()  # CSVs in the workspace: that checkpoint's scores, made elsewhere
     noise_floor: bool = False  # train the baseline twice, to see how much FAR moves by the seed alone
 
+    @cached_property
+    def target(self) -> Contract:
+        """The KPI target, parsed. Raises InputError where it says nothing that the gate takes."""
+        return parse_target(self.kpi_target)
+
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
         """A plan as it was written. Raises InputError where a value is of another type."""
@@ -104,7 +112,8 @@ class Run:
     plan: Plan
     spec: Spec
     optics: Optics
-    entries: tuple[journal.Entry, ...]
+    log: journal.Log
+    entries: tuple[journal.Entry, ...]  # of the log; in a run of 7.0.x with the facts that its lines lack
     state: state.State
 
     def facts(self, label: str, stage: str) -> dict[str, Any]:
@@ -116,12 +125,16 @@ class Run:
             f"{self.paths.log}: no finished {label}/{stage}; type: deft status --results-dir {self.paths.root}"
         )
 
+    def left(self, label: str, kind: type[F]) -> F:
+        """What the last successful line of a stage left, as the record of that stage."""
+        return kind.from_json(self.facts(label, kind.STAGE), f"{self.paths.log}: {label}/{kind.STAGE}")
+
     def champion(self) -> tuple[str, dict[str, Any]]:
         """Label and evaluate facts of the best model so far: the last named champion, or the one rolled back to."""
         label = champion_label(self.entries)
         if label is None:
             raise InputError(f"{self.paths.log}: no evaluated model yet")
-        return label, self.facts(label, "evaluate")
+        return label, self.facts(label, EVALUATE)
 
     def _known(self, entry: journal.Entry) -> dict[str, Any]:
         """Facts of a line; the files that it names are read by the stages, so none may lie outside the workspace."""
@@ -153,13 +166,27 @@ def load_run(results_dir: Path) -> Run:
     workspace.inside(paths.root, "run directory")
     plan = replace(Plan.from_json(snapshot["config"]["plan"]), workspace=str(workspace.root))
     spec = load_spec(workspace.spec)
-    entries = tuple(journal.read(paths.log))
+    log = journal.read_log(paths.log)
+    entries = log.entries
     folded = state.fold(snapshot, entries)
     if state.is_legacy(entries):
         from deft_aoi.record.older_runs import with_facts  # reads inference CSVs; no other run pays for that import
 
-        entries = with_facts(entries, folded, plan.kpi_target, (paths.root, workspace.root))
-    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), places.entries(entries), folded)
+        entries = with_facts(entries, folded, plan.target, (paths.root, workspace.root))
+    return Run(paths, workspace, plan, spec, optics(spec, workspace.spec), log, places.entries(entries), folded)
+
+
+def add_line(run: Run, **line: Any) -> Run:
+    """Append a line to the journal (arguments of :func:`journal.append`), write the state that follows, and return the
+    run as it then is; the journal is read again only where another program has changed it since."""
+    known = run.log.plus(journal.append(run.paths.log, **line))
+    if not state.is_legacy(known.entries):
+        after = state.record(run.paths.state, run.paths.log, run.state, known)
+        if after is not None:
+            located = Places.of(run.paths, after["config"]).entries(known.entries)
+            return replace(run, log=known, entries=located, state=after)
+    state.refresh(run.paths.state, run.paths.log)
+    return load_run(run.paths.root)
 
 
 def approved(paths: RunPaths, snapshot: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from deft_aoi.record.order import (
     PRUNE,
     RESOLVE,
     ROLLBACK,
+    TRAIN,
     Judged,
 )
 
@@ -117,14 +118,32 @@ def catch_up(snapshot: Mapping[str, Any], log: Path) -> State:
     return fold(snapshot, journal.read(log))
 
 
+def record(path: Path, log: Path, before: Mapping[str, Any], known: journal.Log) -> State | None:
+    """Write the state after the last line of `known`, from that `before` it, under the journal's lock.
+
+    None, and nothing is written, where the journal on disk is another one by now.
+    """
+    with journal.writing(log):
+        if log.stat().st_size != known.size:
+            return None
+        after = _here(path, advance(before, known.entries[-1:]))
+        save(path, after)
+    return after
+
+
 def refresh(path: Path, log: Path) -> State:
     """Bring the snapshot up to the journal under the journal's lock, so that no writer puts an older one back."""
     with journal.writing(log):
         before = load(path)
-        after = catch_up(before, log) | {"results_dir": str(path.parent)}  # also after the workspace was moved
+        after = _here(path, catch_up(before, log))
         if after != before:
             save(path, after)
     return after
+
+
+def _here(path: Path, state: State) -> State:
+    """The state of a run directory that may have been moved since the last one was written."""
+    return state | {"results_dir": str(path.parent)}
 
 
 def is_legacy(entries: Iterable[Mapping[str, Any]]) -> bool:
@@ -135,7 +154,7 @@ def is_legacy(entries: Iterable[Mapping[str, Any]]) -> bool:
 def is_preseeded(state: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> bool:
     """True where the baseline's checkpoint came from outside: the journal has no baseline train line."""
     baseline = state["iterations"].get(BASELINE, {})
-    trained = any(entry["iter"] == BASELINE and entry["stage"] == "train" for entry in entries)
+    trained = any(entry["iter"] == BASELINE and entry["stage"] == TRAIN for entry in entries)
     return not trained and baseline.get("stage_completed") is not None and bool(baseline.get("best_ckpt_path"))
 
 

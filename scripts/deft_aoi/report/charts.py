@@ -10,13 +10,14 @@ from typing import Any
 from markupsafe import Markup
 
 from deft_aoi.base.rows import PASS
+from deft_aoi.record.order import ANOMALYGEN, DATA_MINING, EVALUATE, TRAIN
 from deft_aoi.report import words
 from deft_aoi.report.measure import Axis, Ridge, axis_ticks
 from deft_aoi.report.svg import Canvas, number
 
 WHOLE, HALF, NARROW = 1060, 540, 360  # drawn at the size at which they are shown, so that all letters are alike
 _RATE_TICKS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 50, 75, 100)
-STAGE_KINDS = {"train": "heavy", "evaluate": "judge", "data_mining": "mine", "anomalygen": "make"}
+STAGE_KINDS = {TRAIN: "heavy", EVALUATE: "judge", DATA_MINING: "mine", ANOMALYGEN: "make"}
 
 
 def responsive(draw: Callable[[int], Markup], wide: int) -> Markup:

@@ -32,8 +32,7 @@ def check_chain(source: Source) -> Record:
     name = "Journal chain"
     if not source.paths.log.is_file():
         return _check(name, None, "no journal yet")
-    raw = source.paths.log.read_bytes()
-    lines = raw[: raw.rfind(b"\n") + 1].splitlines()
+    lines = source.log.lines
     chained = [entry for entry in source.entries if "prev" in entry]
     if not chained:
         return _check(name, None, f"{plural(len(lines), 'line')} without hashes (a journal of 7.0.x)")

@@ -16,7 +16,17 @@ from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import PASS, parse_csv
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.margin import margin
-from deft_aoi.record.order import LOOP_STOP, champion_label
+from deft_aoi.record.order import (
+    ANOMALYGEN,
+    DATA_MERGE,
+    DATA_MINING,
+    EVALUATE,
+    LOOP_STOP,
+    RCA,
+    ROUTING,
+    TRAIN,
+    champion_label,
+)
 from deft_aoi.record.state import model_sentence
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
@@ -28,7 +38,7 @@ from deft_aoi.report.synthetic import synthetic_facts
 from deft_aoi.report.words import listed
 
 SCHEMA_VERSION = 1
-PARTS = {"train": "train", "rca": "rca", "routing": "routing", "anomalygen": "anomalygen", "data_mining": "mining"}
+PARTS = {TRAIN: "train", RCA: "rca", ROUTING: "routing", ANOMALYGEN: "anomalygen", DATA_MINING: "mining"}
 PROVENANCES = ("base_train", "previous_iter_train", "mining_pool")
 
 
@@ -37,7 +47,11 @@ def collect(run_dir: Path) -> Record:
 
     Raises InputError where the folder is no run or its journal is damaged.
     """
-    source = open_run(run_dir)
+    return facts_of(open_run(run_dir))
+
+
+def facts_of(source: Source) -> Record:
+    """:func:`collect` for a run that has been read."""
     iterations = [iteration(source, label) for label in source.labels]
     best = best_label(source, iterations)
     proved = proof(source, next((it["evaluate"] for it in iterations if it["label"] == best), None))
@@ -68,7 +82,7 @@ def run_facts(source: Source, iterations: list[Record]) -> Record:
     status = source.status()
     last = source.entries[-1] if source.entries else None
     config = source.config
-    stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == "loop_stop"), {})
+    stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == LOOP_STOP), {})
     return {
         "id": source.paths.root.name,
         "model": model_sentence(source.state.get("config") or {}),
@@ -151,7 +165,7 @@ def contact_sheet(source: Source, folder: str | None) -> str | None:
 
 def evaluation(source: Source, label: str, part: Record) -> Record | None:
     """KPI figures of one model, from its scores; from the journal alone only where the CSV is gone."""
-    facts = source.facts(label, "evaluate") or {
+    facts = source.facts(label, EVALUATE) or {
         k: part[k] for k in ("far_pct", "threshold", "inference_csv") if part.get(k)
     }
     if facts.get("far_pct") is None:
@@ -165,7 +179,7 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
         scored = measure.load_scores(csv)
         record.update(measure.figures(scored, source.recall, facts.get("threshold")))
         room = margin(scored.score, scored.label != PASS, record["threshold"])
-    verdict = verdict_of(source, record, facts.get("measured"), facts.get("uppers"))
+    verdict = verdict_of(source, record, facts)
     if verdict is not None:
         record["far_upper_pct"] = 100 * verdict.far_upper
     return {
@@ -186,23 +200,30 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
         "best_ckpt_kind": facts.get("best_ckpt_kind") or part.get("best_ckpt_kind"),
         "best_ckpt_path": source.shown(facts.get("best_ckpt_path") or part.get("best_ckpt_path")),
         "candidates": {kind: one.get("far_pct") for kind, one in (facts.get("candidates") or {}).items()},
-        "source": source.shown(named) if csv else source.line(label, "evaluate"),
+        "source": source.shown(named) if csv else source.line(label, EVALUATE),
     }
 
 
-def verdict_of(source: Source, record: Record, measured: Record | None, uppers: Record | None) -> Verdict | None:
+def verdict_of(source: Source, record: Record, facts: Record) -> Verdict | None:
     counts = [record.get(name) for name in ("false_calls", "n_pass", "escapes", "n_defect")]
     if source.target is None or any(number is None for number in counts):
         return None
+    measured = facts.get("measured")
     if any(bound.name not in (measured or {}) for bound in source.target.commands):
         return None
     calls, n_pass, escapes, n_defect = (int(number) for number in counts if number is not None)
-    return judge(source.target, calls, n_pass, escapes, n_defect, measured, uppers)
+    by_board = facts.get("by_board")
+    if by_board and any(
+        (by_board[name]["events"], by_board[name]["rows"]) != told
+        for name, told in (("far", (calls, n_pass)), ("escape", (escapes, n_defect)))
+    ):
+        by_board = None  # scores that are not those of the journal: a check of the report says so
+    return judge(source.target, calls, n_pass, escapes, n_defect, measured, by_board=by_board)
 
 
 def merge(source: Source, label: str) -> Record | None:
     """Rows of the combined training set by provenance, counted in the provenance CSV."""
-    facts = source.facts(label, "data_merge")
+    facts = source.facts(label, DATA_MERGE)
     if not facts:
         return None
     csv = source.locate(facts.get("provenance_csv"))
@@ -218,7 +239,7 @@ def merge(source: Source, label: str) -> Record | None:
         "provenance": {name: int(counts.get(name, 0)) for name in PROVENANCES},
         "synthetic_rows": synthetic,
         "by_label": by_label,
-        "source": source.shown(csv) if csv else source.line(label, "data_merge"),
+        "source": source.shown(csv) if csv else source.line(label, DATA_MERGE),
     }
 
 
@@ -265,8 +286,8 @@ def classical(source: Source) -> Record | None:
         found = measure.figures(measure.load_scores(csv), source.recall)
         return {**{k: found[k] for k in ("far_pct", "far_995_pct", "auroc")}, "source": source.paths.relative(csv)}
     for label in source.labels:
-        if facts := source.facts(label, "evaluate").get("classical"):
-            return {**facts, "source": source.line(label, "evaluate")}
+        if facts := source.facts(label, EVALUATE).get("classical"):
+            return {**facts, "source": source.line(label, EVALUATE)}
     return None
 
 

@@ -164,7 +164,7 @@ def iteration_text(facts: Record, one: Record) -> str:
     if one["mining"]:
         synthetic = f", {{{{synthetic_kept.{label}}}}} of them synthetic" if one["mining"].get("synthetic_kept") else ""
         parts.append(f"Mining kept {{{{kept.{label}}}}} of {{{{candidates.{label}}}}} candidate rows{synthetic}.")
-    if one["train"] and one["train"].get("rows") is not None:
+    if one["train"] and one["train"].get("rows"):
         parts.append(f"The model was trained on {{{{rows.{label}}}}} rows.")
     if (found := one["evaluate"]) is not None:
         parts.append(_evaluated(facts, label, found))
@@ -198,13 +198,17 @@ def recommendations(facts: Record) -> list[str]:
     needed = [
         text
         for count, text in (
-            (result["further_pass_needed"], "{{further_pass}} further PASS rows without a false call"),
-            (result["further_defects_needed"], "{{further_defects}} further defects without an escape"),
+            (result["further_pass_needed"], "{{further_pass}} PASS rows without a false call"),
+            (result["further_defects_needed"], "{{further_defects}} defects without an escape"),
         )
         if count
     ]
-    if result["verdict"] == "NOT PROVABLE" and needed:
-        advice.append(f"The target is reached but not proven: {' and '.join(needed)} would do.")
+    if result["verdict"] == "NOT PROVABLE" and result["met"] and not facts["proof"]["acceptance"]:
+        size = f", at least {' and '.join(needed)}" if needed else ""
+        advice.append(
+            "The target is reached on the KPI set, which also chose the threshold. To prove it, put boards that "
+            f"nothing else uses into a sealed acceptance set{size}."
+        )
     elif not result["met"] and facts["run"]["status"] == "complete":
         advice.append(
             "{{gap}}: more iterations help while mining still finds rows; otherwise the pool needs new boards."

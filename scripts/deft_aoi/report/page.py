@@ -12,6 +12,21 @@ from markupsafe import Markup
 from deft_aoi.base.paths import BASELINE, image_root
 from deft_aoi.base.rows import PASS
 from deft_aoi.engine.difference import FULL_HEAT
+from deft_aoi.record.order import (
+    ACCEPTANCE,
+    ANOMALYGEN,
+    DATA_MERGE,
+    DATA_MINING,
+    EVALUATE,
+    FINETUNE,
+    LOOP_STOP,
+    PRUNE,
+    RCA,
+    RESOLVE,
+    ROLLBACK,
+    ROUTING,
+    TRAIN,
+)
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
@@ -25,10 +40,10 @@ STATUS_WORDS = {
     "not_started": "NOT STARTED", "in_progress": "IN PROGRESS", "hard_stop": "HARD STOP", "complete": "COMPLETE",
 }  # fmt: skip
 STAGE_WORDS = {
-    "train": "train", "evaluate": "evaluate", "rca": "gap analysis", "routing": "routing",
-    "anomalygen": "synthetic pairs", "anomalygen_finetune": "generator fine-tuning", "data_mining": "mining",
-    "data_merge": "merge", "loop_stop": "stop", "resolve": "decision", "prune": "pruning",
-    "acceptance": "acceptance", "rollback": "rollback",
+    TRAIN: "train", EVALUATE: "evaluate", RCA: "gap analysis", ROUTING: "routing",
+    ANOMALYGEN: "synthetic pairs", FINETUNE: "generator fine-tuning", DATA_MINING: "mining",
+    DATA_MERGE: "merge", LOOP_STOP: "stop", RESOLVE: "decision", PRUNE: "pruning",
+    ACCEPTANCE: "acceptance", ROLLBACK: "rollback",
 }  # fmt: skip
 
 
@@ -47,7 +62,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "model": one["label"] if one else None,
         "result": one["evaluate"] if one else None,
         "status": STATUS_WORDS[facts["run"]["status"]],
-        "verdict": verdict_pill(facts, one["evaluate"] if one else None),
+        "verdict": verdict_pill(facts, one),
         "told": resolved(told, facts, shown),
         "far_chart": far_chart(facts, model),
         "scores": scores(source, facts, one) if one else None,
@@ -69,18 +84,21 @@ def shown_proof(facts: Record, focus: str | None) -> Record:
     return {**whole, "challengers": mine, "clauses": [], "acceptance": [], "rollbacks": []}
 
 
-def verdict_pill(facts: Record, found: Record | None) -> Record:
-    """Short verdict with its tone; a target that was not reached is phrased as the distance to it."""
-    if found is None:
+def verdict_pill(facts: Record, one: Record | None) -> Record:
+    """Short verdict on one iteration's model with its tone; a target that was not reached is phrased as the distance to
+    it. The sealed set has the last word on a model that it was opened for."""
+    found = one["evaluate"] if one else None
+    if one is None or found is None:
         return {"words": "no model yet", "tone": "quiet"}
     if found["verdict"] is None or not found["gap"]:
         return {"words": "no target", "tone": "quiet"}
-    if found["verdict"] == "PASS":
-        shown = any(one["met"] and one["proven"] is None for one in found["clauses"])  # recall of exactly 100 %
-        text = "target met, proven but for recall 100%, which no rows prove" if shown else "target met and proven"
-        return {"words": text, "tone": "good"}
+    opened = [opening for opening in facts["proof"]["acceptance"] if opening["model"] == one["label"]]
+    if opened and opened[-1]["verdict"] == "PASS":
+        return {"words": "proven on the sealed set", "tone": "good"}
+    if opened and opened[-1]["verdict"] == "FAIL":
+        return {"words": "missed on the acceptance set", "tone": "far"}
     if found["met"]:
-        return {"words": "target met, not yet provable", "tone": "soft"}
+        return {"words": "target met on the KPI set, not proven", "tone": "soft"}
     return {"words": found["gap"], "tone": "far" if found["verdict"] == "FAIL" else "quiet"}
 
 
@@ -210,7 +228,7 @@ def picture_keys(run_dir: Path, facts: Record) -> list[tuple[str, str]]:
 def mined_rows(source: Source, shown: list[Record], optics: Optics) -> list[gallery.Pair]:
     """Pairs of the last iteration that mined."""
     for it in reversed(shown):
-        parquet = source.locate(source.facts(it["label"], "data_mining").get("mining_mined_parquet"))
+        parquet = source.locate(source.facts(it["label"], DATA_MINING).get("mining_mined_parquet"))
         if parquet is not None:
             return gallery.mined_pairs(parquet, source.workspace, optics, MINED)
     return []

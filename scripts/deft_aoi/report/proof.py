@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deft_aoi.record.order import ACCEPTANCE, ROLLBACK
+from deft_aoi.record.order import ACCEPTANCE, EVALUATE, ROLLBACK
 from deft_aoi.report.source import Record, Source
 
 _UNITS = {"far": 100.0, "escape": 100.0}
@@ -12,14 +12,14 @@ _UNITS = {"far": 100.0, "escape": 100.0}
 
 def proof(source: Source, best: Record | None) -> Record:
     """The `proof` part of `report.json`; rates in percent."""
-    baseline = source.facts("baseline", "evaluate").get("noise_floor")
+    baseline = source.facts("baseline", EVALUATE).get("noise_floor")
     return {
         "clauses": [clause(one) for one in (best or {}).get("clauses") or []],
         "acceptance": [opening(source, entry) for entry in source.entries if _is(entry, ACCEPTANCE)],
         "challengers": [
             challenger(source, label)
             for label in source.labels
-            if (source.facts(label, "evaluate").get("against_champion") or {}).get("compared")
+            if (source.facts(label, EVALUATE).get("against_champion") or {}).get("compared")
         ],
         "noise_floor": {**baseline, "inference_csv": source.shown(baseline["inference_csv"])} if baseline else None,
         "rollbacks": [rollback(source, entry) for entry in source.entries if _is(entry, ROLLBACK)],
@@ -85,7 +85,7 @@ def told_apart(span: Record) -> bool:
 
 def challenger(source: Source, label: str) -> Record:
     """One iteration against the best model before it."""
-    facts = source.facts(label, "evaluate")
+    facts = source.facts(label, EVALUATE)
     found = facts["against_champion"]
     span = found["difference"]
     than = found["label"]
@@ -104,7 +104,7 @@ def challenger(source: Source, label: str) -> Record:
         "newly_escaping": found["newly_escaping"],
         "newly_false": found["newly_false"],
         "no_longer_wrong": found["no_longer_wrong"],
-        "source": source.line(label, "evaluate"),
+        "source": source.line(label, EVALUATE),
     }
 
 

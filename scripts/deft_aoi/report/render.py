@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deft_aoi.base.files import atomic_write_json, atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report import words
-from deft_aoi.report.collect import collect, require_label
+from deft_aoi.report.collect import facts_of, require_label
 from deft_aoi.report.narrative import Narrative, narrative_of, summary_markdown
 from deft_aoi.report.page import page
 from deft_aoi.report.source import Record, Source, open_run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 ASSETS = SKILL_ROOT / "assets/report"
 TEMPLATE = "report.html.j2"
@@ -25,11 +29,7 @@ def render(run_dir: Path) -> Path:
     Raises InputError where the folder is no run, its journal is damaged, or `narrative.json` is refused; then nothing
     is written.
     """
-    source, facts, told = _gather(run_dir)
-    html = to_html(source, facts, told, None)
-    atomic_write_json(source.paths.report_facts, facts)
-    atomic_write_text(source.paths.report, html)
-    return source.paths.report
+    return _write_run(*_gather(open_run(run_dir)))
 
 
 def render_iteration(run_dir: Path, label: str) -> Path:
@@ -37,7 +37,24 @@ def render_iteration(run_dir: Path, label: str) -> Path:
 
     Raises InputError as :func:`render` does, and for a label that the run does not have.
     """
-    source, facts, told = _gather(run_dir)
+    return _write_iteration(*_gather(open_run(run_dir)), label)
+
+
+def render_step(source: Source, label: str) -> None:
+    """The pages of an iteration and of the whole run, from one look at a run that has been read."""
+    found = _gather(source)
+    _write_iteration(*found, label)
+    _write_run(*found)
+
+
+def _write_run(source: Source, facts: Record, told: Narrative) -> Path:
+    html = to_html(source, facts, told, None)
+    atomic_write_json(source.paths.report_facts, facts)
+    atomic_write_text(source.paths.report, html)
+    return source.paths.report
+
+
+def _write_iteration(source: Source, facts: Record, told: Narrative, label: str) -> Path:
     one = require_label(facts, label)
     html = to_html(source, facts, told, label)
     atomic_write_text(source.paths.iteration_summary(label), summary_markdown(facts, one, told))
@@ -47,19 +64,18 @@ def render_iteration(run_dir: Path, label: str) -> Path:
 
 def page_text(run_dir: Path) -> str:
     """The page of the whole run as it is now, not written anywhere. Raises InputError as :func:`render` does."""
-    return to_html(*_gather(run_dir), None)
+    return to_html(*_gather(open_run(run_dir)), None)
 
 
-def _gather(run_dir: Path) -> tuple[Source, Record, Narrative]:
-    source = open_run(run_dir)
-    facts = collect(run_dir)
+def _gather(source: Source) -> tuple[Source, Record, Narrative]:
+    facts = facts_of(source)
     return source, facts, narrative_of(facts, source.paths.narrative)
 
 
-def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -> str:
-    """The page as text: style and script inline, and a policy that lets nothing else run or load."""
+@cache
+def _room() -> Environment:
+    """The templates, compiled once in a process."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     room = Environment(
         loader=FileSystemLoader(ASSETS),
@@ -72,6 +88,13 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short,
         signed=words.signed, duration=words.duration, size=words.size, plural=words.plural,
     )  # fmt: skip
+    return room
+
+
+def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -> str:
+    """The page as text: style and script inline, and a policy that lets nothing else run or load."""
+    from markupsafe import Markup
+
     script = "".join(path.read_text(encoding="utf-8") for path in sorted((ASSETS / "script").glob("*.js")))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     inline: dict[str, Any] = {
@@ -79,4 +102,4 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         "script": Markup(script),
         "script_hash": Markup(digest),
     }
-    return room.get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)
+    return _room().get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ class Source:
     """Journal, state and Pre-Flight of one run, each as it lies on disk."""
 
     paths: RunPaths
-    entries: tuple[journal.Entry, ...]
+    log: journal.Log
     state: Record
     preflight: Record
     places: Places
+
+    @cached_property
+    def entries(self) -> tuple[journal.Entry, ...]:
+        """Lines of the journal, their paths as they can be opened now."""
+        return self.places.entries(self.log.entries)
 
     @property
     def config(self) -> Record:
@@ -47,7 +53,7 @@ class Source:
         named |= {name for name, part in (self.state.get("iterations") or {}).items() if part.get("stage_completed")}
         return sorted(named, key=iter_number)
 
-    @property
+    @cached_property
     def target(self) -> Contract | None:
         """The KPI target; None where an old run states it in words that the gate does not take."""
         try:
@@ -122,17 +128,20 @@ class Source:
         return str(step) if step else None
 
 
-def open_run(run_dir: Path) -> Source:
-    """Read a run directory. Raises InputError where it holds neither a state nor a journal, or one is damaged."""
+def open_run(run_dir: Path, log: journal.Log | None = None) -> Source:
+    """Read a run directory; `log` where its journal is known.
+
+    Raises InputError where it holds neither a state nor a journal, or one is damaged.
+    """
     paths = RunPaths.at(run_dir)
     if not paths.state.is_file() and not paths.log.is_file():
         raise InputError(
             f"{paths.root}: no deft_state.json and no loop_log.jsonl; expected a run directory, "
             "as <workspace>/results/run_<time>"
         )
-    state, preflight = read_object(paths.state), read_object(paths.preflight)
-    places = Places.of(paths, state.get("config") or {})
-    return Source(paths, places.entries(journal.read(paths.log)), state, preflight, places)
+    known = journal.read_log(paths.log) if log is None else log
+    state = read_object(paths.state)
+    return Source(paths, known, state, read_object(paths.preflight), Places.of(paths, state.get("config") or {}))
 
 
 def read_object(path: Path) -> Record:

@@ -9,6 +9,7 @@ import pandas as pd
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.rows import image_path, parse_csv, read_rows
 from deft_aoi.engine.difference import FULL_HEAT
+from deft_aoi.record.order import ANOMALYGEN, DATA_MERGE
 from deft_aoi.record.run import read_json
 from deft_aoi.report import gallery
 from deft_aoi.report.source import Record, Source
@@ -51,7 +52,7 @@ def _part(source: Source, iteration: Record) -> Record | None:
         "rows": rows,
         "synthetic_rows": int(merge["synthetic_rows"]) if merge else 0,
         "share": merge["synthetic_rows"] / rows if rows else None,
-        "over_share": int(source.facts(iteration["label"], "data_merge").get("synthetic_over_share") or 0),
+        "over_share": int(source.facts(iteration["label"], DATA_MERGE).get("synthetic_over_share") or 0),
         "source": facts["source"],
     }
 
@@ -72,7 +73,7 @@ def sheet(source: Source, labels: list[str]) -> Record | None:
     """At most `SHEET` pairs, one label after the other; of the newest iteration whose pairs are on disk."""
     optics = source.optics()
     for label in reversed(labels) if optics else ():
-        facts = source.facts(label, "anomalygen")
+        facts = source.facts(label, ANOMALYGEN)
         csv = source.locate(facts.get("rows_csv")) or source.paths.synth_pool / STAGED_ROWS
         if optics is None or not csv.is_file():
             continue

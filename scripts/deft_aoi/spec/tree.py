@@ -16,7 +16,7 @@ from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.names import check_lights
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import shown
-from deft_aoi.base.safe_yaml import parse_yaml, read_yaml
+from deft_aoi.base.safe_yaml import parse_yaml, read_yaml, yaml_bytes, yaml_of
 
 KEYS_FILE = SKILL_ROOT / "specs/experiment_keys.yaml"
 DATASETS = ("train_dataset", "validation_dataset", "test_dataset", "infer_dataset")
@@ -47,12 +47,22 @@ def read_spec(path: Path) -> tuple[Spec, list[str]]:
 
     Raises InputError where the file is no spec at all.
     """
+    return parse_spec(spec_bytes(path), path)
+
+
+def spec_bytes(path: Path) -> bytes:
+    """The bytes of a spec. Raises InputError where it cannot be read."""
     if not path.is_file():
         raise InputError(f"{path}: no such experiment spec; see specs/baseline_spec.yaml of the skill for a template")
     try:
-        spec = read_yaml(path)
+        return yaml_bytes(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+
+
+def parse_spec(content: bytes, path: Path) -> tuple[Spec, list[str]]:
+    """:func:`read_spec` of bytes that were read from `path`."""
+    spec = yaml_of(content, str(path))
     if not isinstance(spec, dict):
         raise InputError(f"{path}: expected a mapping of TAO experiment keys (task, model, dataset, train)")
     problems = []

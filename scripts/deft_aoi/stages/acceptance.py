@@ -8,13 +8,11 @@ from typing import Any
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import sha256_file
 from deft_aoi.executors.base import Task
-from deft_aoi.kpi.analyze import swept_of
-from deft_aoi.kpi.boards import board_counts, board_record
+from deft_aoi.kpi.analyze import bounds_by_board, swept_of
 from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import at_threshold
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.record.acceptance_ledger import opening_of, record
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.evaluate import inference_task
@@ -38,7 +36,7 @@ def collect(run: Run, label: str) -> StageResult:
     number = _open(run, facts)
     csv = run.paths.acceptance(number) / "inference.csv"
     scored, threshold = read_scored(csv), float(facts["threshold"])
-    verdict, boards = judged(run, scored, threshold)
+    verdict, boards = judged(run, scored, threshold, sealed=number == 1)
     called = scored.score > threshold
     opening = opening_of(run.paths.root.name, Path(facts["best_ckpt_path"]), threshold, run.workspace.acceptance_csv)
     calls, misses = int((called & ~scored.defect).sum()), int((~called & scored.defect).sum())
@@ -54,8 +52,8 @@ def collect(run: Run, label: str) -> StageResult:
         "n_defect": n_defect,
         "far_pct": 100 * verdict.far,
         "escape_pct": 100 * misses / n_defect,
-        "far_upper_pct": 100 * max(verdict.far_upper, boards["far_upper"] if boards else 0.0),
-        "escape_upper_pct": 100 * max(verdict.escape_upper, boards["escape_upper"] if boards else 0.0),
+        "far_upper_pct": 100 * verdict.far_upper,
+        "escape_upper_pct": 100 * verdict.escape_upper,
         "kpi_far_pct": facts["far_pct"],
         "boards": boards,
         "verdict": verdict.status,
@@ -64,21 +62,21 @@ def collect(run: Run, label: str) -> StageResult:
     return StageResult(_summary(found), found, (csv,))
 
 
-def judged(run: Run, scored: Scored, threshold: float) -> tuple[Verdict, dict[str, Any] | None]:
-    """(verdict, bounds by board) of the frozen threshold; no set but this one can prove a recall."""
-    contract = parse_target(run.plan.kpi_target)
+def judged(run: Run, scored: Scored, threshold: float, *, sealed: bool) -> tuple[Verdict, dict[str, Any] | None]:
+    """(verdict, bounds by board) of the frozen threshold; only this set, while it is `sealed`, proves anything."""
+    contract = run.plan.target
     point = at_threshold(swept_of(scored), threshold)
     measured = None
     if contract.commands:
         measured = measure(
             contract, run.workspace.root, scored.csv, threshold, read_json(run.paths.preflight)["inputs"]
         )
-    boards = scored.boards
-    by_board = None
-    if boards is not None:
-        by_board = board_record(board_counts(boards, scored.defect, scored.score, threshold))
-    uppers = {"far": by_board["far_upper"], "escape": by_board["escape_upper"]} if by_board else None
-    return judge(contract, point.fp, point.fp + point.tn, point.fn, point.fn + point.tp, measured, uppers), by_board
+    boards = bounds_by_board(scored, threshold)
+    verdict = judge(
+        contract, point.fp, point.fp + point.tn, point.fn, point.fn + point.tp, measured,
+        by_board=boards["tallies"] if boards else None, sealed=sealed,
+    )  # fmt: skip
+    return verdict, boards
 
 
 def _open(run: Run, facts: dict[str, Any]) -> int:

@@ -23,6 +23,7 @@ from deft_aoi.data.pairs import Pair, convert_pairs, label_from_name, list_image
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
 from deft_aoi.executors.platform_choice import LOCAL
+from deft_aoi.record.facts import Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages import realism_task
 from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task, finetuned
@@ -43,7 +44,7 @@ def is_reference(run: Run) -> bool:
 
 def asked_labels(run: Run, label: str) -> list[str]:
     """Defects that routing sent here; PASS asks for none."""
-    return [name for name in run.facts(label, "routing")["anomalygen_labels"] if name != PASS]
+    return [name for name in run.left(label, Routed).anomalygen_labels if name != PASS]
 
 
 def inputs(run: Run, label: str) -> Path:
@@ -90,9 +91,9 @@ def collect(run: Run, label: str) -> StageResult:
     entries = read_entries(folder / SPEC) if (folder / SPEC).is_file() and (folder / SPEC).stat().st_size else []
     counts = requested(run, label, entries)
     unmade = sorted(set(wanted) - {anomaly_of(kind) for kind in counts})
-    base = {"mode": run.plan.synthetic, "generator": generator_name(run), "labels_not_made": unmade}
+    base: dict[str, Any] = {"mode": run.plan.synthetic, "generator": generator_name(run), "labels_not_made": unmade}
     own = finetuned(run)
-    base |= {"checkpoint_dir": own["checkpoint_dir"], "checkpoint_step": own["step"]} if own else {}
+    base |= {"checkpoint_dir": str(own.checkpoint_dir), "checkpoint_step": own.step} if own else {}
     if not counts:
         why = f"no generator for {', '.join(unmade)}" if unmade else "no defect was routed here"
         return StageResult(f"0 synthetic pairs: {why}", {**base, "pairs": 0, **_totals({}, {}, {})})
@@ -204,7 +205,7 @@ def _checkpoint(run: Run, label: str, slots: Slots) -> tuple[Path, int]:
     """What to generate from: this run's own fine-tuning, else the slot's. The reference generator needs none."""
     own = finetuned(run)
     if own is not None:
-        return Path(own["checkpoint_dir"]), int(own["step"])
+        return own.checkpoint_dir, own.step
     if is_reference(run):
         return Path("none"), 0
     return checkpoint_view(slots.checkpoints, run.plan.anomalygen_step, inputs(run, label) / "checkpoint_view")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import Workspace
 from deft_aoi.executors.base import ANOMALYGEN, PAIDF_ANOMALYGEN, Container, Mount, Task
+from deft_aoi.record.facts import Finetuned
 from deft_aoi.record.order import FINETUNE
 from deft_aoi.record.run import Run
 from deft_aoi.synthetic.dataset import MODELS, SPEC, AnomalySet, model_file, problems, read_entries
@@ -106,11 +106,11 @@ def trained_folder(results: Path) -> Path | None:
     return None
 
 
-def finetuned(run: Run) -> Mapping[str, Any] | None:
+def finetuned(run: Run) -> Finetuned | None:
     """Facts of this run's own fine-tuning: the checkpoint that stage `anomalygen` generates from."""
     for entry in reversed(run.entries):
         if entry["stage"] == FINETUNE and entry["status"] == "ok" and (entry.get("facts") or {}).get("checkpoint_dir"):
-            return run.facts(entry["iter"], FINETUNE)
+            return run.left(entry["iter"], Finetuned)
     return None
 
 

@@ -13,8 +13,10 @@ from deft_aoi.kpi.compare import compare
 from deft_aoi.kpi.evaluator import measure
 from deft_aoi.kpi.gate import Verdict, better, rank
 from deft_aoi.kpi.judged import judged, score_facts, standing
-from deft_aoi.kpi.target import Contract, parse_target
+from deft_aoi.kpi.target import Contract
+from deft_aoi.record.facts import Trained
 from deft_aoi.record.locations import Places
+from deft_aoi.record.order import TRAIN
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages import seed_noise
 from deft_aoi.stages.stage import StageResult
@@ -51,17 +53,17 @@ def inference_task(name: str, spec: Path, output: Path) -> Task:
 def checkpoints(run: Run, label: str) -> dict[str, Path]:
     """Checkpoint kinds to score; `latest` is left out where it is the same file as `best_val`."""
     seeded = run.state["iterations"][label].get("best_ckpt_path")
-    if label == BASELINE and seeded and not any(e["stage"] == "train" for e in run.entries):
+    if label == BASELINE and seeded and not any(e["stage"] == TRAIN for e in run.entries):
         named = Places.of(run.paths, run.state["config"]).file(str(seeded))
         checkpoint = run.workspace.inside(named, f"{run.paths.state}: best_ckpt_path")
         return {run.state["iterations"][label].get("best_ckpt_kind") or "best_val": checkpoint}
-    names = run.facts(label, "train")["checkpoints"]
+    names = run.left(label, Trained).checkpoints
     found = {kind: run.paths.root / name for kind, name in names.items()}
     return found if found["best_val"] != found["latest"] else {"best_val": found["best_val"]}
 
 
 def collect(run: Run, label: str) -> StageResult:
-    target = parse_target(run.plan.kpi_target)
+    target = run.plan.target
     candidates = {
         kind: candidate_facts(run, target, run.paths.inference(label, kind) / "inference.csv")
         | {"checkpoint": str(path)}

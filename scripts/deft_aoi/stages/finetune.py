@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from deft_aoi.base.errors import HardStop, InputError
 from deft_aoi.base.rows import PASS
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
+from deft_aoi.record.facts import Finetuned
 from deft_aoi.record.order import FINETUNE
 from deft_aoi.record.run import Run
 from deft_aoi.stages import anomalygen_inline
@@ -133,10 +133,10 @@ def collect(run: Run, label: str) -> StageResult:
             remedy="see the log of the training, then: deft resolve --reason TEXT",
         ) from error
     masks = Counter(_masks(data_set(run, label), strict=False))
-    facts: dict[str, Any] = {
-        "generator": anomalygen_inline.generator_name(run), "checkpoint_dir": str(folder), "step": step,
-        "dataset": str(data_set(run, label)), "examples": dict(masks), "max_iter": run.plan.anomalygen_max_iter,
-    }  # fmt: skip
+    facts = Finetuned(
+        generator=anomalygen_inline.generator_name(run), checkpoint_dir=folder, step=step,
+        dataset=data_set(run, label), examples=dict(masks), max_iter=run.plan.anomalygen_max_iter,
+    )  # fmt: skip
     summary = f"generator fine-tuned on {sum(masks.values())} real defects of {len(masks)} types · step {step}"
     artifacts = (found / "ag_config.yaml", model_file(folder, step), out / "cases/validation.jsonl")
     return StageResult(summary, facts, artifacts)

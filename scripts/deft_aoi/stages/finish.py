@@ -17,9 +17,9 @@ from deft_aoi.executors.base import Task
 from deft_aoi.kpi.judged import score_facts
 from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.record import order
 from deft_aoi.record.locations import Places
+from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Run, load_run, read_json
 from deft_aoi.spec.tree import Spec, get, load_spec, put, spec_text
 from deft_aoi.stages.own_model import named_checkpoint
@@ -39,11 +39,11 @@ def tasks(run: Run, label: str) -> list[Task]:
 def collect(run: Run, label: str) -> StageResult:
     """Hand over the best model; a loop that a person ended before any evaluation has none."""
     reason = order.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
-    if not any(entry["stage"] == "evaluate" and entry["status"] == "ok" for entry in run.entries):
+    if not any(entry["stage"] == EVALUATE and entry["status"] == "ok" for entry in run.entries):
         nothing = {"reason": reason, "best_label": None, "best_far_pct": None, "verdict": None}
         return StageResult(f"{reason}: no model was evaluated, nothing to hand over", nothing)
     label_best, best = run.champion()
-    recomputed = score_facts(Path(best["inference_csv"]), parse_target(run.plan.kpi_target))
+    recomputed = score_facts(Path(best["inference_csv"]), run.plan.target)
     if recomputed["far_pct"] != best["far_pct"] or recomputed["threshold"] != best["threshold"]:
         raise HardStop(
             "score_mismatch",
@@ -58,15 +58,17 @@ def collect(run: Run, label: str) -> StageResult:
     scored = read_scored(Path(best["inference_csv"]))
     atomic_write_json(reference, reference_of(scored, best["threshold"]))
     spec = write_inference_spec(run.paths)
+    opened = accepted(run, label_best)
+    verdict = (opened or best)["verdict"]
     facts: dict[str, Any] = {
         "reason": reason,
         "best_label": label_best,
         "best_far_pct": best["far_pct"],
-        "verdict": best["verdict"],
-        "acceptance": accepted(run, label_best),
+        "verdict": verdict,
+        "acceptance": opened,
         **last_look(run, label_best),
     }
-    summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {best['verdict']}"
+    summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {verdict}"
     return StageResult(summary, facts, (run.paths.best_model, spec, reference))
 
 
@@ -97,7 +99,11 @@ def accepted(run: Run, label: str) -> dict[str, Any] | None:
 
 
 def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
-    """Content of best_model.json: the checkpoint with its threshold and where they came from."""
+    """Content of best_model.json: the checkpoint with its threshold and where they came from.
+
+    `verdict` is that of the acceptance set where it was opened for this model.
+    """
+    opened = accepted(run, label)
     spec = run.paths.folder(label) / "specs/train.yaml"
     checkpoint, digest = named_checkpoint(Path(best["best_ckpt_path"]))
     trained = trained_model(run.plan, run.spec, run.workspace.backbone_dir)
@@ -111,8 +117,8 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
         "far_pct": best["far_pct"],
         "far_upper_pct": best["far_upper_pct"],
         "kpi_target": run.plan.kpi_target,
-        "verdict": best["verdict"],
-        "acceptance": accepted(run, label),
+        "verdict": (opened or best)["verdict"],
+        "acceptance": opened,
         "iteration": label,
         "engine": run.plan.engine,
         "backbone": trained.backbone or None,

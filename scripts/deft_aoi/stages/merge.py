@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,6 +10,7 @@ from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
 from deft_aoi.executors.base import Task
+from deft_aoi.record.facts import Merged, Mined
 from deft_aoi.record.run import Run
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.stage import StageResult
@@ -27,16 +26,15 @@ def tasks(run: Run, label: str) -> list[Task]:
 def collect(run: Run, label: str) -> StageResult:
     """iter1 = seed + new rows, iterN = previous combined + new rows (never the seed again)."""
     old, provenance = earlier_rows(run, label)
-    mined = read_parquet(Path(run.facts(label, "data_mining")["mining_mined_parquet"]), {})
-    new = read_rows(run.paths.mining(label) / "mining_pool.csv")
-    taken = mined if {*KEYS, "origin"} <= {*mined.columns} else new.assign(origin="real")  # else of 7.0.x
+    new = mined_rows(run, label)
     made = generated_rows(run, label)
     if made is not None:
-        new, taken = pd.concat([new, made], ignore_index=True), pd.concat([taken, made.assign(origin=SYNTHETIC)])
-    kept = within_share(provenance["origin"], taken, run.plan.max_synthetic_share, doubtful(run, label))
+        new = pd.concat([new, made.assign(origin=SYNTHETIC)], ignore_index=True)
+    kept = within_share(provenance["origin"], new, run.plan.max_synthetic_share, doubtful(run, label))
     over = len(kept) - sum(kept)
-    new, added = new[kept], taken[kept][[*KEYS, "origin"]].assign(provenance="mining_pool")
-    combined = pad_columns(pd.concat([old, new], ignore_index=True).fillna(""))
+    new = new[kept]
+    added = new[[*KEYS, "origin"]].assign(provenance="mining_pool")
+    combined = pad_columns(pd.concat([old, new.drop(columns="origin")], ignore_index=True).fillna(""))
     combined["label"] = combined["label"].map(normalise_label)
     sources = pd.concat([provenance, added], ignore_index=True)[[*KEYS, "provenance", "origin"]]
     sources["source"] = sources["provenance"]  # the name that NVIDIA's bank reads
@@ -48,14 +46,14 @@ def collect(run: Run, label: str) -> StageResult:
     counts = {str(k): int(v) for k, v in sources["provenance"].value_counts().items()}
     report = run.paths.dataset(label) / "merge_validation.json"
     atomic_write_json(report, {"csv": str(csv), "rows": len(combined), "images": "all present", **checked})
-    facts: dict[str, Any] = {
-        "combined_training_csv": str(csv),
-        "provenance_csv": str(provenance_csv),
-        "rows": len(combined),
-        "provenance": counts,
-        "synthetic_rows": int((sources["origin"] == SYNTHETIC).sum()),
-        "synthetic_over_share": over,
-    }
+    facts = Merged(
+        combined_training_csv=csv,
+        provenance_csv=provenance_csv,
+        rows=len(combined),
+        provenance=counts,
+        synthetic_rows=int((sources["origin"] == SYNTHETIC).sum()),
+        synthetic_over_share=over,
+    )
     shares = ", ".join(f"{n} {name}" for name, n in counts.items())
     synthetic = Counter(added.loc[added["origin"] == SYNTHETIC, "label"])
     if synthetic:
@@ -63,6 +61,16 @@ def collect(run: Run, label: str) -> StageResult:
         shares += f"; {sum(synthetic.values())} of the new rows are synthetic: {named}"
     shares += f"; {over} synthetic rows left out above {run.plan.max_synthetic_share:.0%}" if over else ""
     return StageResult(f"{len(combined)} training rows ({shares})", facts, (csv, provenance_csv, report))
+
+
+def mined_rows(run: Run, label: str) -> pd.DataFrame:
+    """Rows that this iteration mined, with the origin of each."""
+    rows = read_rows(run.paths.mining(label) / "mining_pool.csv")
+    if "origin" in rows.columns:
+        return rows
+    # Mined by an earlier version: the origin is in the table beside the CSV, or nowhere (7.0.x).
+    mined = read_parquet(run.left(label, Mined).mining_mined_parquet, {})
+    return rows.assign(origin=mined["origin"].to_numpy() if "origin" in mined.columns else "real")
 
 
 def earlier_rows(run: Run, label: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,15 @@ from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import scale_of
 from deft_aoi.mining.neighbours import neighbours
 from deft_aoi.mining.screen import Policy, screened, too_doubtful
-from deft_aoi.mining.select import UNLABELLED, Limits, Pick, Stock
+from deft_aoi.mining.select import UNLABELLED, Limits, Neighbours, Pick, Stock
+from deft_aoi.record.facts import Mined
 from deft_aoi.record.run import Run
 from deft_aoi.stages import mining_files as files
 from deft_aoi.stages import mining_tasks as heavy
 from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.merge import earlier_rows
+from deft_aoi.stages.mining_choice import Pool, kept_neighbours, kept_pool
 from deft_aoi.stages.mining_pool import has_labels, look_at, source_pool, taken_contents, target_rows, used_rows
 from deft_aoi.stages.stage import StageResult
 
@@ -43,13 +45,12 @@ _SHORTLIST = 4  # candidates whose label is judged, for each place
 _JUDGES = 6000  # pool rows that judge labels beside the training rows
 
 
-def default_policy(pool: Path) -> tuple[str, str]:
-    """(policy, why) that wins for the data at hand: benchmarks/results/selection.md."""
-    try:
-        labels = set(read_rows(pool, required=("label",))["label"].str.strip()) - {UNLABELLED}
-    except InputError:  # Pre-Flight's own check names what is wrong with it
-        labels = {UNLABELLED}
-    if not labels:
+def default_policy(pool: Iterable[str]) -> tuple[str, str]:
+    """(policy, why) that wins for a pool with these labels, none where it cannot be read: see
+    benchmarks/results/selection.md."""
+    found = {label.strip() for label in pool}
+    labels = found - {UNLABELLED}
+    if found and not labels:
         return "uncertain", "the pool has no labels: a person labels what the model is unsure of"
     if PASS in labels and len(labels) > 1:
         return "weakness", "the pool has labels"
@@ -84,20 +85,6 @@ def check_encoder(workspace: Workspace, encoder: str, platform: str) -> None:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Rows of the source pool, weak samples, and the pool as a policy sees it."""
-
-    rows: pd.DataFrame
-    targets: pd.DataFrame
-    stock: Stock
-    unreadable: int
-
-    @property
-    def free(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.stock.free)
-
-
-@dataclass(frozen=True)
 class Found:
     """What the search gave: picks, those kept out for their label with their doubt, candidates by label."""
 
@@ -109,7 +96,12 @@ class Found:
 
 
 def open_pool(run: Run, label: str) -> Pool:
-    """Raises HardStop where nothing is left to take."""
+    """The pool as it was when the stage began. Raises HardStop where nothing is left to take."""
+    return kept_pool(run, label, lambda: pool_now(run, label))
+
+
+def pool_now(run: Run, label: str) -> Pool:
+    """The pool as it is on disk, and which of its rows may be taken."""
     rows, targets = source_pool(run), target_rows(run, label)
     seen = look_at(run, rows)
     used = used_rows(run, label, rows)
@@ -249,12 +241,7 @@ def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.
         return partial(draw, seed=run.plan.seed + iter_number(label)), None, free_labels
     if name in select.BY_NEIGHBOUR:
         wanted = list(pool.targets["label"])
-        source, there = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)
-        asked, _ = _vectors(run, label, TARGET, pool.targets, run.workspace.images)
-        near = neighbours(
-            asked, wanted, source, stock.labels, stock.free & there, _DEPTH, same_label=name == "knn+label",
-            folder=run.workspace.cache / "index",
-        )  # fmt: skip
+        near = kept_neighbours(run, label, lambda: _nearest(run, label, pool))
         reached = np.unique(near.index[near.index >= 0])
         picks = select.knn_label if name == "knn+label" else select.knn
         return partial(picks, wanted, near), None, Counter(stock.labels[reached].tolist())
@@ -268,6 +255,15 @@ def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.
     source, _ = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)
     looks = scale_of(source, pool.free)(np.asarray(source, np.float32))
     return partial(_diverse, scores, looks), scores, free_labels
+
+
+def _nearest(run: Run, label: str, pool: Pool) -> Neighbours:
+    source, there = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)
+    asked, _ = _vectors(run, label, TARGET, pool.targets, run.workspace.images)
+    return neighbours(
+        asked, list(pool.targets["label"]), source, pool.stock.labels, pool.stock.free & there, _DEPTH,
+        same_label=run.plan.policy == "knn+label", folder=run.workspace.cache / "index",
+    )  # fmt: skip
 
 
 def _diverse(scores: NDArray[np.float64], looks: NDArray[np.float32], stock: Stock, limits: Limits) -> list[Pick]:
@@ -322,6 +318,6 @@ def warnings(run: Run, label: str, targets: pd.DataFrame, pool: pd.DataFrame, ke
     absent = sorted({name for name in targets["label"] if name.casefold() not in stock})
     found = [f"no pool rows for {', '.join(absent)}"] if absent and stock != {UNLABELLED} else []
     if iter_number(label) > 1:
-        before = run.facts(iter_label(iter_number(label) - 1), "data_mining")["mining_mined_count"]
+        before = run.left(iter_label(iter_number(label) - 1), Mined).mining_mined_count
         found += [f"fewer than half of the {before} rows of {run.previous_label(label)}"] if 2 * kept < before else []
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from deft_aoi.base.rows import IDENTITY, image_paths, read_parquet, read_pool, r
 from deft_aoi.data.fingerprints import READABLE, Prints, by_light, content_keys
 from deft_aoi.mining.index import unit
 from deft_aoi.mining.select import UNLABELLED
+from deft_aoi.record.facts import Mined, Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
@@ -36,12 +36,12 @@ def source_pool(run: Run) -> pd.DataFrame:
 
 def target_rows(run: Run, label: str) -> pd.DataFrame:
     """Weak samples routed to mining, one row each, the weakest first within a label."""
-    gaps = read_parquet(Path(run.facts(label, "routing")["routing_mining_parquet"]), {"label": "text"})
+    gaps = read_parquet(run.left(label, Routed).routing_mining_parquet, {"label": "text"})
     if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
         raise HardStop(
             "old_routing",
             f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x, left within an iteration",
-            evidence=run.facts(label, "routing")["routing_mining_parquet"],
+            evidence=str(run.left(label, Routed).routing_mining_parquet),
             remedy="deft resolve --stop --reason TEXT hands the best model over; a new run does the rest",
         )
     first_light = gaps.drop_duplicates(["input_path", "object_name"])
@@ -52,7 +52,7 @@ def mined_before(run: Run, label: str) -> pd.DataFrame:
     """Rows that earlier iterations took: input_path, object_name."""
     found = [pd.DataFrame(columns=["input_path", "object_name"])]
     for number in range(1, iter_number(label)):
-        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
+        earlier = read_parquet(run.left(iter_label(number), Mined).mining_mined_parquet, {})
         if "input_path" not in earlier.columns:  # 7.0.x: the rows stand in the CSV beside it
             earlier = read_rows(run.paths.mining(iter_label(number)) / "mining_pool.csv")
         found.append(earlier[["input_path", "object_name"]])

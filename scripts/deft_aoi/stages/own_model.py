@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deft_aoi.base.rows import is_defect, read_rows, write_rows
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors.elsewhere import RECORD, SCORES
 from deft_aoi.executors.platform_choice import ELSEWHERE
+from deft_aoi.record.facts import Trained
 from deft_aoi.record.run import Plan, Run, read_json
 from deft_aoi.stages.score_sets import all_sets, matched, needed_sets
 from deft_aoi.stages.stage import StageResult
@@ -104,22 +106,23 @@ def collect(run: Run, label: str) -> StageResult:
     there = folder(run.paths, label)
     record = read_json(there / RECORD)
     name = run.paths.relative(there / RECORD)
-    facts: dict[str, Any] = {
-        **_facts(run, {"best_val": name, "latest": name}),
-        "taken": record["taken"],
-        "scores_sha256": record["scores_sha256"],
-    }
+    facts = replace(
+        _facts({"best_val": name, "latest": name}),
+        taken=tuple(record["taken"]),
+        scores_sha256=record["scores_sha256"],
+    )
     artifacts = [there / SCORES, there / RECORD]
     scored = f"{len(read_rows(there / SCORES))} scores of {', '.join(one['file'] for one in record['taken'])}"
     if label == BASELINE:
         return StageResult(f"own ChangeNet taken as baseline, not trained here: {scored}", facts, tuple(artifacts))
     rows = read_rows(run.training_csv(label))
-    facts |= {
-        "rows": len(rows),
-        "defects": int(is_defect(rows["label"]).sum()),
-        "training_csv": str(run.training_csv(label)),
-        "handed_out": record["handed_out"],
-    }
+    facts = replace(
+        facts,
+        rows=len(rows),
+        defects=int(is_defect(rows["label"]).sum()),
+        training_csv=run.training_csv(label),
+        handed_out=record["handed_out"],
+    )
     exported = export_record(run.paths, label)
     artifacts += [exported, *(exported.parent / name for name in record["handed_out"]["files"])]
     return StageResult(f"trained elsewhere on {len(rows)} rows: {scored}", facts, tuple(artifacts))
@@ -134,12 +137,12 @@ def _own_checkpoint(run: Run) -> StageResult:
             atomic_write(target, lambda out: shutil.copyfileobj(stream, out, 1 << 20))
     name = run.paths.relative(target)
     summary = f"own checkpoint {source.name} taken as baseline, not trained here"
-    return StageResult(summary, _facts(run, {"best_val": name, "latest": name}), (target,))
+    return StageResult(summary, _facts({"best_val": name, "latest": name}), (target,))
 
 
-def _facts(run: Run, checkpoints: dict[str, str]) -> dict[str, Any]:
+def _facts(checkpoints: dict[str, str]) -> Trained:
     """Facts of a `train` line without what only a training of this loop knows."""
-    return {"rows": None, "engine": TAO, "val_loss": None, "trained_here": False, "checkpoints": checkpoints}
+    return Trained(checkpoints=checkpoints, engine=TAO, trained_here=False)
 
 
 def named_checkpoint(path: Path) -> tuple[str, str | None]:

@@ -10,10 +10,11 @@ from deft_aoi.base.paths import BASELINE
 from deft_aoi.base.rows import read_rows
 from deft_aoi.data.sets import KPI
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.kpi.target import parse_target
 from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
 from deft_aoi.rca.weak import target_defects, weak_samples
+from deft_aoi.record.facts import Analysed
+from deft_aoi.record.order import RCA
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
@@ -52,15 +53,13 @@ def collect(run: Run, label: str) -> StageResult:
         csv = run.paths.folder(label) / "rca_scores/inference.csv"
     folder = run.paths.rca(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     found = analyse(subject(run, analysed, csv, source), folder)
-    facts = found.facts | {"analysed": analysed}
+    facts = Analysed.from_json(found.facts | {"analysed": analysed}, str(folder))
     ask_for_review(run, found, source, label)
-    causes = ", ".join(f"{name} {count['weak']}" for name, count in facts["causes"].items())
+    causes = ", ".join(f"{name} {count['weak']}" for name, count in facts.causes.items())
     of = analysed if source == KPI else f"{analysed} on the {source} rows"
     summary = f"{len(found.weak)} weak samples of {of} ({false_calls(found.weak)} false calls; {causes}), "
-    summary += (
-        f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts['rca_target_defects'][:3])}"
-    )
-    if any(e["stage"] == "rca" and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
+    summary += f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts.rca_target_defects[:3])}"
+    if any(e["stage"] == RCA and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
         summary += f" · {analysed} was analysed before: the same contact sheet, nothing new to look at"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
@@ -72,7 +71,7 @@ def last_look(run: Run, best: str) -> dict[str, str]:
     """
     for entry in reversed(run.entries):
         facts = entry.get("facts") or {}
-        if entry["stage"] == "rca" and entry["status"] == "ok" and facts.get("analysed") == best:
+        if entry["stage"] == RCA and entry["status"] == "ok" and facts.get("analysed") == best:
             return {"analysed": best, "rca_dir": facts["rca_dir"]}
     folder = run.paths.rca(best) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     try:
@@ -94,7 +93,7 @@ def subject(run: Run, analysed: str, csv: Path, source: str) -> Subject:
     root = run.workspace.images if analysed == BASELINE else run.workspace.root
     judges = [run.workspace.training_csv, *([run.workspace.validation_csv] if source == KPI else [])]
     return Subject(
-        csv, run.workspace.images, run.optics, parse_target(run.plan.kpi_target).recall, run.plan.top_k_per_label,
+        csv, run.workspace.images, run.optics, run.plan.target.recall, run.plan.top_k_per_label,
         known=Known(read_rows(run.training_csv(analysed)), root),
         judges=[Known(read_rows(csv), run.workspace.images) for csv in judges],
         source=source, workspace=run.workspace.root,

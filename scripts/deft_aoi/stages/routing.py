@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 
 import pandas as pd
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import atomic_write_text
-from deft_aoi.base.paths import BASELINE, iter_label, iter_number
+from deft_aoi.base.paths import iter_label, iter_number
 from deft_aoi.base.rows import PASS, read_parquet, read_pool, read_rows, write_parquet
 from deft_aoi.data.sets import pregen_set
 from deft_aoi.executors.base import Task
+from deft_aoi.record.facts import Analysed, Mined, Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages.coverage import ANOMALYGEN, MINING, Budget, Coverage, coverage, table
 from deft_aoi.stages.stage import StageResult
@@ -27,8 +27,8 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    analysis = run.facts(label, "rca")
-    gaps = read_parquet(Path(analysis["rca_gaps_parquet"]), {"label": "text"})
+    analysis = run.left(label, Analysed)
+    gaps = read_parquet(analysis.rca_gaps_parquet, {"label": "text"})
     pool = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     labels = sorted(gaps["label"].unique(), key=lambda name: (name != PASS, name))
     mining, anomalygen, dropped = route(labels, set(pool["label"]), run.plan.anomalygen_labels, run.plan.synthetic)
@@ -36,7 +36,7 @@ def collect(run: Run, label: str) -> StageResult:
     write_parquet(folder / "mining_gaps.parquet", gaps[gaps["label"].isin(mining)])
     write_parquet(folder / "anomalygen_gaps.parquet", gaps[gaps["label"].isin(anomalygen)])
     routes = {MINING: mining, ANOMALYGEN: anomalygen}
-    entries = _coverage(run, label, analysis.get("analysed") or BASELINE, gaps, pool, routes)
+    entries = _coverage(run, label, analysis.analysed, gaps, pool, routes)
     atomic_write_text(folder / "routing_summary.txt", summary_text(run, entries))
     if not mining and not anomalygen:
         raise HardStop(
@@ -45,19 +45,19 @@ def collect(run: Run, label: str) -> StageResult:
             evidence=str(folder / "routing_summary.txt"),
             remedy="add samples of these labels to the mining pool, then: deft resolve --reason TEXT",
         )
-    facts = {
-        "routing_mining_parquet": str(folder / "mining_gaps.parquet"),
-        "routing_anomalygen_parquet": str(folder / "anomalygen_gaps.parquet"),
-        "mining_labels": mining,
-        "anomalygen_labels": anomalygen,
-        "dropped_labels": dropped,
-        "coverage": [entry.to_json() for entry in entries],
-        "forecast_rows": sum(entry.forecast for entry in entries),
-    }
+    facts = Routed(
+        routing_mining_parquet=folder / "mining_gaps.parquet",
+        routing_anomalygen_parquet=folder / "anomalygen_gaps.parquet",
+        mining_labels=tuple(mining),
+        anomalygen_labels=tuple(anomalygen),
+        dropped_labels=tuple(dropped),
+        coverage=tuple(entry.to_json() for entry in entries),
+        forecast_rows=sum(entry.forecast for entry in entries),
+    )
     summary = f"{len(mining)} labels to mining"
     summary += " (pre-generated pairs are part of its pool)" if run.plan.synthetic == PREGEN else ""
     summary += f", {len(anomalygen)} to AnomalyGen" if run.plan.synthetic == INLINE else ""
-    summary += f", {len(dropped)} dropped, at most {facts['forecast_rows']} rows to come from mining"
+    summary += f", {len(dropped)} dropped, at most {facts.forecast_rows} rows to come from mining"
     if dropped:
         summary += f" ({', '.join(dropped)}: not in the pool)"
     return StageResult(summary, facts, tuple(sorted(folder.iterdir())))
@@ -103,7 +103,7 @@ def _coverage(
     if run.plan.synthetic == PREGEN and (staged := pregen_set(run.workspace, run.optics)):
         stock["synthetic"] = Counter(staged.labels)
     for number in range(1, iter_number(label)):
-        earlier = read_parquet(Path(run.facts(iter_label(number), "data_mining")["mining_mined_parquet"]), {})
+        earlier = read_parquet(run.left(iter_label(number), Mined).mining_mined_parquet, {})
         if {"label", "origin"} <= set(earlier.columns):  # 7.0.x: not told apart
             for kind, part in earlier.groupby("origin"):
                 stock[str(kind)] -= Counter(part["label"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from deft_aoi.base.paths import BASELINE
 from deft_aoi.kpi.target import Contract
+from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import get, load_spec
 from deft_aoi.stages.train import LATEST_LINK, best_checkpoint
@@ -45,7 +46,7 @@ def floor(run: Run, target: Contract, first: Mapping[str, Any], second: Sequence
 def of_run(run: Run) -> dict[str, Any] | None:
     """The noise floor that the baseline's evaluation found; None where it was not asked for."""
     for entry in run.entries:
-        if entry["iter"] == BASELINE and entry["stage"] == "evaluate" and entry["status"] == "ok":
+        if entry["iter"] == BASELINE and entry["stage"] == EVALUATE and entry["status"] == "ok":
             found = entry.get("facts", {}).get("noise_floor")
             return dict(found) if found else None
     return None

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deft_aoi.executors.base import Task
+from deft_aoi.record.facts import Facts
 from deft_aoi.record.run import Run
+
+DECIDED = "decided"  # folder beside a stage's jobs, for what its tasks decided
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,12 @@ class StageResult:
     """What a finished stage adds to the journal: one line of text, facts for the state, files it vouches for."""
 
     summary: str
-    facts: Mapping[str, Any]
+    facts: Facts | Mapping[str, Any]
     artifacts: tuple[Path, ...] = field(default=())
+
+    def record(self) -> dict[str, Any]:
+        """The facts as JSON."""
+        return self.facts.to_json() if isinstance(self.facts, Facts) else dict(self.facts)
 
 
 class Stage(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from deft_aoi.base.rows import parse_csv, read_rows
+from deft_aoi.record.order import ANOMALYGEN
 from deft_aoi.record.run import Run
 
 SYNTHETIC = "synthetic"
@@ -31,8 +32,8 @@ def doubtful(run: Run, label: str) -> set[str]:
 
 def _stage_facts(run: Run, label: str) -> dict[str, Any]:
     """Facts of the stage `anomalygen`; none in journals of 7.0.x, which may lack it."""
-    done = any((e["iter"], e["stage"], e["status"]) == (label, "anomalygen", "ok") for e in run.entries)
-    return run.facts(label, "anomalygen") if done else {}
+    done = any((e["iter"], e["stage"], e["status"]) == (label, ANOMALYGEN, "ok") for e in run.entries)
+    return run.facts(label, ANOMALYGEN) if done else {}
 
 
 def within_share(old: pd.Series, new: pd.DataFrame, share: float, flagged: Collection[str]) -> list[bool]:

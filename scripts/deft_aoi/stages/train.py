@@ -11,6 +11,7 @@ from deft_aoi.base.rows import is_defect, read_rows
 from deft_aoi.engine.engine_choice import NET, RESUME_FILE
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.executors.tao_status import validation_metrics
+from deft_aoi.record.facts import Trained
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import get, load_spec
 from deft_aoi.stages import own_model
@@ -56,19 +57,20 @@ def collect(run: Run, label: str) -> StageResult:
     latest = (folder / LATEST_LINK).resolve()
     csv = run.training_csv(label)
     rows = read_rows(csv)
-    facts = {
-        "rows": len(rows),
-        "defects": int(is_defect(rows["label"]).sum()),
-        "engine": run.plan.engine,
-        "seed": run.plan.seed,
-        "epochs": run.plan.num_epochs,
-        "val_loss": val_loss,
-        "checkpoints": {"best_val": run.paths.relative(best), "latest": run.paths.relative(latest)},
-        "spec": run.paths.relative(spec_path),
-        "training_csv": str(csv),
-        "init_from": initial_weights(run, label),
-    }
-    counts = f"{len(rows)} rows ({facts['defects']} defects)"
+    start = initial_weights(run, label)
+    facts = Trained(
+        rows=len(rows),
+        defects=int(is_defect(rows["label"]).sum()),
+        engine=run.plan.engine,
+        seed=run.plan.seed,
+        epochs=run.plan.num_epochs,
+        val_loss=val_loss,
+        checkpoints={"best_val": run.paths.relative(best), "latest": run.paths.relative(latest)},
+        spec=run.paths.relative(spec_path),
+        training_csv=csv,
+        init_from=Path(start) if start else None,
+    )
+    counts = f"{len(rows)} rows ({facts.defects} defects)"
     summary = f"trained on {counts}, {run.plan.num_epochs} epochs, val_loss {val_loss:.4f}"
     return StageResult(summary, facts, tuple(dict.fromkeys((spec_path, best, latest))))
 

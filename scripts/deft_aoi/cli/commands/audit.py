@@ -22,23 +22,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.base.console import print_json
+    from deft_aoi.base.finding import BLOCK
     from deft_aoi.base.paths import Workspace
     from deft_aoi.data.audit_sets import write_audit
     from deft_aoi.data.label_review import write_review
     from deft_aoi.preflight.check_data import examine, findings, review_labels
+    from deft_aoi.preflight.inputs import read_inputs
     from deft_aoi.preflight.summary_data import review_lines
-    from deft_aoi.spec.tree import load_spec, optics
 
     workspace = Workspace.at(args.workspace)
     output = args.output or workspace.results / "audit"
-    view = optics(load_spec(workspace.spec), workspace.spec)
-    seen = examine(workspace, view, limit=None)
+    seen = examine(read_inputs(workspace), limit=None)
     written = list(write_audit(seen.audit, output))
     found = findings(seen)
     counts = seen.audit.counts()
     labels: list[str] = []
     if not args.no_labels:
-        doubts = review_labels(seen, view, max_rows=None)
+        doubts = review_labels(seen, max_rows=None)
         write_review(output / "label_review.csv", doubts.table)
         written.append(output / "label_review.csv")
         counts["labels"] = doubts.record()
@@ -49,4 +49,4 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join([f"{one.level}: {one.text}" for one in found] or ["no copies, no damage, no shared boards"]))
         print("\n".join(labels))
         print("wrote " + ", ".join(map(str, written)))
-    return REFUSED if any(one.level == "block" for one in found) else OK
+    return REFUSED if any(one.level == BLOCK for one in found) else OK

@@ -1,9 +1,10 @@
-"""`deft docs`: write references/scripts-and-agents.md from what each command says of itself."""
+"""`deft docs`: write what is generated from the code: the page of all commands, the schema of the journal's facts."""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
 import re
 import subprocess
@@ -16,8 +17,9 @@ from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_parser
 
-HELP = "Write references/scripts-and-agents.md from the commands' --help; --check only compares."
+HELP = "Write references/scripts-and-agents.md and specs/facts.schema.json from the code; --check only compares."
 TARGET = SKILL_ROOT / "references/scripts-and-agents.md"
+SCHEMA = SKILL_ROOT / "specs/facts.schema.json"
 TEMPLATE = SKILL_ROOT / "assets/scripts-and-agents.md.j2"
 _FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 
@@ -27,13 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    text = reference()
-    if not args.check:
-        atomic_write_text(TARGET, text)
-        print(TARGET)
-    elif not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
-        raise InputError(f"{TARGET}: not up to date; type: deft docs")
+    for path, text in ((TARGET, reference()), (SCHEMA, schemas())):
+        if not args.check:
+            atomic_write_text(path, text)
+            print(path)
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            raise InputError(f"{path}: not up to date; type: deft docs")
     return OK
+
+
+def schemas() -> str:
+    """JSON Schema of each stage's facts in the journal."""
+    from deft_aoi.record.facts import RECORDS, schema
+
+    return json.dumps({kind.STAGE: schema(kind) for kind in RECORDS}, indent=2) + "\n"
 
 
 def reference() -> str:

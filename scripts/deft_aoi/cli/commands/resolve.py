@@ -22,4 +22,4 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.cli.commands.step import tell
     from deft_aoi.loop import decisions
 
-    return tell(decisions.resolve(args.results_dir, args.reason, stop=args.stop), args.results_dir, as_json=args.json)
+    return tell(decisions.resolve(args.results_dir, args.reason, stop=args.stop), as_json=args.json)

@@ -28,4 +28,4 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.loop import decisions
 
     outcome = decisions.rollback(args.results_dir, args.to, args.reason, open_acceptance=args.open_acceptance)
-    return tell(outcome, args.results_dir, as_json=args.json)
+    return tell(outcome, as_json=args.json)

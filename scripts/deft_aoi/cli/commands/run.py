@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from deft_aoi.base.errors import COMPLETE, OK
+from deft_aoi.base.errors import COMPLETE, OK, STILL_RUNNING
 
 HELP = (
-    "Do stage after stage until the loop is complete (exit 0) or must stop (exit 3). On a terminal it says every "
-    "stage, in a pipe every evaluation and the end."
+    "Do stage after stage until the loop is complete (exit 0) or must stop (exit 3). On a terminal it prints every "
+    "stage, in a pipe every evaluation and the end. With --wait it does as many stages as fit into the time, one line "
+    "each, and returns after an iteration's evaluate too: exit 75: call again, 10: complete, 3: hard stop, 2: refused."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="return after about this time, for a shell with a time limit"
+    )
     parser.add_argument("--json", action="store_true", help="for programs: where the run stands at the end")
 
 
@@ -25,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.cli.commands.status import end_lines, standing
     from deft_aoi.loop import driver
 
+    if args.wait is not None:
+        return within(args.results_dir, args.wait, as_json=args.json)
     said = Milestones(quiet=args.json)
     code = driver.drive(args.results_dir, said)
     said.end()
@@ -36,6 +44,28 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{'after a person decided' if facts['stopped'] else 'next'}: {facts['command']}")
     return OK if code == COMPLETE else code
+
+
+def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
+    """Stages until the time is up, the loop ends or a person or the reporter is due; returns the exit code."""
+    from deft_aoi.base.safe_paths import printable
+    from deft_aoi.cli.commands.status import standing
+    from deft_aoi.cli.commands.step import asks_for_reporter, look_lines, say_end
+    from deft_aoi.loop import driver
+
+    deadline, look = time.monotonic() + wait, list[str]()
+    while True:
+        outcome = driver.step(results_dir, wait=max(0.0, deadline - time.monotonic()))
+        if not as_json:
+            print(printable(outcome.line), flush=True)
+            look += look_lines(outcome.run.entries) if outcome.code in (OK, COMPLETE) else []
+        if outcome.code != OK:
+            break
+        if time.monotonic() >= deadline or asks_for_reporter(standing(outcome.run.paths, outcome.run)):
+            outcome = replace(outcome, code=STILL_RUNNING)
+            break
+    say_end(outcome, look, as_json=as_json, before=[])
+    return outcome.code
 
 
 class Milestones:

@@ -21,10 +21,10 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.report.serve import loopback, make_server
 
     server = make_server(args.results_dir, args.bind, args.port)
-    if not loopback(args.bind):
-        print(f"deft serve: anyone who reaches {args.bind} can read this report", file=sys.stderr)
-    print(f"http://{args.bind}:{server.server_address[1]}/", flush=True)
     try:
+        if not loopback(args.bind):
+            print(f"deft serve: anyone who reaches {args.bind} can read this report", file=sys.stderr)
+        print(f"http://{args.bind}:{server.server_address[1]}/", flush=True)
         server.serve_forever()
     except KeyboardInterrupt:
         print("deft serve: ended", file=sys.stderr)

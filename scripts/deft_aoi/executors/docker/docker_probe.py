@@ -13,6 +13,7 @@ from docker.errors import APIError, ImageNotFound
 from docker.types import DeviceRequest
 
 from deft_aoi.base.credentials import credential
+from deft_aoi.base.finding import BLOCK, NOTE, OK
 from deft_aoi.executors.base import Place, Probe
 
 NVIDIA_REGISTRY = "nvcr.io"
@@ -44,38 +45,38 @@ def image_here(client: Any, name: str) -> dict[str, Any] | None:
 
 def image_probe(name: str, attributes: dict[str, Any] | None, place: Place) -> Probe:
     if attributes is not None:
-        return Probe(5, "ok", f"image {name} is here ({attributes['Size'] / 1e9:.1f} GB)")
+        return Probe(5, OK, f"image {name} is here ({attributes['Size'] / 1e9:.1f} GB)")
     if place.air_gapped:
         text = f"image {name} is not here, and air-gapped nothing is pulled; docker load it from a file"
-        return Probe(5, "block", text)
-    return Probe(5, "note", f"image {name} is not here; the first job that needs it pulls it")
+        return Probe(5, BLOCK, text)
+    return Probe(5, NOTE, f"image {name} is not here; the first job that needs it pulls it")
 
 
 def architecture_probe(name: str, attributes: dict[str, Any], host: str) -> Probe:
     built = attributes["Architecture"]
     if built != host:
-        return Probe(6, "block", f"image {name} is built for {built}, this daemon runs {host}")
-    return Probe(6, "ok", f"architecture: image {name} and daemon are {host}")
+        return Probe(6, BLOCK, f"image {name} is built for {built}, this daemon runs {host}")
+    return Probe(6, OK, f"architecture: image {name} and daemon are {host}")
 
 
 def credential_probe(missing: list[str], place: Place) -> Probe:
     """(3) by presence only."""
     wanted = [name for name in missing if registry_of(name) == NVIDIA_REGISTRY]
     if not wanted or place.air_gapped:
-        return Probe(3, "ok", "credentials: no image needs to be pulled from NVIDIA's registry")
+        return Probe(3, OK, "credentials: no image needs to be pulled from NVIDIA's registry")
     if registry_login(wanted[0], place.workspace):
-        return Probe(3, "ok", "credentials: a login for NVIDIA's registry is there")
+        return Probe(3, OK, "credentials: a login for NVIDIA's registry is there")
     remedy = f"put NGC_KEY into the environment or {place.workspace}/.env, or type: docker login {NVIDIA_REGISTRY}"
-    return Probe(3, "block", f"image {wanted[0]} is not here and no login for {NVIDIA_REGISTRY}: {remedy}")
+    return Probe(3, BLOCK, f"image {wanted[0]} is not here and no login for {NVIDIA_REGISTRY}: {remedy}")
 
 
 def login_probe(missing: list[str], place: Place) -> Probe:
     """(4) whether a registry will be asked, and with which login."""
     if not missing or place.air_gapped:
-        return Probe(4, "ok", "registry login: not needed, no image is pulled")
+        return Probe(4, OK, "registry login: not needed, no image is pulled")
     ways = {name: registry_login(name, place.workspace) for name in missing}
     told = ", ".join(f"{registry_of(name)} by {way or 'nobody (anonymous)'}" for name, way in ways.items())
-    return Probe(4, "ok", f"registry login: {told}")
+    return Probe(4, OK, f"registry login: {told}")
 
 
 def registry_of(image: str) -> str:
@@ -115,19 +116,19 @@ def _has_login(entry: dict[str, Any], helped: bool) -> bool:
 def gpu_probes(client: Any, image: str | None, request: list[DeviceRequest]) -> list[Probe]:
     """(6, 8) whether a container gets a GPU, and which; needs an image that is here."""
     if not request:
-        return [Probe(6, "note", "GPU: none asked for (gpus=0); NVIDIA's images need one")]
+        return [Probe(6, NOTE, "GPU: none asked for (gpus=0); NVIDIA's images need one")]
     if image is None:
-        return [Probe(6, "note", "GPU: not tried, no image is here yet")]
+        return [Probe(6, NOTE, "GPU: not tried, no image is here yet")]
     try:
         code, said = run_once(client, image, "nvidia-smi", _QUERY, device_requests=request)
     except APIError as error:
         code, said = 125, " ".join(str(error.explanation or error).split())
     if code:
         remedy = "install nvidia-container-toolkit, or pass --set gpus=0 for an image that needs none"
-        return [Probe(6, "block", f"no container gets a GPU here: {said.strip()}; {remedy}")]
+        return [Probe(6, BLOCK, f"no container gets a GPU here: {said.strip()}; {remedy}")]
     cards = [line.rsplit(",", 1) for line in said.strip().splitlines()]
     shown = ", ".join(f"{name.strip()} ({int(memory) / 1024:.0f} GiB)" for name, memory in cards)
-    return [Probe(6, "ok", "GPU: a container gets it"), Probe(8, "ok", f"GPUs: {shown}")]
+    return [Probe(6, OK, "GPU: a container gets it"), Probe(8, OK, f"GPUs: {shown}")]
 
 
 def run_once(client: Any, image: str, program: str, arguments: list[str], **more: Any) -> tuple[int, str]:

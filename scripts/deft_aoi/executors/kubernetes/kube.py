@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from deft_aoi.base.errors import Unreachable
 from deft_aoi.base.files import atomic_write
+from deft_aoi.base.finding import BLOCK
 from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, ending, wanted
 from deft_aoi.executors.kubernetes.kube_manifest import job_manifest, service_manifest
@@ -98,7 +99,7 @@ class KubernetesExecutor:
             with self._cluster() as api:
                 return probes(api, self.place, self.namespace)
         except Unreachable as error:
-            return [Probe(6, "block", str(error))]
+            return [Probe(6, BLOCK, str(error))]
 
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[client.ApiClient]:

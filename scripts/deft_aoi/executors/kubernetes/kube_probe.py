@@ -7,6 +7,7 @@ from typing import Any
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from deft_aoi.base.finding import BLOCK, NOTE, OK
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Place, Probe
 
 _TIMEOUT = (10, 60)
@@ -25,7 +26,7 @@ def probes(api: client.ApiClient, place: Place, namespace: str) -> list[Probe]:
     """Checks 3 to 6 and 8 of Pre-Flight."""
     version = client.VersionApi(api).get_code(_request_timeout=_TIMEOUT).git_version
     found = [*login_probes(api, place, namespace), *image_probes(place)]
-    found.append(Probe(6, "ok", f"Kubernetes answers ({version})"))
+    found.append(Probe(6, OK, f"Kubernetes answers ({version})"))
     found.append(permission_probe(api, namespace))
     return [*found, *node_probes(api, place), *volume_probes(api, place, namespace)]
 
@@ -36,13 +37,13 @@ def login_probes(api: client.ApiClient, place: Place, namespace: str) -> list[Pr
     for check, setting, purpose in ((3, "secret", "variables of a task"), (4, "pull_secret", "image pulls")):
         name = place.settings.get(setting, "")
         if not name:
-            level, text = "note", f"no Secret for {purpose} (--set {setting}=NAME)"
+            level, text = NOTE, f"no Secret for {purpose} (--set {setting}=NAME)"
             if setting == "pull_secret" and place.air_gapped:
-                level, text = "ok", "registry login: not needed, no image is pulled"
+                level, text = OK, "registry login: not needed, no image is pulled"
         elif _exists(core(api).read_namespaced_secret, name, namespace):
-            level, text = "ok", f"Secret {name} for {purpose} is there"
+            level, text = OK, f"Secret {name} for {purpose} is there"
         else:
-            level, text = "block", f"no Secret {name} in namespace {namespace}, asked for by --set {setting}"
+            level, text = BLOCK, f"no Secret {name} in namespace {namespace}, asked for by --set {setting}"
         found.append(Probe(check, level, text))
     return found
 
@@ -50,7 +51,7 @@ def login_probes(api: client.ApiClient, place: Place, namespace: str) -> list[Pr
 def image_probes(place: Place) -> list[Probe]:
     """(5) who brings the images."""
     how = "must be on the nodes (air-gapped)" if place.air_gapped else "is pulled by the node that needs it"
-    return [Probe(5, "note", f"image {place.images[key]} {how}; not seen from here") for key in place.needs]
+    return [Probe(5, NOTE, f"image {place.images[key]} {how}; not seen from here") for key in place.needs]
 
 
 def permission_probe(api: client.ApiClient, namespace: str) -> Probe:
@@ -60,10 +61,8 @@ def permission_probe(api: client.ApiClient, namespace: str) -> Probe:
     authorization: Any = client.AuthorizationV1Api(api)
     answer = authorization.create_self_subject_access_review(review, _request_timeout=_TIMEOUT)
     if answer.status.allowed:
-        return Probe(6, "ok", f"may create Jobs in namespace {namespace}")
-    return Probe(
-        6, "block", f"may not create Jobs in namespace {namespace}; ask for the right, or --set namespace=NAME"
-    )
+        return Probe(6, OK, f"may create Jobs in namespace {namespace}")
+    return Probe(6, BLOCK, f"may not create Jobs in namespace {namespace}; ask for the right, or --set namespace=NAME")
 
 
 def node_probes(api: client.ApiClient, place: Place) -> list[Probe]:
@@ -74,21 +73,21 @@ def node_probes(api: client.ApiClient, place: Place) -> list[Probe]:
     except ApiException as error:
         if error.status != 403:
             raise
-        return [Probe(8, "note", "GPUs: the nodes may not be listed, so nobody knows before the first job")]
+        return [Probe(8, NOTE, "GPUs: the nodes may not be listed, so nobody knows before the first job")]
     built = {node.status.node_info.architecture for node in nodes}
     found = []
     if PAIDF_ANOMALYGEN in place.needs and "amd64" not in built:
         found.append(
-            Probe(6, "block", f"AnomalyGen's image is built for amd64, the nodes are {', '.join(sorted(built))}")
+            Probe(6, BLOCK, f"AnomalyGen's image is built for amd64, the nodes are {', '.join(sorted(built))}")
         )
     if not kind:
-        return [*found, Probe(6, "note", "GPU: none asked for (gpu_resource is empty); NVIDIA's images need one")]
+        return [*found, Probe(6, NOTE, "GPU: none asked for (gpu_resource is empty); NVIDIA's images need one")]
     counts = [int(node.status.allocatable.get(kind, 0)) for node in nodes]
     if not any(counts):
         text = f"no node offers {kind}; install NVIDIA's device plugin, or --set gpu_resource=NAME"
-        return [*found, Probe(6, "block", text)]
+        return [*found, Probe(6, BLOCK, text)]
     held = [count for count in counts if count]
-    return [*found, Probe(8, "ok", f"GPUs: {sum(held)} {kind} on {len(held)} nodes, {max(held)} on the largest")]
+    return [*found, Probe(8, OK, f"GPUs: {sum(held)} {kind} on {len(held)} nodes, {max(held)} on the largest")]
 
 
 def volume_probes(api: client.ApiClient, place: Place, namespace: str) -> list[Probe]:
@@ -98,10 +97,10 @@ def volume_probes(api: client.ApiClient, place: Place, namespace: str) -> list[P
         text = (
             "workspace: from the node's own disk (hostPath); every node must see it at this path (--set pvc=NAME else)"
         )
-        return [Probe(8, "note", text)]
+        return [Probe(8, NOTE, text)]
     if _exists(core(api).read_namespaced_persistent_volume_claim, claim, namespace):
-        return [Probe(8, "ok", f"workspace: volume claim {claim} is there")]
-    return [Probe(8, "block", f"no volume claim {claim} in namespace {namespace}")]
+        return [Probe(8, OK, f"workspace: volume claim {claim} is there")]
+    return [Probe(8, BLOCK, f"no volume claim {claim} in namespace {namespace}")]
 
 
 def _exists(read: Any, name: str, namespace: str) -> bool:
