@@ -47,7 +47,7 @@ def as_the_bank(root: Path) -> Path:
     return root
 
 
-def test_the_loop_runs_on_it_to_the_end_without_an_edit(tmp_path: Path) -> None:
+def test_the_loop_runs_on_it_to_the_end_without_an_edit(tmp_path: Path, null_engine_here: None) -> None:
     root = as_the_bank(tmp_path / "ws")
     words = (
         "--max-iterations",

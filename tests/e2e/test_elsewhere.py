@@ -31,7 +31,7 @@ def own_scores(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def waiting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def waiting(tmp_path_factory: pytest.TempPathFactory, null_engine_in_module: None) -> Path:
     """A run whose first iteration waits for another machine."""
     root = make_workspace(tmp_path_factory.mktemp("elsewhere") / "ws", counts=(ROWS, 24, 48, 60))
     own_scores(root)
@@ -40,6 +40,8 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "1",
         "--mine-rows",
         "12",
+        "--screen",
+        "off",
         "--num-epochs",
         "2",
         "--kpi-target",
