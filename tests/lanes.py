@@ -25,6 +25,8 @@ FILES = {
     "attack/test_whole_run.py": LOOP,
     "e2e/test_loop.py": LOOP,
     "e2e/test_gate.py": LOOP,
+    "e2e/test_elsewhere.py": LOOP,
+    "e2e/test_bank_loop.py": LOOP,
     "e2e/test_labelling_queue.py": LOOP,
     "e2e/test_signals.py": LOOP,
     "test_net.py": PLATFORM,

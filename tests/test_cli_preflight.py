@@ -37,6 +37,11 @@ def workspace(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "ws"))
 
 
+def stage_weights(ws: Path) -> None:
+    (ws / "augmentation/backbone").mkdir(parents=True)
+    (ws / "augmentation/backbone/weights.safetensors").write_text("w")
+
+
 def drop_column(ws: Path) -> None:
     path = ws / "kpi/testing_set.csv"
     pd.read_csv(path, dtype=str).drop(columns="object_name").to_csv(path, index=False)
@@ -291,3 +296,41 @@ def test_an_image_outside_the_workspace_is_not_opened_to_name_more(workspace: Pa
     assert "copy the image inside" in done.stderr
     assert "Key 'train.automl_policy'" in done.stderr
     assert done.stderr.count("\n") == 2, done.stderr
+
+
+def test_a_staged_backbone_brings_one_question_that_a_platform_or_an_engine_answers(
+    workspace: Path, tmp_path: Path
+) -> None:
+    stage_weights(workspace)
+    asked = ("preflight", "--workspace", str(workspace), "--max-iterations", "2")
+    done = deft(*asked, cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines), done.stdout) == (2, 5, "")
+    assert "where shall it be trained?" in lines[0]
+    assert "fan_tiny_8_p4_hybrid" in lines[0]
+    assert "weights.safetensors" in lines[0]
+    for line, choice in zip(lines[1:], ("local-docker", "virtualenv", "elsewhere", "local"), strict=True):
+        assert line.startswith(f"deft preflight: --platform {choice}"), line
+    assert not (workspace / "results").exists()
+    for answer in (("--platform", "local"), ("--engine", "features")):
+        shown = deft(*asked, *answer, cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.splitlines()[2] == (
+            "**This run trains a small classifier on frozen EfficientNet-Lite0 features (engine features), on this "
+            "machine's CPU. It is not a ChangeNet: NVIDIA TAO cannot load it.**"
+        )
+
+
+def test_a_workspace_that_this_skill_simulated_is_not_asked(workspace: Path, tmp_path: Path) -> None:
+    stage_weights(workspace)
+    (workspace / "simulated_line.json").write_text("{}")
+    done = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path)
+    assert (done.returncode, "not a ChangeNet" in done.stdout) == (0, True)
+
+
+def test_a_checkpoint_of_tao_is_no_baseline_for_an_engine_of_ours(workspace: Path, tmp_path: Path) -> None:
+    (workspace / "mine.pth").write_text("w")
+    words = ("--max-iterations", "1", "--engine", "features", "--baseline-ckpt", "mine.pth")
+    done = deft("preflight", "--workspace", str(workspace), *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "engine features cannot load a TAO checkpoint" in done.stderr

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 import faulty
 from deft_aoi.executors.local import LocalExecutor, alive
@@ -67,7 +68,14 @@ def test_the_loop_is_complete_verified_and_handed_over(unbroken: Path) -> None:
     assert Path(model["checkpoint"]).is_file()
     said = deft("step", "--results-dir", str(unbroken), check=10).stdout
     assert "complete" in said
-    assert model["backbone"].startswith("EfficientNet-Lite0")  # what looked at the pictures, not what the spec names
+    assert Path(model["backbone"]).name == "efficientnet_lite0_trunk.onnx"  # what looked at the pictures, a file
+    assert model["model"].endswith("It is not a ChangeNet: NVIDIA TAO cannot load it.")
+    handed = (unbroken / "best_model_inference_spec.yaml").read_text()
+    assert handed.startswith(
+        "# Not a TAO spec: this model is not a ChangeNet. To decide new rows, type:\n#   deft score "
+    )
+    assert yaml.safe_load(handed)["inference"]["checkpoint"] == model["checkpoint"]
+    assert "backbone" not in yaml.safe_load(handed)["model"]
     assert model["spec_backbone"] == "fan_tiny_8_p4_hybrid"
     report = json.loads((unbroken / "report.json").read_text())
     assert f"caveats: {' '.join(report['honesty'])}" in said

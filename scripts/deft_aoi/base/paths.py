@@ -13,6 +13,7 @@ SKILL_ROOT = Path(__file__).resolve().parents[3]
 BASELINE = "baseline"
 ABLATION_RECORD = "ablation.json"
 REFERENCE = "best_model_reference.json"  # beside best_model.json: `deft score` reads it
+IMAGE_ROOTS = ("kpi/images", "images")  # the second is the one of NVIDIA's bank today
 _RUN_NAME = re.compile(r"run_\d{8}_\d{6}(_\d+)?")
 _LABEL = re.compile(r"iter([1-9]\d*)")
 
@@ -30,6 +31,12 @@ def iter_number(label: str) -> int:
     if match is None:
         raise InputError(f"iteration label {label!r}: expected 'baseline' or 'iter<N>' with N from 1")
     return int(match.group(1))
+
+
+def image_root(workspace: Path) -> Path:
+    """Where the images of training, validation and KPI rows are: the first of IMAGE_ROOTS that holds anything."""
+    places = [workspace / name for name in IMAGE_ROOTS]
+    return next((place for place in places if place.is_dir() and any(place.iterdir())), places[0])
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Workspace:
     kpi_csv = property(lambda self: self.root / "kpi/testing_set.csv")
     acceptance_csv = property(lambda self: self.root / "kpi/acceptance_set.csv")
     acceptance_ledger = property(lambda self: self.results / "acceptance_openings.jsonl")
-    images = property(lambda self: self.root / "kpi/images")
+    images = property(lambda self: image_root(self.root))
     backbone_dir = property(lambda self: self.root / "augmentation/backbone")
     pool_dir = property(lambda self: self.root / "augmentation/mining_pool")
     pool_csv = property(lambda self: self.pool_dir / "mining_pool.csv")

@@ -22,6 +22,8 @@ from deft_aoi.base.files import atomic_write
 from deft_aoi.base.names import PASS as PASS
 from deft_aoi.base.names import label_problem, means_good, names_nothing
 from deft_aoi.base.near_files import forget, near_image
+from deft_aoi.base.paths import image_root
+from deft_aoi.base.pool_paths import PoolFolders, first_filled, from_folder
 from deft_aoi.base.safe_paths import check_cells, check_files, inside, printable, shown
 
 COLUMNS = (
@@ -29,7 +31,7 @@ COLUMNS = (
     "mpass_mfail", "is_valid", "comp_name", "part_type", "number_of_pins", "description", "comp_type_1",
 )  # fmt: skip
 REQUIRED = COLUMNS[:4]
-POOL_REQUIRED = ("input_path", "golden_path", "label")
+POOL_REQUIRED = ("golden_path", "label")  # and one of pool_paths.NAMES
 IDENTITY = ("input_path", "golden_path", "object_name")
 LEAK_KEYS = ("input_path", "golden_path", "label", "object_name", "boardname")
 SCORE = "siamese_score"
@@ -420,9 +422,11 @@ def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.Data
 def pool_rows(rows: pd.DataFrame, csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.DataFrame:
     """Rows of a mining pool with paths relative to `root` (the workspace) and labels normalised.
 
-    `input_path` may name a file (`images/R821@1_SolderLight.jpg`): it is cut to its folder and `object_name`
-    is derived from it where it is empty; a label may be empty. Paths in the file are relative to the CSV's own folder.
+    The image is named by the first of filepath, input_path, image_path that is filled, as a folder or as a file
+    (`images/R821@1_SolderLight.jpg`: cut to its folder, `object_name` derived from it where it is empty), absolute, or
+    from the CSV's own folder or the images folder on; a label may be empty. Raises InputError where two files fit.
     """
+    rows = rows.assign(input_path=first_filled(rows, csv))
     rows = pad_columns(rows)
     home = root.resolve()
     prefix = inside(home, csv.parent.resolve(), str(csv)).relative_to(home).as_posix()
@@ -432,9 +436,13 @@ def pool_rows(rows: pd.DataFrame, csv: Path, root: Path, lights: Sequence[str], 
     rows["object_name"] = [name or derived for name, (_, derived) in zip(rows["object_name"], split, strict=True)]
     rows["input_path"] = [folder for folder, _ in split]
     rows["golden_path"] = [split_image_path(value, tails)[0] for value in rows["golden_path"]]
-    check_cells(rows, csv, csv.parent, home)
     for column in ("input_path", "golden_path"):
-        rows[column] = [posixpath.normpath(f"{prefix}/{folder}") for folder in rows[column]]
+        rows[column] = [from_folder(folder, home / prefix, home) for folder in rows[column]]
+    check_cells(rows, csv, csv.parent, home)
+    folders = PoolFolders(csv, home / prefix, image_root(home), tails[0], home)
+    for column in ("input_path", "golden_path"):
+        named = zip(rows[column], rows["object_name"], strict=True)
+        rows[column] = [folders.folder(value, name, line, column) for line, (value, name) in enumerate(named, start=2)]
     rows["label"] = rows["label"].map(normalise_label)
     unnamed = rows["object_name"] == ""
     if unnamed.any():

@@ -25,6 +25,7 @@ MAX_PATH, MAX_NAME = 4096, 255  # bytes, Linux
 WORKSPACE_VARIABLE = "DEFT_WORKSPACE"  # tells an engine's process which folder its images may not leave
 OUTPUT = "results_dir"  # ends every key that names a place to write to
 # Where TAO's containers mount data: a spec written for them names these, and no file of this host.
+TEMPLATE_RESULTS = "/results"  # the placeholder of NVIDIA's spec template; each task gets its own folder
 CONTAINER_ROOTS = ("/data/", "/model/", "/workspace/")
 # Slashes that are none, and a full stop's twin, which compatibility normalisation leaves as they are.
 _LOOKALIKES = frozenset("∕⁄⧸⧵╱╲⟋⟍﹨․‥…")
@@ -192,8 +193,11 @@ def check_spec_paths(spec: Any, root: Path, where: str) -> None:
 def spec_path_problems(spec: Any, root: Path, where: str, key: str = "") -> Iterator[str]:
     """Every path of a spec that leads out of the workspace, by the key that names it and with what to do.
 
-    Paths of TAO's containers and `${key}` references are left alone; the loop replaces what it uses of them.
+    Paths of TAO's containers, `${key}` references and the template's `results_dir: /results` are left alone; the loop
+    replaces what it uses of them.
     """
+    if key == "results_dir" and spec == TEMPLATE_RESULTS:
+        return
     if isinstance(spec, dict):
         for name, value in spec.items():
             yield from spec_path_problems(value, root, where, f"{key}.{name}" if key else str(name))

@@ -31,6 +31,7 @@ GROUPS = {
         "run": "do all stages until the loop is complete",
         "step": "do the next stage (exit 0 done, 75 still running, 3 hard stop, 10 complete)",
         "status": "show where a run is and what comes next",
+        "export-training": "hand an iteration's training out to another machine (platform elsewhere)",
         "resolve": "record a person's decision after a hard stop; --stop ends the loop",
     },
     "look": {

@@ -15,6 +15,7 @@ import pandas as pd
 from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.near_files import forget, near_image
+from deft_aoi.base.paths import image_root
 from deft_aoi.base.rows import (
     IDENTITY,
     LEAK_KEYS,
@@ -138,7 +139,7 @@ def validate_training_csv(
 ) -> Report:  # fmt: skip
     """Check labels, paths, images and leakage of a training CSV.
 
-    Paths of either CSV may be relative to the workspace or to its kpi/images folder (as merged and as base CSVs are);
+    Paths of either CSV may be relative to the workspace or to its images folder (as merged and as base CSVs are);
     each row is looked up in that order, with one stat for each distinct file. Raises InputError where a CSV cannot be
     read at all; everything else is collected in the report.
     """
@@ -191,11 +192,11 @@ class _Found:
 
 
 class _Bases:
-    """Looks relative images up under the workspace, then under kpi/images; remembers every answer."""
+    """Looks relative images up under the workspace, then under its images folder; remembers every answer."""
 
     def __init__(self, workspace: Path) -> None:
         self.root = workspace.expanduser().resolve()
-        self.images = self.root / "kpi/images"
+        self.images = image_root(self.root)
         self._base: dict[str, str | None] = {}
 
     @property

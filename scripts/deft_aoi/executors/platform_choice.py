@@ -11,11 +11,13 @@ from deft_aoi.executors.base import HANDLE, Executor, JobState, Place, Probe, Ta
 from deft_aoi.executors.local import LocalExecutor
 
 LOCAL = "local"
+ELSEWHERE = "elsewhere"  # TAO trains and scores on a machine that this one cannot reach
 # Imported only when chosen: each needs a client library that the others do not.
 EXECUTORS = {
     "local-docker": ("deft_aoi.executors.docker.docker_engine", "DockerExecutor"),
     "virtualenv": ("deft_aoi.executors.python_env", "VirtualenvExecutor"),
     "slurm": ("deft_aoi.executors.slurm.slurm", "SlurmExecutor"),
+    ELSEWHERE: ("deft_aoi.executors.elsewhere", "ElsewhereExecutor"),
     "kubernetes": ("deft_aoi.executors.kubernetes.kube", "KubernetesExecutor"),
 }
 OPTIONAL = ("kubernetes",)  # packages that the base environment is without

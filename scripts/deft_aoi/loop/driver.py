@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from deft_aoi.record import disk_space, journal, order, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import Step
 from deft_aoi.record.run import AIR_GAP, Run, add_line, approved, load_run, read_json
+from deft_aoi.stages import own_model
 from deft_aoi.stages.stage import Stage, StageResult
 
 STAGE_MODULES = {
@@ -77,6 +78,8 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
             return Outcome(COMPLETE, line, run)
         if following.stage == order.RESOLVE:
             return _repeat_stop(run)
+        if following.stage == order.TRAIN and own_model.is_waiting(run.plan, run.paths, following.label):
+            raise InputError(own_model.waiting(run, following.label))
         started = time.time()
         module = stage_module(following.stage)
         try:
@@ -91,6 +94,22 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
             remedy = "mend what the message names, then: deft resolve --reason TEXT"
             return _record_stop(run, following, HardStop("refused_input", str(error), remedy=remedy), started)
         return _record(run, following, result, _duration(run, following, started), report)
+
+
+def take_scores(results_dir: Path, files: Sequence[Path], checkpoint: str) -> None:
+    """Take in the scores of a model that another machine trained for the stage `train` that comes next.
+
+    Raises InputError, by row, where they do not fit; nothing is written then.
+    """
+    with only_worker(results_dir) as run:
+        approved(run.paths, run.state)
+        following = pending(run)
+        if run.plan.platform != platform_choice.ELSEWHERE or following is None or following.stage != order.TRAIN:
+            raise InputError(
+                f"--scores: the next stage of this run is {following or 'none'} on platform {run.plan.platform}; "
+                f"scores are taken in at train of platform {platform_choice.ELSEWHERE}"
+            )
+        own_model.take(run, following.label, files, checkpoint)
 
 
 def pending(run: Run) -> Step | None:

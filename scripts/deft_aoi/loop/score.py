@@ -13,6 +13,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, move_aside, sha256_file
 from deft_aoi.base.paths import REFERENCE, RunPaths
 from deft_aoi.base.rows import PASS, SCORE, read_rows, write_rows
+from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import Executor, Place, Task
 from deft_aoi.executors.tao_status import task_problem
@@ -137,6 +138,11 @@ def read_reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | 
 
 def _infer(model_file: Path, model: dict[str, Any], output: Path, images_dir: Path) -> Path:
     """Score `output/rows.csv` with the model; returns the scored CSV."""
+    if not Path(model["checkpoint"]).is_file() and model.get("engine") == TAO:
+        raise InputError(
+            f"{model['checkpoint']}: not on this machine; score {output / 'rows.csv'} where it is (visual_changenet "
+            "inference), then: deft score --csv inference.csv, which has siamese_score"
+        )
     checkpoint = checked_checkpoint(model_file, model)
     spec = inference_spec(load_spec(Path(model["training_spec"])), float(model["threshold"]))
     put(spec, "dataset.classify.infer_dataset.csv_path", str(output / "rows.csv"))

@@ -259,7 +259,8 @@ def rebuild(paths: RunPaths) -> state.State:
         start = state.load(paths.state)
     if start is None or (start["config"].get("approval") and paths.preflight.is_file()):
         record = read_json(paths.preflight)
-        fresh = initial_state(Plan.from_json(record["plan"]), paths, approval=record["digest"])
+        plan = Plan.from_json(record["plan"])
+        fresh = initial_state(plan, paths, approval=record["digest"], model=record.get("model"))
         kept = (
             {"started_at": record["created"]} if start is None else {k: start[k] for k in ("started_at", "iterations")}
         )

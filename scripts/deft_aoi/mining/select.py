@@ -18,6 +18,7 @@ from deft_aoi.base.rows import PASS
 NO_TARGET = -1
 UNLABELLED = ""
 BY_NEIGHBOUR = ("knn", "knn+label")
+BY_SCORE = ("weakness", "weakness+diverse", "uncertain")  # of the best model so far, over the pool
 _CANDIDATES = 4  # weakest rows for each place that weakness_diverse chooses the least alike from
 
 Matrix = NDArray[np.float32]

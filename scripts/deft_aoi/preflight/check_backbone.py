@@ -8,9 +8,11 @@ from pathlib import Path
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import Workspace
 from deft_aoi.engine.engine_choice import FEATURES, TAO
+from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record.run import AIR_GAP, Plan
 from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.task_specs import named_backbone
+from deft_aoi.weights.architecture import DINOV3_TYPES, disagreement
 
 BACKBONE = "backbone"  # where these findings are
 # Lightning writes these names into every checkpoint, TAO's own name beside them.
@@ -21,16 +23,21 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
     """(8) one sentence on the backbone that the training starts from, or why it cannot."""
     named = get(spec, "model.backbone.pretrained_backbone_path")
     weights = named_backbone(plan.engine, workspace.backbone_dir, named) if named else None
+    if plan.platform == ELSEWHERE:
+        return [_found(OK, f"{named or 'random weights'}, on the machine that trains; not seen from here")]
     if plan.engine != TAO and weights is None:
         return [_found(OK, f"none is used; engine {plan.engine} needs none")]
     if not named:
         return [_found(NOTE, "random weights (pretrained_backbone_path is null): TAO accepts it and trains worse")]
     if weights is None:
-        how = "put its weights there" if plan.network == AIR_GAP else "type: stage_backbone --workspace W"
+        how = "put its weights there" if plan.network == AIR_GAP else _stage(str(get(spec, "model.backbone.type", "")))
         text = f"{named} is named, {workspace.backbone_dir} holds no weights"
         return [_found(BLOCK, text, f"{how} (null in the spec trains from random weights)")]
     if problem := weights_problem(weights) if weights.is_file() else None:
         return [_found(BLOCK, f"{weights} {problem}", "stage the backbone's own weights")]
+    kind = str(get(spec, "model.backbone.type", ""))
+    if plan.engine == TAO and (problem := disagreement(kind, weights)):
+        return [_found(BLOCK, f"{weights} {problem}", _stage(kind))]
     if plan.engine == FEATURES:
         return [_found(OK, "none is used; engine features needs none")]
     frozen = "frozen" if get(spec, "model.backbone.freeze_backbone", False) else "fine-tuned"
@@ -39,6 +46,11 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
 
 def _found(level: str, what: str, remedy: str = "") -> Finding:
     return Finding(8, level, what, where=BACKBONE, next=remedy)
+
+
+def _stage(kind: str) -> str:
+    """How the weights of a backbone type come into place."""
+    return f"type: stage_backbone --workspace W{f' --backbone-type {kind}' if kind in DINOV3_TYPES else ''}"
 
 
 def weights_problem(path: Path) -> str | None:

@@ -12,7 +12,8 @@ from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.record.run import Plan
 from deft_aoi.spec.tree import Spec, get, known_keys, wrong_values
-from deft_aoi.stages.task_specs import dividing_interval
+from deft_aoi.stages.task_specs import dividing_interval, version_tuple
+from deft_aoi.weights.architecture import DINOV3_TYPES
 
 LOSS_OF = {"learnable": "ce", "euclidean": "contrastive"}
 FANS = ("fan_tiny_8_p4_hybrid", "fan_small_12_p4_hybrid", "fan_base_16_p4_hybrid", "fan_large_16_p4_hybrid")
@@ -26,6 +27,7 @@ PRECISIONS = (
     "16", "16-true", "16-mixed", "32", "32-true", "64", "64-true", "bf16", "bf16-true", "bf16-mixed",
     "transformer-engine", "transformer-engine-float16",
 )  # fmt: skip
+SEEN_REFUSED = {"train.checkpointer": (7, 0, 1)}  # key: newest version of TAO that was seen not to know it
 RADIO_SIDE, VIT_STEP, FAN_STEP = 224, 32, 16
 
 
@@ -35,6 +37,7 @@ def spec_findings(spec: Spec, plan: Plan) -> list[Finding]:
     if not problems:  # the rest reads the values
         problems += [*_task_problems(spec), *_loss_problems(spec)]
     if plan.engine == TAO and not problems:
+        problems += [*_unknown_to_pin(spec, plan.tao)]
         problems += [*_tao_problems(spec), *geometry_problems(spec)]
     found = [Finding(1, BLOCK, problem, where="baseline_spec.yaml") for problem in problems]
     return found + [Finding(1, NOTE, text) for text in _notes(spec, plan)]
@@ -60,8 +63,20 @@ def _loss_problems(spec: Spec) -> Iterator[str]:
     elif len(weights) != classes:
         yield f"train.classify.cls_weight has {len(weights)} weights; expected one for each of the {classes} classes"
     frozen = get(spec, "model.backbone.freeze_backbone", False)
+    if get(spec, "model.backbone.type") in DINOV3_TYPES and frozen is not True:
+        yield "model.backbone.freeze_backbone is not true; TAO takes DINOv3 frozen only, so set it to true"
     if frozen is True and not get(spec, "model.backbone.pretrained_backbone_path"):
         yield "model.backbone.freeze_backbone is set without pretrained_backbone_path; name weights, or do not freeze"
+
+
+def _unknown_to_pin(spec: Spec, tao: str) -> Iterator[str]:
+    """Keys of newer versions of TAO that the version at hand was seen to refuse."""
+    for key, refused_by in SEEN_REFUSED.items():
+        if version_tuple(tao) and version_tuple(tao) <= refused_by and get(spec, key) is not None:
+            yield (
+                f"{key} is unknown to TAO {tao} (images.tao_toolkit.pyt in specs/versions.yaml), which refuses the "
+                "spec; remove the key, or set TAO_PYT_IMAGE to an image that knows it"
+            )
 
 
 def _tao_problems(spec: Spec) -> Iterator[str]:

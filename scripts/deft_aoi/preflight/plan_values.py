@@ -19,9 +19,10 @@ from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.preflight.check_workspace import has_pregen
 from deft_aoi.preflight.generator_plan import generator_values
 from deft_aoi.preflight.inputs import Inputs
+from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaults, with_own_baseline
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
-from deft_aoi.spec.tree import get
+from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.stages.mining import AUTO_POLICY, POLICIES, check_encoder, default_encoder, default_policy
 from deft_aoi.stages.routing import INLINE
@@ -55,12 +56,12 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
     from_spec = {
         "num_epochs": get(spec, "train.num_epochs"),
         "batch_size": get(spec, "dataset.classify.batch_size"),
-        "num_gpus": get(spec, "train.num_gpus"),
+        "num_gpus": _gpus_of(spec),
         "seed": get(spec, "train.seed"),
     }
     pool = inputs.tables[POOL].read  # what is wrong with it is a finding of check 1
     policy, why = default_policy(pool["label"] if isinstance(pool, pd.DataFrame) else ())
-    asked = dict(asked)
+    asked = with_own_baseline(asked, workspace)
     if asked.get("policy") == AUTO_POLICY:
         del asked["policy"]
     if isinstance(asked.get("screen"), str):
@@ -72,6 +73,7 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
         "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
         "encoder": default_encoder(workspace),
     }
+    why = elsewhere_defaults(asked, inputs, defaults) or why
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name in Plan.__dataclass_fields__:
@@ -100,6 +102,14 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
     plan = replace(plan, kpi_target=plan.target.text)
     check_plan(plan)
     return plan, sources
+
+
+def _gpus_of(spec: Spec) -> int | None:
+    """TAO takes the larger of num_gpus and the number of gpu_ids; None where the spec names neither."""
+    count, ids = get(spec, "train.num_gpus"), get(spec, "train.gpu_ids")
+    if not isinstance(ids, list):
+        return count
+    return max(len(ids), count if isinstance(count, int) else 1)
 
 
 def platform_settings(where: versions.Platform, asked: Mapping[str, Any]) -> dict[str, str]:
@@ -147,6 +157,7 @@ def check_plan(plan: Plan) -> None:
     for name, known in choices.items():
         if getattr(plan, name) not in known:
             raise InputError(f"{name} {getattr(plan, name)!r}: this version has {', '.join(known)}")
+    check_own_baseline(plan)
     _check_generation(plan)
     if plan.acceptance not in ("off", SEALED):
         raise InputError(f"acceptance {plan.acceptance!r}: expected off or {SEALED}")

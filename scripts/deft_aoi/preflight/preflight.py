@@ -27,13 +27,16 @@ from deft_aoi.preflight import approvals, check_data
 from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.generator_plan import generator_config, generator_values
 from deft_aoi.preflight.inputs import csv_paths, read_inputs
+from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
 from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers, code_of
 from deft_aoi.preflight.summary import summary
+from deft_aoi.preflight.where_to_train import where_to_train
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, IMAGES_OF, Plan, approval_digest, approval_problem, read_json
+from deft_aoi.stages.trained_model import trained_model
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 from deft_aoi.synthetic.pregenerated import source_record
 
@@ -45,10 +48,12 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     workspace = asked_workspace(asked)
     inputs = read_inputs(workspace)
     plan, sources = make_plan(asked, inputs)
+    if question := where_to_train(asked, inputs):
+        raise Refusals(question)
     plan, executor, probes = probed(plan, inputs.images)
     if plan.platform != LOCAL:
         sources["tao"] = f"platform {plan.platform}"
-    findings = all_checks(inputs, plan, probes)
+    findings = all_checks(inputs, plan, probes) + own_baseline_findings(inputs, plan)
     if any(finding.level == BLOCK for finding in findings):  # no Summary comes, but what the images say is known too
         findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED, engine=plan.engine)
     refuse_blocking(findings)
@@ -59,7 +64,8 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     covered = digests(workspace, plan, inputs.sha256)
     covered |= check_data.image_digests(seen, workspace, sealed=plan.acceptance == SEALED)
     return Preflight(
-        plan, sources, tuple(findings), dataset, covered, inputs.images, executor.describe(), seen
+        plan, sources, tuple(findings), dataset, covered, inputs.images, executor.describe(), seen,
+        trained_model(plan, inputs.spec, workspace.backbone_dir),
     )  # fmt: skip
 
 
@@ -94,6 +100,8 @@ def digests(workspace: Workspace, plan: Plan, sha256: Callable[[Path], str]) -> 
     csvs = csv_paths(workspace)
     files = (workspace.spec, *(csvs[name] for name in read_sets(plan)))
     found = {path.relative_to(workspace.root).as_posix(): sha256(path) for path in files}
+    for name in own_files(plan):
+        found[name] = sha256_file(workspace.root / name)
     for command in plan.target.commands:
         found[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
     if plan.synthetic == PREGEN:
@@ -141,6 +149,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
         {
             "version": VERSION_OF_RECORD,
             "created": utc_now(),
+            "model": result.model.record(),
             "plan": result.plan.to_json(),
             "sources": dict(result.sources),
             "dataset": dict(result.dataset),
@@ -204,7 +213,7 @@ def start(paths: RunPaths) -> state.State:
             return begun
         raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
     plan = _approved_plan(paths, record)
-    begun = initial_state(plan, paths, approval=record["digest"])
+    begun = initial_state(plan, paths, approval=record["digest"], model=record.get("model"))
     if paths.state.is_file():  # pre-seeded baseline of an upstream pipeline: its checkpoint is kept
         before = state.load(paths.state)
         begun["iterations"] |= before["iterations"]
@@ -255,8 +264,10 @@ def _current(plan: Plan) -> Plan:
     return plan
 
 
-def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state.State:
-    """State of a run before its first stage, with the contract's `config`."""
+def initial_state(
+    plan: Plan, paths: RunPaths, *, approval: str | None, model: Mapping[str, Any] | None = None
+) -> state.State:
+    """State of a run before its first stage, with the contract's `config`; `model`: what its Summary said of it."""
     workspace = Workspace.at(plan.workspace)
     config = {
         "specs_file": str(workspace.spec),
@@ -278,6 +289,7 @@ def initial_state(plan: Plan, paths: RunPaths, *, approval: str | None) -> state
         },
         "approval": approval,
     }
+    config |= {"model": dict(model)} if model else {}
     places = Places(paths.root, workspace.root)
     return state.initial(
         started_at=utc_now(),

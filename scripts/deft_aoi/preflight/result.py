@@ -10,6 +10,7 @@ from deft_aoi.base.finding import Finding
 from deft_aoi.base.versions import VERSION
 from deft_aoi.preflight import check_data
 from deft_aoi.record.run import Plan, approval_digest
+from deft_aoi.stages.trained_model import TrainedModel
 
 VERSION_OF_RECORD = 2  # of preflight.json; 1: the approval covered the place of the workspace too
 _CODE_LENGTH = 10
@@ -40,6 +41,7 @@ class Preflight:
     images: Mapping[str, str]
     where: str  # heavy work runs, for people
     seen: check_data.Examined  # every set's images
+    model: TrainedModel
 
     def record(self) -> dict[str, Any]:
         """What the approval code covers."""

@@ -30,7 +30,7 @@ AUTO_ACCEPT = (
 def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), replaces: str = "") -> str:
     """Markdown: parameters with their sources, data, what the target means, notes, what the samples are worth
     (`samples`, lines of summary_data), the approval code. `replaces`: the code of the Summary that was here before."""
-    lines = ["# Pre-Flight Summary", "", f"Run directory: `{paths.root}`", ""]
+    lines = ["# Pre-Flight Summary", "", f"**{result.model.sentence}**", "", f"Run directory: `{paths.root}`", ""]
     if replaces not in ("", result.code):
         lines += [f"Something changed: this takes the place of the Summary with code {replaces}, which is void.", ""]
     lines += ["| parameter | value | source |", "|---|---|---|"]

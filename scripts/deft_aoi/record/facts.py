@@ -60,6 +60,10 @@ class Trained(Facts):
     spec: str = ""
     training_csv: Path | None = None
     init_from: Path | None = None
+    trained_here: bool = True  # else: the user's own checkpoint, or one that another machine trained
+    taken: tuple[Mapping[str, Any], ...] = ()  # files of scores that were taken in: name, rows, SHA-256
+    scores_sha256: str = ""
+    handed_out: Mapping[str, Any] = field(default_factory=dict)  # the export's record, with the hash of each file
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class Plan:
     min_allocation: float = 1.0  # share of them that must find a place
     max_synthetic_share: float = 0.3  # of a training set
     acceptance: str = "off"  # sealed: kpi/acceptance_set.csv is scored once, by the chosen model, at the loop's end
+    baseline_ckpt: str = ""  # the user's own TAO checkpoint, in the workspace: the baseline is scored, not trained
+    baseline_scores: tuple[str, ...] = ()  # CSVs in the workspace: that checkpoint's scores, made elsewhere
     noise_floor: bool = False  # train the baseline twice, to see how much FAR moves by the seed alone
 
     @cached_property

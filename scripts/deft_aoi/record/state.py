@@ -58,6 +58,12 @@ def initial(
     }
 
 
+def model_sentence(config: Mapping[str, Any]) -> str:
+    """Which model is trained and whether it is a ChangeNet, kept in `config` since the start; empty in older runs."""
+    record = config.get("model")
+    return str(record.get("sentence") or "") if isinstance(record, Mapping) else ""
+
+
 def _pending() -> dict[str, Any]:
     return {"status": "pending", "stage_completed": None, **dict.fromkeys(ITERATION_FIELDS)}
 

@@ -18,6 +18,7 @@ from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.margin import margin
 from deft_aoi.record import order
 from deft_aoi.record.order import champion_label
+from deft_aoi.record.state import model_sentence
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.proof import proof, sealed_words, told_apart
@@ -81,6 +82,7 @@ def run_facts(source: Source, iterations: list[Record]) -> Record:
     stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == order.LOOP_STOP), {})
     return {
         "id": source.paths.root.name,
+        "model": model_sentence(source.state.get("config") or {}),
         "status": status,
         "stop_reason": stop.get("reason"),
         "started_at": source.state.get("started_at"),

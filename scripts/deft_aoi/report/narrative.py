@@ -164,7 +164,7 @@ def iteration_text(facts: Record, one: Record) -> str:
     if one["mining"]:
         synthetic = f", {{{{synthetic_kept.{label}}}}} of them synthetic" if one["mining"].get("synthetic_kept") else ""
         parts.append(f"Mining kept {{{{kept.{label}}}}} of {{{{candidates.{label}}}}} candidate rows{synthetic}.")
-    if one["train"]:
+    if one["train"] and one["train"].get("rows"):
         parts.append(f"The model was trained on {{{{rows.{label}}}}} rows.")
     if (found := one["evaluate"]) is not None:
         parts.append(_evaluated(facts, label, found))
@@ -241,7 +241,9 @@ def without_yield(facts: Record) -> list[str]:
 def summary_markdown(facts: Record, one: Record, told: Narrative, limit: int = 300) -> str:
     """`iter<N>_summary.md`: at most `limit` words (counted as runs of non-blanks)."""
     figures, label = facts["figures"], one["label"]
-    lines = [f"# {label} of {facts['run']['id']}", "", plain(told.iterations.get(label, ""), figures), ""]
+    lines = [f"# {label} of {facts['run']['id']}", ""]
+    lines += [facts["run"]["model"], ""] if facts["run"]["model"] else []
+    lines += [plain(told.iterations.get(label, ""), figures), ""]
     if (found := one["evaluate"]) is not None:
         lines += [f"- Verdict: {found['sentence']}"] if found["sentence"] else []
         lines += [

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deft_aoi.base.paths import BASELINE
+from deft_aoi.base.paths import BASELINE, image_root
 from deft_aoi.base.rows import PASS
 from deft_aoi.engine.difference import FULL_HEAT
 from deft_aoi.record import order
@@ -197,8 +197,9 @@ def pairs_to_show(source: Source, one: Record, shown: list[Record]) -> list[gall
     csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics
     if csv is None or optics is None:
         return None
-    images = Path(str(source.config.get("images_dir") or source.workspace / "kpi/images"))
-    images = images if images.is_dir() and images.is_relative_to(source.workspace) else source.workspace / "kpi/images"
+    usual = image_root(source.workspace)
+    images = Path(str(source.config.get("images_dir") or usual))
+    images = images if images.is_dir() and images.is_relative_to(source.workspace) else usual
     worst = gallery.worst_pairs(csv, one["evaluate"]["threshold"], images, optics, WORST_EACH)
     return [*worst, *mined_rows(source, shown, optics)]
 

@@ -215,7 +215,12 @@ def override(spec: Spec, assignments: Iterable[str], where: str = "command line"
 
 
 def dump_spec(path: Path, spec: Spec) -> None:
-    atomic_write_text(path, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
+    atomic_write_text(path, spec_text(spec))
+
+
+def spec_text(spec: Spec) -> str:
+    """A spec as YAML text, keys in their order."""
+    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
 
 
 @dataclass(frozen=True)

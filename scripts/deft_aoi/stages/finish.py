@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.base.console import command_line
 from deft_aoi.base.errors import HardStop, InputError
-from deft_aoi.base.files import atomic_write_json, sha256_file
+from deft_aoi.base.files import atomic_write_json, atomic_write_text
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.base.safe_paths import inside
-from deft_aoi.engine.engine_choice import FEATURES, NET
+from deft_aoi.engine.engine_choice import ENGINES
 from deft_aoi.executors.base import Task
 from deft_aoi.kpi.judged import score_facts
 from deft_aoi.kpi.reuse import reference_of
@@ -19,13 +20,15 @@ from deft_aoi.kpi.scored import read_scored
 from deft_aoi.record import order
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE
-from deft_aoi.record.run import Run, read_json
-from deft_aoi.spec.tree import Spec, dump_spec, get, load_spec, put
+from deft_aoi.record.run import Run, load_run, read_json
+from deft_aoi.spec.tree import Spec, get, load_spec, put, spec_text
+from deft_aoi.stages.own_model import named_checkpoint
 from deft_aoi.stages.rca import last_look
 from deft_aoi.stages.stage import StageResult
-from deft_aoi.stages.task_specs import named_backbone
+from deft_aoi.stages.trained_model import trained_model
 
 CONTAINER_CHECKPOINT = "/model/best.pth"
+ENCRYPTION_KEY = "tlt_encode"  # TAO's public default: nothing is encrypted with it
 AUGMENTATIONS = ("random_flip", "random_rotate", "random_color", "with_scale_random_crop")
 
 
@@ -54,7 +57,7 @@ def collect(run: Run, label: str) -> StageResult:
     reference = run.paths.reference
     scored = read_scored(Path(best["inference_csv"]))
     atomic_write_json(reference, reference_of(scored, best["threshold"]))
-    spec = prepare_inference_spec(run.paths)
+    spec = write_inference_spec(run.paths)
     opened = accepted(run, label_best)
     verdict = (opened or best)["verdict"]
     facts: dict[str, Any] = {
@@ -102,9 +105,13 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
     """
     opened = accepted(run, label)
     spec = run.paths.folder(label) / "specs/train.yaml"
+    checkpoint, digest = named_checkpoint(Path(best["best_ckpt_path"]))
+    trained = trained_model(run.plan, run.spec, run.workspace.backbone_dir)
     return {
-        "checkpoint": best["best_ckpt_path"],
-        "checkpoint_sha256": sha256_file(Path(best["best_ckpt_path"])),
+        "model": trained.sentence,
+        "changenet": trained.changenet,
+        "checkpoint": checkpoint,
+        "checkpoint_sha256": digest,
         "checkpoint_kind": best["best_ckpt_kind"],
         "threshold": best["threshold"],
         "far_pct": best["far_pct"],
@@ -114,7 +121,7 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
         "acceptance": opened,
         "iteration": label,
         "engine": run.plan.engine,
-        "backbone": used_backbone(run),
+        "backbone": trained.backbone or None,
         "spec_backbone": get(run.spec, "model.backbone.type"),
         "images_dir": str(run.workspace.images),
         "kpi_scores": best["inference_csv"],
@@ -122,28 +129,53 @@ def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def used_backbone(run: Run) -> str | None:
-    """What the engine looked through: TAO takes the spec's type, the embedded engines do not read it."""
-    if run.plan.engine == FEATURES:
-        return "EfficientNet-Lite0, the frozen trunk of engine features"
-    if run.plan.engine == NET:
-        named = get(run.spec, "model.backbone.pretrained_backbone_path")
-        weights = named_backbone(NET, run.workspace.backbone_dir, named) if named else None
-        return f"{weights.name}, staged" if weights else "none: the net engine's own network"
-    kind: str | None = get(run.spec, "model.backbone.type")
-    return kind
-
-
 def prepare_inference_spec(paths: RunPaths) -> Path:
-    """Write best_model_inference_spec.yaml from best_model.json and the training spec; returns its path."""
+    """Write best_model_inference_spec.yaml; in the middle of a loop, first best_model.json of the best model so far."""
+    if paths.state.is_file():
+        run = load_run(paths.root)
+        last = order.last_deciding(run.entries)
+        ended = last is not None and last["stage"] == order.LOOP_STOP
+        if order.champion_label(run.entries) and not (ended and paths.best_model.is_file()):
+            label, best = run.champion()
+            keep_earlier(run, label)
+            atomic_write_json(paths.best_model, best_model(run, label, best))
+    return write_inference_spec(paths)
+
+
+def write_inference_spec(paths: RunPaths) -> Path:
+    """Write best_model_inference_spec.yaml for the model of best_model.json and what trained it; returns its path."""
     model = read_json(paths.best_model)
     threshold, named = model.get("threshold"), model.get("training_spec")
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not isinstance(named, str):
         raise InputError(f"{paths.best_model}: damaged (threshold or training_spec); deft verify names what changed")
     places = Places.at(paths.root)
     spec = inside(places.workspace, str(places.file(named)), f"{paths.best_model}: training_spec")
-    dump_spec(paths.inference_spec, inference_spec(load_spec(spec), float(threshold)))
+    wanted = inference_spec(load_spec(spec), float(threshold))
+    if model.get("engine") in ENGINES:
+        text = _own_spec(paths, wanted, places.file(str(model.get("checkpoint") or "")))
+    else:
+        text = spec_text(consumer_spec(wanted))
+    atomic_write_text(paths.inference_spec, text)
     return paths.inference_spec
+
+
+def _own_spec(paths: RunPaths, spec: Spec, checkpoint: Path) -> str:
+    """A spec for this skill's engine: it names the real checkpoint and no backbone, which TAO would look for."""
+    spec["model"].pop("backbone", None)
+    put(spec, "inference.checkpoint", str(checkpoint))
+    put(spec, "inference.results_dir", str(paths.root / "best_model_inference"))
+    lead = (
+        "# Not a TAO spec: this model is not a ChangeNet. To decide new rows, type:\n"
+        f"#   {command_line('score', '--model', paths.best_model, '--csv', 'ROWS.csv')}\n"
+    )
+    return lead + spec_text(spec)
+
+
+def consumer_spec(spec: Spec) -> Spec:
+    """A TAO inference spec as NVIDIA's deployment reads it: row by row, wherever it is mounted."""
+    put(spec, "dataset.classify.batch_size", 1)
+    put(spec, "dataset.classify.workers", 1)
+    return {"encryption_key": ENCRYPTION_KEY, "results_dir": "", **spec}
 
 
 def inference_spec(training: Spec, threshold: float) -> Spec:

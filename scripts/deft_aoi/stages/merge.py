@@ -37,6 +37,7 @@ def collect(run: Run, label: str) -> StageResult:
     combined = pad_columns(pd.concat([old, new.drop(columns="origin")], ignore_index=True).fillna(""))
     combined["label"] = combined["label"].map(normalise_label)
     sources = pd.concat([provenance, added], ignore_index=True)[[*KEYS, "provenance", "origin"]]
+    sources["source"] = sources["provenance"]  # the name that NVIDIA's bank reads
     csv, provenance_csv = run.paths.combined_csv(label), run.paths.provenance_csv(label)
     write_rows(csv, combined)
     write_rows(provenance_csv, sources)

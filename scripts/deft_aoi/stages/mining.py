@@ -45,7 +45,6 @@ from deft_aoi.stages.stage import StageResult
 
 AUTO_POLICY = "auto"
 POLICIES = ("weakness", "weakness+diverse", "knn+label", "knn", "uncertain", "random-balanced", "random")
-BY_SCORE = ("weakness", "weakness+diverse", "uncertain")
 NEED_LABELS = ("weakness", "weakness+diverse", "knn+label", "random-balanced")
 ENCODER_FOLDER = "augmentation/encoder"
 SOURCE, TARGET = "embed_source", "embed_target"
@@ -132,7 +131,7 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     A later task is made from what an earlier one wrote.
     """
     pool = open_pool(run, label)
-    if run.plan.policy in BY_SCORE:
+    if run.plan.policy in select.BY_SCORE:
         yield heavy.scoring(run, label, pool.rows.iloc[pool.free].drop(columns="origin"))
     if select.compares_pictures(run.plan.policy):
         pictures = _files(run, pool.rows.iloc[pool.free], run.workspace.root)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from deft_aoi.base.paths import BASELINE
 from deft_aoi.engine.engine_choice import FEATURES, NET
+from deft_aoi.executors.platform_choice import ELSEWHERE, LOCAL
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import DATASETS, Spec, dump_spec, get, put
 from deft_aoi.weights.backbone import WEIGHT_SUFFIXES
@@ -65,18 +67,31 @@ def task_spec(run: Run, label: str) -> Spec:
     put(spec, "dataset.classify.batch_size", run.plan.batch_size)
     put(spec, "train.seed", run.plan.seed)
     put(spec, "train.num_epochs", run.plan.num_epochs)
-    _use_gpus(spec, "train", run.plan.num_gpus)
+    use_gpus(run, spec, "train", run.plan.num_gpus)
     if named := get(spec, "model.backbone.pretrained_backbone_path"):
         weights = named_backbone(run.plan.engine, run.workspace.backbone_dir, named)
         put(spec, "model.backbone.pretrained_backbone_path", str(weights) if weights else None)
     return spec
 
 
-def _use_gpus(spec: Spec, task: str, count: int) -> None:
-    """TAO takes the larger of num_gpus and the number of gpu_ids, so both must say the same."""
+def use_gpus(run: Run, spec: Spec, task: str, count: int) -> None:
+    """TAO takes the larger of num_gpus and the number of gpu_ids, so both must say the same.
+
+    The user's gpu_ids name devices of the host. Who gets some of them only sees these as 0, 1, ...
+    """
     put(spec, f"{task}.num_gpus", count)
-    if len(get(spec, f"{task}.gpu_ids", [0])) != count:
-        put(spec, f"{task}.gpu_ids", list(range(count)))
+    asked = get(spec, f"{task}.gpu_ids") or get(spec, "train.gpu_ids") or [0]
+    whole = sees_all_gpus(run.plan.platform, run.plan.settings) and len(asked) >= count
+    ids = asked[:count] if whole else list(range(count))
+    if ids != get(spec, f"{task}.gpu_ids", [0]):
+        put(spec, f"{task}.gpu_ids", ids)
+
+
+def sees_all_gpus(platform: str, settings: Mapping[str, str]) -> bool:
+    """Whether a task sees every GPU of its machine under the machine's own numbers."""
+    return platform in (LOCAL, "virtualenv", ELSEWHERE) or (
+        platform == "local-docker" and settings.get("gpus", "all") == "all"
+    )
 
 
 def train_spec(
@@ -89,9 +104,15 @@ def train_spec(
     seed: int | None = None,
 ) -> Path:
     """Write the training spec and return its path; `name`, `output` and `seed` where it is not the usual training."""
-    spec = task_spec(run, label)
+    spec = training_tree(run, label, init_from, output or run.paths.train(label))
     if seed is not None:
         put(spec, "train.seed", seed)
+    return _write(run, label, name, spec)
+
+
+def training_tree(run: Run, label: str, init_from: str | None, output: Path) -> Spec:
+    """The spec of one training: intervals that TAO accepts, the checkpoint that it starts from, its own folder."""
+    spec = task_spec(run, label)
     epochs = run.plan.num_epochs
     for key in ("train.checkpoint_interval", "train.validation_interval"):
         put(spec, key, dividing_interval(int(get(spec, key, 1)), epochs))
@@ -100,10 +121,10 @@ def train_spec(
     put(spec, "train.tensorboard.infrequent_logging_frequency", min(logging, epochs))
     if not get(spec, "train.checkpointer") and keeps_best_far(run.plan.tao):
         put(spec, "train.checkpointer", dict(BEST_FAR))
-    put(spec, "train.results_dir", str(output or run.paths.train(label)))
+    put(spec, "train.results_dir", str(output))
     put(spec, "train.pretrained_model_path", init_from)
     put(spec, "train.resume_training_checkpoint_path", None)
-    return _write(run, label, name, spec)
+    return spec
 
 
 def keeps_best_far(tao: str) -> bool:
@@ -125,7 +146,7 @@ def inference_spec(
         put(spec, "dataset.classify.infer_dataset.csv_path", str(csv))
     put(spec, "inference.checkpoint", checkpoint)
     put(spec, "inference.results_dir", str(output or run.paths.inference(label, kind)))
-    _use_gpus(spec, "inference", 1)  # several would give the rows back in another order
+    use_gpus(run, spec, "inference", 1)  # several would give the rows back in another order
     return _write(run, label, f"inference_{kind}", spec)
 
 

@@ -14,6 +14,7 @@ from deft_aoi.executors.tao_status import validation_metrics
 from deft_aoi.record.facts import Trained
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import get, load_spec
+from deft_aoi.stages import own_model
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.stages.task_specs import train_spec
 
@@ -24,6 +25,8 @@ _BEST = re.compile(r"model_best_(\d+)\.pth")
 
 
 def tasks(run: Run, label: str) -> list[Task]:
+    if own_model.brings_model(run.plan, label):
+        return []
     spec = train_spec(run, label, initial_weights(run, label))
     todo = [train_task(run, "train", spec, run.paths.train(label))]
     if label == BASELINE and run.plan.noise_floor:
@@ -45,6 +48,8 @@ def train_task(run: Run, name: str, spec: Path, output: Path) -> Task:
 
 
 def collect(run: Run, label: str) -> StageResult:
+    if own_model.brings_model(run.plan, label):
+        return own_model.collect(run, label)
     folder = run.paths.train(label)
     spec_path = run.paths.folder(label) / "specs/train.yaml"
     interval = int(get(load_spec(spec_path), "train.validation_interval", 1))

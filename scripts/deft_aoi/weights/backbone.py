@@ -7,9 +7,23 @@ from pathlib import Path
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write, sha256_file
+from deft_aoi.weights.architecture import DINOV3_TYPES, dinov3_repo
 from deft_aoi.weights.hub import cached, fetch
 
+RADIO_SOURCE = ("nvidia/C-RADIOv2-B", "c_radio_v2_b.safetensors")
 WEIGHT_SUFFIXES = (".pth", ".ckpt", ".safetensors")
+
+
+def source_of(kind: str | None) -> tuple[str, str]:
+    """(repository, staged name) of a backbone type; C-RADIOv2-B where none is named. Raises InputError for others."""
+    if kind is None:
+        return RADIO_SOURCE
+    if kind not in DINOV3_TYPES:
+        raise InputError(
+            f"--backbone-type {kind}: expected one of {', '.join(DINOV3_TYPES)}; for other weights pass --repo-id and "
+            "--stage-name, or --source FILE"
+        )
+    return dinov3_repo(kind), f"{kind}.safetensors"
 
 
 def stage_backbone(

@@ -81,6 +81,15 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         "--acceptance", choices=("off", "sealed"), help="default: sealed where kpi/acceptance_set.csv is"
     )
     parser.add_argument(
+        "--baseline-scores", action="append", metavar="CSV",
+        help="inference.csv of your own ChangeNet over the KPI set (and pool, validation), a file of the workspace; "
+        "repeatable; the first FAR is that of your model, and training is done elsewhere (deft export-training)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--baseline-ckpt", metavar="FILE",
+        help="your own TAO checkpoint in the workspace: TAO scores it as the baseline instead of training one",
+    )  # fmt: skip
+    parser.add_argument(
         "--noise-floor", action="store_true", default=None,
         help="train the baseline a second time with another seed, to see how much FAR moves by chance",
     )  # fmt: skip

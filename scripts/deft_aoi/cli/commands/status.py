@@ -16,6 +16,7 @@ from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.data.review_counts import count_review
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
+from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record import journal, order, state
 from deft_aoi.record.locations import Places
 
@@ -55,6 +56,7 @@ def standing(paths: RunPaths, run: Run | None = None) -> dict[str, Any]:
     last = [{**entry, "summary": printable(entry["summary"])} for entry in located]
     return {
         "results_dir": str(paths.root),
+        "model": printable(state.model_sentence(now["config"])),
         "kpi_target": printable(now["kpi_target"]),
         "max_iterations": now["max_iterations"],
         "entries": lines,
@@ -127,6 +129,12 @@ def _command(paths: RunPaths, now: state.State, following: order.Step) -> str:
     if not now["config"].get("approval"):
         words = ("--workspace", paths.root.parents[1], "--max-iterations", now["max_iterations"])
         return command_line("preflight", *map(str, words), "--results-dir", paths.root)
+    if following.stage == "train" and (now["config"].get("plan") or {}).get("platform") == ELSEWHERE:
+        from deft_aoi.record.run import Plan
+        from deft_aoi.stages import own_model
+
+        if own_model.is_waiting(Plan.from_json(now["config"]["plan"]), paths, following.label):
+            return own_model.command(paths, following.label)
     return command_line("run", "--results-dir", paths.root, "--wait", "540")
 
 
@@ -161,7 +169,8 @@ def _stopped(last: list[journal.Entry]) -> dict[str, Any] | None:
 
 
 def as_text(facts: dict[str, Any]) -> str:
-    lines = [f"{facts['results_dir']} · target {facts['kpi_target']} · {facts['entries']} entries"]
+    lines = [facts["model"]] if facts["model"] else []
+    lines += [f"{facts['results_dir']} · target {facts['kpi_target']} · {facts['entries']} entries"]
     lines += [f"  {e['seq']:>3} {e['iter']}/{e['stage']} {e['status']}: {e['summary']}" for e in facts["last"]]
     lines += [f"running: {job['job']} for {job['seconds']}s · log: {job['log']}" for job in facts["running"]]
     if facts["next"] is None:

@@ -31,6 +31,7 @@ PLATFORM = "local-docker"
 _TIMEOUT = 60  # seconds for one answer of the daemon
 _LOG_EVERY = 10.0  # seconds between two copies of a running container's log
 _STOP_SECONDS = 10
+_DEVICES = "device="  # as in `docker run --gpus device=2,3`
 _NOT_STARTED = 125  # as `docker run` says it
 _UNKNOWN_END = 255  # the daemon's own mark for a container that was there before the machine went down
 
@@ -93,7 +94,8 @@ class DockerExecutor:
 
     def describe(self) -> str:
         gpus = self.place.settings.get("gpus", "all")
-        asked = {"all": "all its GPUs", "0": "no GPU"}.get(gpus, f"{gpus} of its GPUs")
+        some = f"its GPUs {gpus.removeprefix(_DEVICES)}" if gpus.startswith(_DEVICES) else f"{gpus} of its GPUs"
+        asked = {"all": "all its GPUs", "0": "no GPU"}.get(gpus, some)
         return f"this machine, in NVIDIA's containers (Docker, {asked})"
 
     def probe(self) -> list[Probe]:
@@ -108,6 +110,10 @@ class DockerExecutor:
         setting = self.place.settings.get("gpus", "all")
         if gpus == 0 or setting == "0":
             return []
+        if setting.startswith(_DEVICES):
+            return [DeviceRequest(device_ids=setting.removeprefix(_DEVICES).split(","), capabilities=[["gpu"]])]
+        if setting != "all" and not setting.isdecimal():
+            raise InputError(f"--set gpus={setting}: expected all, a number, or {_DEVICES}2,3 for GPUs of this machine")
         return [DeviceRequest(count=-1 if setting == "all" else int(setting), capabilities=[["gpu"]])]
 
     @contextlib.contextmanager

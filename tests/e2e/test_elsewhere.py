@@ -1,0 +1,171 @@
+"""Select here, train there: the user's own scores as baseline, an export, the scores of what was trained with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from deft_aoi.base.files import sha256_file
+from loop_cli import ROWS, deft, entries
+from small_workspace import make_workspace
+
+IDENTITY = ["input_path", "golden_path", "object_name"]
+
+
+def own_scores(root: Path) -> Path:
+    """inference.csv of somebody's model over KPI and pool: half of the defects look like good parts to it."""
+    frames = [pd.read_csv(root / "kpi/testing_set.csv", dtype=str)]
+    frames.append(pd.read_csv(root / "augmentation/mining_pool/mining_pool.csv", dtype=str))
+    rows = pd.concat(frames, ignore_index=True)
+    base = (rows["label"] != "PASS") * (0.2 + 0.6 * (rows.index % 2))
+    rows["siamese_score"] = [f"{value:.6f}" for value in base + 0.3 * ((rows.index * 37) % 101) / 101]
+    rows.to_csv(root / "inference.csv", index=False)
+    return root / "inference.csv"
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory, null_engine_in_module: None) -> Path:
+    """A run whose first iteration waits for another machine."""
+    root = make_workspace(tmp_path_factory.mktemp("elsewhere") / "ws", counts=(ROWS, 24, 48, 60))
+    own_scores(root)
+    words = (
+        "--max-iterations",
+        "1",
+        "--mine-rows",
+        "12",
+        "--screen",
+        "off",
+        "--num-epochs",
+        "2",
+        "--kpi-target",
+        "FAR <= 0% at recall = 100%",
+    )
+    shown = deft("preflight", "--workspace", str(root), *words, "--baseline-scores", "inference.csv")
+    assert shown.stdout.splitlines()[2].startswith(
+        "**This run trains NVIDIA TAO Visual ChangeNet (fan_tiny_8_p4_hybrid"
+    )
+    assert "on another machine, from exports of this one. It is a ChangeNet.**" in shown.stdout
+    assert "| policy | weakness |" in shown.stdout or "policy weakness" in shown.stdout
+    code = re.search(r"--approve (\w+)", shown.stdout)
+    assert code
+    started = deft("start", "--workspace", str(root), "--approve", code[1])
+    run = Path(started.stdout.split("\n")[0].removeprefix("started "))
+    said = deft("run", "--results-dir", str(run), check=2)
+    assert "iter1/train is done on another machine" in said.stderr
+    return run
+
+
+@pytest.fixture
+def copied(waiting: Path, tmp_path: Path) -> Path:
+    shutil.copytree(waiting.parents[1], tmp_path / "ws")
+    return tmp_path / "ws/results" / waiting.name
+
+
+def test_the_first_far_is_that_of_the_scores_that_were_brought(waiting: Path) -> None:
+    root = waiting.parents[1]
+    scored = pd.read_csv(root / "inference.csv").head(48)
+    defect = scored["label"] != "PASS"
+    threshold = scored.loc[defect, "siamese_score"].min()
+    expected = 100 * (scored.loc[~defect, "siamese_score"] >= threshold).mean()
+    log = entries(waiting)
+    assert [(e["iter"], e["stage"]) for e in log[:2]] == [("baseline", "train"), ("baseline", "evaluate")]
+    assert log[1]["facts"]["far_pct"] == pytest.approx(expected)
+    assert log[0]["facts"]["taken"] == [
+        {"file": "inference.csv", "rows": 108, "sha256": sha256_file(root / "inference.csv")}
+    ]
+    assert log[0]["facts"]["trained_here"] is False
+    status = deft("status", "--results-dir", str(waiting)).stdout
+    assert status.startswith("This run trains NVIDIA TAO Visual ChangeNet")
+    assert status.splitlines()[-1].startswith("next: deft export-training --results-dir")
+
+
+def test_an_export_trains_elsewhere_and_its_scores_take_the_loop_to_its_end(copied: Path, tmp_path: Path) -> None:
+    root = copied.parents[1]
+    there = tmp_path / "there"
+    made = json.loads(
+        deft("export-training", "--results-dir", str(copied), "--tar", "--at", str(there), "--json").stdout
+    )
+    shutil.copytree(made["folder"], there)
+    with tarfile.open(there / "images.tar") as archive:
+        archive.extractall(there / "images", filter="data")
+    rows, provenance = (pd.read_csv(there / name, dtype=str) for name in ("train.csv", "provenance.csv"))
+    assert rows["object_name"].tolist() == provenance["object_name"].tolist()
+    assert set(provenance["source"]) == {"base_train", "mining_pool"}
+    listed = pd.read_csv(there / "images.csv")
+    assert all(sha256_file(there / "images" / file) == digest for file, digest in zip(listed["file"], listed["sha256"]))
+    spec = yaml.safe_load((there / "train.yaml").read_text())
+    assert spec["dataset"]["classify"]["train_dataset"] == {
+        "csv_path": f"{there}/train.csv",
+        "images_dir": f"{there}/images",
+    }
+    # The embedded engine plays the other machine: it answers TAO's command lines.
+    train, score, back = made["commands"]
+    deft(*train.split(), "train.pretrained_model_path=null")
+    latest = there / "results/train/changenet_model_classify_latest.pth"
+    deft(*score.replace("MODEL.pth", str(latest)).split())
+    brought = there / "results/inference/inference.csv"
+    assert back.split()[1:4] == ["step", "--results-dir", str(copied)]
+
+    wrong = pd.read_csv(brought, dtype=str)
+    wrong.loc[0, "label"] = "bridge" if wrong.loc[0, "label"] != "bridge" else "PASS"
+    wrong.loc[1, "object_name"] = "C999"
+    wrong.to_csv(tmp_path / "wrong.csv", index=False)
+    said = deft("step", "--results-dir", str(copied), "--scores", str(tmp_path / "wrong.csv"), check=2).stderr
+    assert re.search(r"wrong\.csv, line 2: label '\w+' of \w+, the set says '\w+' \(1 such rows\)", said)
+    assert re.search(r"wrong\.csv, line 3: kpi/images/\S+/C999 is in no KPI, validation or pool row", said)
+    assert re.search(r"testing_set\.csv, line 3: \w+ has no score in .* \(1 of 48 rows of the kpi set\)", said)
+    before = len(entries(copied))
+
+    done = deft("step", "--results-dir", str(copied), "--scores", str(brought), "--checkpoint", "/models/mine.pth")
+    assert "trained elsewhere on 36 rows" in done.stdout
+    assert len(entries(copied)) == before + 1
+    facts = entries(copied)[-1]["facts"]
+    assert facts["handed_out"]["files"]["train.csv"] == sha256_file(copied / "iter1/dataset/train_combined_iter1.csv")
+    deft("run", "--results-dir", str(copied))
+    assert deft("verify", "--results-dir", str(copied)).stdout.startswith("verified: ")
+    model = json.loads((copied / "best_model.json").read_text())
+    assert (next(iter(model)), model["changenet"]) == ("model", True)
+    assert model["checkpoint"] == ("/models/mine.pth" if model["iteration"] == "iter1" else "not named")
+    handed = yaml.safe_load((copied / "best_model_inference_spec.yaml").read_text())
+    assert handed["model"]["backbone"]["type"] == "fan_tiny_8_p4_hybrid"
+    assert (handed["results_dir"], handed["dataset"]["classify"]["batch_size"]) == ("", 1)
+    for page in (copied / "iter1_summary.md", copied / "DEFT_Loop_Report.html"):
+        assert "This run trains NVIDIA TAO Visual ChangeNet" in page.read_text()
+    assert (root / "kpi/testing_set.csv").is_file()
+
+
+def test_an_export_that_changed_is_not_taken_back(copied: Path, tmp_path: Path) -> None:
+    scores = copied.parents[1] / "inference.csv"
+    said = deft("step", "--results-dir", str(copied), "--scores", str(scores), check=2).stderr
+    assert "no export of iter1" in said
+    folder = Path(json.loads(deft("export-training", "--results-dir", str(copied), "--json").stdout)["folder"])
+    (folder / "train.csv").write_text("changed\n")
+    said = deft("step", "--results-dir", str(copied), "--scores", str(scores), check=2).stderr
+    assert "train.csv: gone or changed since it was handed out" in said
+    assert entries(copied)[-1]["stage"] == "data_merge"
+
+
+def test_scores_that_do_not_fit_are_refused_before_the_start(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws", counts=(ROWS, 24, 48, 60))
+    scores = own_scores(root)
+    rows = pd.read_csv(scores, dtype=str)
+    rows.iloc[1:50].to_csv(scores, index=False)
+    words = ("preflight", "--workspace", str(root), "--max-iterations", "1", "--num-epochs", "2")
+    said = deft(*words, "--baseline-scores", "inference.csv", check=2).stderr
+    assert re.search(
+        r"testing_set\.csv, line 2: C0 has no score in .*inference\.csv \(1 of 48 rows of the kpi set\)", said
+    )
+    rows.head(48).to_csv(scores, index=False)
+    shown = deft(*words, "--baseline-scores", "inference.csv").stdout
+    assert "| policy | knn+label | default (the scores that were brought do not cover the pool) |" in shown
+    assert (
+        "scores by itself" in deft(*words, "--baseline-scores", "inference.csv", "--engine", "features", check=2).stderr
+    )
+    assert "needs --baseline-scores CSV" in deft(*words, "--platform", "elsewhere", check=2).stderr
