@@ -14,6 +14,7 @@ import pytest
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.mining.select import Stock
 from deft_aoi.stages import mining_choice
+from deft_aoi.stages.mining import pool_scores
 from deft_aoi.stages.mining_choice import Pool, kept_pool
 from deft_aoi.stages.mining_pool import source_pool, without_copies
 from small_workspace import LIGHTS, make_workspace
@@ -86,3 +87,12 @@ def test_near_duplicates_of_rows_that_judge_are_barred(run: Any) -> None:
     assert barred == {"kpi": 4}
     assert len(rows) == len(before) + 1, "equal bytes are leakage: the loop stops for them"
     assert list(rows.index) == list(range(len(rows)))
+
+
+def test_scores_find_their_rows_whatever_the_pool_has_become(tmp_path: Path) -> None:
+    csv = tmp_path / "inference.csv"
+    csv.write_text("input_path,golden_path,object_name,siamese_score\na,g,two,0.2\na,g,one,0.1\n")
+    rows = pd.DataFrame({"input_path": "a", "golden_path": "g", "object_name": ["one", "new", "two"]})
+    scores = pool_scores(csv, rows)
+    assert scores[[0, 2]].tolist() == [0.1, 0.2]
+    assert pd.isna(scores[1])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deft_aoi.base.errors import HardStop, InputError
 from deft_aoi.base.paths import Workspace, iter_label, iter_number
-from deft_aoi.base.rows import PASS, SCORE, read_rows, scores_of
+from deft_aoi.base.rows import IDENTITY, PASS, SCORE, read_rows, scores_of
 from deft_aoi.executors.base import Task
 from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.mining import select
@@ -258,9 +258,7 @@ def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.
         reached = np.unique(near.index[near.index >= 0])
         picks = select.knn_label if name == "knn+label" else select.knn
         return partial(picks, wanted, near), None, Counter(stock.labels[reached].tolist())
-    scores = np.full(len(pool.rows), np.nan)
-    csv = run.paths.mining(label) / heavy.SCORES / "inference.csv"
-    scores[pool.free] = scores_of(csv, read_rows(csv, required=(SCORE,))[SCORE])
+    scores = pool_scores(run.paths.mining(label) / heavy.SCORES / "inference.csv", pool.rows)
     if name == "uncertain":
         return partial(select.uncertain, scores, float(run.champion()[1]["threshold"])), scores, free_labels
     if name == "weakness":
@@ -277,6 +275,15 @@ def _nearest(run: Run, label: str, pool: Pool) -> Neighbours:
         asked, list(pool.targets["label"]), source, pool.stock.labels, pool.stock.free & there, _DEPTH,
         same_label=run.plan.policy == "knn+label", folder=run.workspace.cache / "index",
     )  # fmt: skip
+
+
+def pool_scores(csv: Path, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """(n,) score of each row, joined by what the rows are: NaN where one was not scored, as when its image came back
+    after that."""
+    found, names = read_rows(csv, required=(SCORE, *IDENTITY)), list(IDENTITY)
+    values = pd.Series(scores_of(csv, found[SCORE]).to_numpy(), index=pd.MultiIndex.from_frame(found[names]))
+    values = values[~values.index.duplicated()]
+    return values.reindex(pd.MultiIndex.from_frame(rows[names])).to_numpy(np.float64)
 
 
 def _diverse(scores: NDArray[np.float64], looks: NDArray[np.float32], stock: Stock, limits: Limits) -> list[Pick]:
