@@ -131,7 +131,7 @@ def test_a_staged_backbone_and_pregenerated_images_stay_inside(
         ("train.pretrained_model_path", "/etc/passwd"),
         ("train.resume_training_checkpoint_path", "../../x.pth"),
         ("inference.checkpoint", "/root/model.pth"),
-        ("results_dir", "/results"),
+        ("results_dir", "/results/mine"),  # "/results" alone is the template's placeholder
         ("train.results_dir", "/data/../results"),
         ("model.backbone.pretrained_backbone_path", "/data/../etc/passwd"),
         ("dataset.classify.train_dataset.images_dir", "/home"),
@@ -203,10 +203,12 @@ def test_a_preseeded_state_names_no_checkpoint_outside(attacker: Attacker, start
 def test_a_state_names_no_other_workspace(
     attacker: Attacker, started: RunPaths, tmp_path: Path, pristine: Path
 ) -> None:
-    from deft_aoi.record.run import load_run
+    from deft_aoi.record.run import approved, load_run
 
     edited(started.state, lambda state: state["config"]["plan"].update(workspace=str(pristine)))
-    attacker.refused(lambda: load_run(started.root))
+    run = load_run(started.root)
+    assert run.workspace.root == started.root.parents[1], "a run is in the workspace that its folder is in"
+    attacker.refused(lambda: approved(run.paths, run.state))
 
 
 @pytest.mark.parametrize("name", ["inference_csv", "best_ckpt_path"])

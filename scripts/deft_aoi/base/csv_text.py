@@ -5,8 +5,10 @@ Every other reader of a CSV is in :mod:`deft_aoi.base.rows`.
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,12 +28,18 @@ def records(path: Path) -> list[dict[str, str]]:
 
 
 def numbered(path: Path, *, empty_too: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """(line of the file, cells) of every record, the header among them; empty lines only where asked for."""
+    """(line of the file at which it begins, cells) of every record, the header among them; empty lines only where asked
+    for."""
     with open(path, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
-        for cells in reader:
-            if empty_too or not _is_empty(cells):
-                yield reader.line_num, cells
+        yield from _numbered(stream, empty_too=empty_too)
+
+
+def _numbered(stream: Iterable[str], *, empty_too: bool = False) -> Iterator[tuple[int, list[str]]]:
+    reader, begins = csv.reader(stream), 1
+    for cells in reader:
+        if empty_too or not _is_empty(cells):
+            yield begins, cells
+        begins = reader.line_num + 1
 
 
 def _is_empty(cells: Sequence[str]) -> bool:
@@ -40,7 +48,7 @@ def _is_empty(cells: Sequence[str]) -> bool:
 
 
 def line_of(path: Path, row: int) -> int:
-    """Line of the file at which data row `row` (from 0) ends, counted as an editor does; the header may be any line.
+    """Line of the file at which data row `row` (from 0) begins, counted as an editor does; the header may be any line.
 
     Where the file cannot be read as it was, the row is counted below a header in line 1.
     """
@@ -52,7 +60,24 @@ def line_of(path: Path, row: int) -> int:
     return lines[row] if row < len(lines) else row + 2
 
 
+def hold(path: Path, content: bytes) -> None:
+    """Keep the bytes of a file that was just read, so that naming one of its rows does not open it again."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        _held[str(path)] = (status.st_size, status.st_mtime_ns), content
+    while len(_held) > _MOST_HELD:
+        del _held[next(iter(_held))]
+
+
+_MOST_HELD = 8
+_held: dict[str, tuple[tuple[int, int], bytes]] = {}
+
+
 @lru_cache(maxsize=16)
 def _lines(path: Path, size: int, changed: int) -> Sequence[int]:
-    lines = [line for line, _ in numbered(path)][1:]
+    held, content = _held.get(str(path), (None, b""))
+    read = (
+        _numbered(io.StringIO(content.decode("utf-8-sig"), newline="")) if held == (size, changed) else numbered(path)
+    )
+    lines = [line for line, _ in read][1:]
     return range(2, 2 + len(lines)) if lines == list(range(2, 2 + len(lines))) else tuple(lines)

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from deft_aoi.base.csv_dialect import refuse_sheet
-from deft_aoi.base.csv_text import header, line_of
+from deft_aoi.base.csv_text import header, hold, line_of
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.names import PASS as PASS
@@ -88,7 +88,9 @@ def _looks_like_a_sheet(rows: pd.DataFrame, required: Sequence[str]) -> bool:
 def csv_bytes(path: Path) -> bytes:
     """The bytes of a CSV that is there. Raises InputError where they are too many."""
     _check_size(path)
-    return path.read_bytes()
+    content = path.read_bytes()
+    hold(path, content)
+    return content
 
 
 def _check_size(path: Path) -> None:
