@@ -183,12 +183,12 @@ def test_training_goes_on_from_an_earlier_model(line: Line, trained: Path) -> No
 )
 def test_refusals_are_those_of_the_other_engine(line: Line, tmp_path: Path, more: list[str], reason: str) -> None:
     folder = f"train.results_dir={tmp_path / 'out'}"
-    by_engine = [line.run("train", "--engine", engine, folder, *more) for engine in ("net", "features")]
-    assert by_engine[0].returncode == 1
-    assert reason in by_engine[0].stderr
-    assert by_engine[0].stderr.count("\n") == 1
-    if "fpratio" not in reason:
-        assert by_engine[1].stderr == by_engine[0].stderr
+    refused = line.run("train", "--engine", "net", folder, *more)
+    assert refused.returncode == 1
+    assert reason in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    if "fpratio" not in reason:  # the other engine does not read it
+        assert line.run("train", "--engine", "features", folder, *more).stderr == refused.stderr
 
 
 @needs_torch
