@@ -107,7 +107,7 @@ def begin(root: Path, **asked: Any) -> RunPaths:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
-    """A whole run; one training board is also a KPI board, one is an acceptance board."""
+    """A whole run with an acceptance set; one training board is also a KPI board."""
     root = make_workspace(tmp_path_factory.mktemp("loop") / "w", counts=(40, 24, 48, 60), acceptance=20)
     csv = root / "train/base/training_set.csv"
     rows = pd.read_csv(csv, dtype=str)
