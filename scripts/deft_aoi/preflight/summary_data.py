@@ -44,7 +44,7 @@ def review_lines(found: Review, *, screen: bool = True) -> list[str]:
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     if found.table.empty:
         return [*lines, "", "No label is in doubt."]
-    mined = "stays out if mining still doubts it when it checks again" if screen else "may be mined as it is"
+    mined = "stays out where mining still doubts it when it checks again" if screen else "may be mined as it is"
     counts = count_review(found.table["verdict"].tolist())
     lead = (
         f"{counts.rows} labels are in doubt ({_TABLE} has all). These are the rows for a person to check; gap analysis "
