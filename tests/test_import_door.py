@@ -374,6 +374,23 @@ def test_a_golden_that_is_built_is_near_the_true_scene_and_leaves_judged_parts_o
     assert best < noise
 
 
+def test_parts_that_lie_are_not_compared_with_a_median_of_parts_that_stand(tmp_path: Path) -> None:
+    for board in range(12):
+        for number in range(3):
+            upright = shot(1, 10 * board + number, defect=number == 2)[:, 8:40]
+            lying = shot(1, 500 + 10 * board + number, defect=number == 2)[8:40]
+            kind = "NG" if number == 2 else "OK"
+            save(tmp_path / f"in/{kind}/SN{1000 + board}_a{number}_R1.png", upright)
+            if board % 4 == 0:
+                save(tmp_path / f"in/{kind}/SN{1000 + board}_b{number}_R1.png", np.ascontiguousarray(lying))
+    found = proposal(tmp_path / "in", Wish(sealed=0))
+    assert any(len(golden.made_from) > 1 for golden in found.goldens)
+    for pair in found.pairs:
+        (_, test, golden), *_ = pair.files
+        shapes = [cv2.imread(str(path)).shape for path in (test, golden)]
+        assert (shapes[0][0] > shapes[0][1]) == (shapes[1][0] > shapes[1][1]), pair.name
+
+
 def test_suspects_can_be_left_out_and_are_built_instead(planted: tuple[Path, Proposal]) -> None:
     found = proposal(planted[0], Wish(drop_suspects=True))
     sources = {golden.component: golden.source for golden in found.golden_of.values()}

@@ -106,7 +106,7 @@ def _goldens(
     found: dict[str, Golden] = {}
     open_parts: dict[str, list[Part]] = defaultdict(list)
     for part in parts:
-        golden = library.golden_of(part, looks[part.files[0][1]].small)
+        golden = library.golden_of(part, looks[part.files[0][1]])
         if golden is not None:
             found[part.name] = golden
         else:
@@ -118,7 +118,7 @@ def _goldens(
         built += made
         own = Library(made, {**looks, **looks_of([one.files[0][1] for one in made if len(one.made_from) > 1])})
         for part in open_parts[component]:
-            golden = own.golden_of(part, looks[part.files[0][1]].small)
+            golden = own.golden_of(part, looks[part.files[0][1]])
             if golden is not None:
                 found[part.name] = golden
     return found, built

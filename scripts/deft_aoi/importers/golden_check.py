@@ -39,7 +39,7 @@ def check_goldens(goldens: Sequence[Golden], parts: Sequence[Part], looks: Looks
     for part in parts:
         if part.good and part.files[0][1] in looks:
             by_component[part.component].append(part)
-            golden = library.golden_of(part, looks[part.files[0][1]].small)
+            golden = library.golden_of(part, looks[part.files[0][1]])
             if golden is not None:
                 users[golden].append(part)
     shared = {golden: by_component[golden.component] for golden in library.goldens if golden.component}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
 from deft_aoi.data.pairs import encode
@@ -35,37 +36,55 @@ class Library:
                 self._by_name[name].append(golden)
             self._by_component[golden.component].append(golden)
 
-    def golden_of(self, part: Part, small: Small) -> Golden | None:
-        """The golden that is named for the part or named as it is, else the nearest of its component's; without
-        components the nearest of all. A part is never its own golden."""
+    def golden_of(self, part: Part, look: Look) -> Golden | None:
+        """The golden that is named for the part or named as it is, else the nearest of its component's and
+        shape; without components the nearest of all of its shape. A part is never its own golden."""
         names = [name for name in (part.golden, part.key.rpartition("/")[2]) if name]
         named = [golden for name in names for golden in self._by_name.get(name, ()) if golden.files != part.files]
         if named:
             return named[0]
         able = [golden for golden in self._by_component.get(part.component, ()) if golden.files != part.files]
-        if not able:
+        looks = [self._looks[golden.files[0][1]] for golden in able]
+        fitting = [place for place, other in enumerate(looks) if other.shaped_as(look)]
+        if not fitting:
             return None
-        return able[nearest(small, [self._looks[golden.files[0][1]].small for golden in able])]
+        return able[fitting[nearest(look.small, [looks[place].small for place in fitting])]]
 
 
 def build(component: str, teachers: Sequence[Part], looks: Looks, work: Path, number: int) -> list[Golden]:
     """Goldens of a component that has none, from good parts: the median of those that agree with each other, written
-    into `work` as one file for each light; else these parts themselves, of which the nearest counts."""
+    into `work` as one file for each light, and the others themselves; all of them themselves where few agree."""
     known = [part for part in teachers if part.files[0][1] in looks]
-    if len(known) >= MEDIAN_LEAST:
-        small = np.stack([looks[part.files[0][1]].small for part in known])
-        middle = np.median(small, axis=0).astype(np.uint8)
-        likeness = np.stack([coarse(one) for one in small]) @ coarse(middle)
-        if float(np.median(likeness)) >= _AGREE:
-            chosen = [known[place] for place in np.argsort(-likeness, kind="stable")[:MEDIAN_MOST]]
-            files = _medians(chosen, work, number)
-            if files is not None:
-                names = tuple(sorted(part.name for part in chosen))
-                source = f"median of {len(chosen)} good parts"
-                return [Golden(f"{component or 'all'}_median", files, component, source, names)]
-    kept = [
-        known[place] for place in np.linspace(0, len(known) - 1, min(len(known), _NEAREST_MOST)).round().astype(int)
-    ]
+    likeness = _agreement([looks[part.files[0][1]] for part in known])
+    order = [int(place) for place in np.argsort(-likeness, kind="stable")]
+    agreeing = [known[place] for place in order if likeness[place] >= _AGREE]
+    if len(agreeing) < max(MEDIAN_LEAST, len(known) / 2):
+        return _as_they_are(component, known)
+    chosen = agreeing[:MEDIAN_MOST]
+    files = _medians(chosen, work, number)
+    if files is None:
+        return _as_they_are(component, known)
+    names = tuple(sorted(part.name for part in chosen))
+    median = Golden(f"{component or 'all'}_median", files, component, f"median of {len(chosen)} good parts", names)
+    others = [part for part, agrees in zip(known, likeness >= _AGREE) if not agrees]
+    return [median, *_as_they_are(component, others)]
+
+
+def _agreement(looks: Sequence[Look]) -> NDArray[np.float32]:
+    """(n,) coarse correlation of each picture with the median of all; -1 where its shape is not the usual one."""
+    if not looks:
+        return np.empty(0, np.float32)
+    usual = sorted(looks, key=lambda look: look.shape)[len(looks) // 2]
+    middle = coarse(
+        np.median(np.stack([look.small for look in looks if look.shaped_as(usual)]), axis=0).astype(np.uint8)
+    )
+    return np.array([coarse(look.small) @ middle if look.shaped_as(usual) else -1 for look in looks], np.float32)
+
+
+def _as_they_are(component: str, parts: Sequence[Part]) -> list[Golden]:
+    """Good parts as goldens, at most 60 of them."""
+    places = np.linspace(0, len(parts) - 1, min(len(parts), _NEAREST_MOST)).round().astype(int)
+    kept = [parts[place] for place in places]
     return [Golden(part.key, part.files, component, f"good part {part.name}", (part.name,)) for part in kept]
 
 

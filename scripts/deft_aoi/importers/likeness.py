@@ -19,6 +19,7 @@ SIDE = 64
 _CELLS = 16  # of the coarse copy by which candidates are found
 _CANDIDATES = 3
 _BOX = 3
+_SHAPES = 1.25
 _FLAT = 5  # pixels of the window that a camera never fills with one value
 _DARK, _BRIGHT = 4, 251  # clipped pixels are flat in honest pictures too
 
@@ -27,10 +28,16 @@ Small = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Look:
-    """`small`: (SIDE, SIDE) grey; `flat`: share of the picture that holds no camera noise at all."""
+    """`small`: (SIDE, SIDE) grey, whatever the picture's shape; `flat`: share of the picture without any camera noise;
+    `shape`: width by height."""
 
     small: Small
     flat: float
+    shape: float
+
+    def shaped_as(self, other: Look) -> bool:
+        """Whether two pictures are about equally upright: a part that lies is not one that stands."""
+        return max(self.shape, other.shape) <= _SHAPES * min(self.shape, other.shape)
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,12 @@ def look_at(path: Path) -> Look | None:
     grey = safe_images.read(path, cv2.IMREAD_GRAYSCALE)
     if grey is None:
         return None
+    return look_of(np.asarray(grey, np.uint8))
+
+
+def look_of(grey: Small) -> Look:
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return Look(np.asarray(small, np.uint8), flat_share(grey))
+    return Look(np.asarray(small, np.uint8), flat_share(grey), grey.shape[1] / grey.shape[0])
 
 
 def looks_of(paths: Sequence[Path]) -> dict[Path, Look]:

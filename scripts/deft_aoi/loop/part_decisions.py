@@ -17,7 +17,7 @@ from deft_aoi.engine.difference import heat, registered
 from deft_aoi.engine.images import decode, resize
 from deft_aoi.engine.live import Picture, Scorer
 from deft_aoi.importers.goldens import Library
-from deft_aoi.importers.likeness import SIDE
+from deft_aoi.importers.likeness import Look, look_of
 from deft_aoi.importers.naming import Naming
 from deft_aoi.importers.reading import Golden, Part
 from deft_aoi.kpi.reuse import decide
@@ -112,7 +112,7 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
     order = tuple((light, files[light]) for light in line.view.lights)
     part = Part(name, "", order, name, component=line.naming.component_of(name))
     assert tests[0] is not None
-    golden = line.library.golden_of(part, _small(tests[0]))
+    golden = line.library.golden_of(part, _look(tests[0]))
     if golden is None:
         return f"no golden for component {part.component or '(not told by the name)'}"
     pairs = [(test, _golden_picture(path)) for test, (_, path) in zip(tests, golden.files)]
@@ -132,9 +132,9 @@ def _golden_picture(path: Path) -> Picture | None:
     return _picture(path)
 
 
-def _small(picture: Picture) -> Picture:
+def _look(picture: Picture) -> Look:
     grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    return look_of(np.asarray(grey, np.uint8))
 
 
 def _write_heat(name: str, pairs: Sequence[tuple[Picture, Picture]], output: Path) -> str:
