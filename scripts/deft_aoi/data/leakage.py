@@ -14,7 +14,7 @@ import pandas as pd
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import image_root
-from deft_aoi.base.rows import LEAK_KEYS, PASS, check_labels, read_rows
+from deft_aoi.base.rows import LEAK_KEYS, PASS, check_labels, normalise_label, read_rows
 
 SHOWN = 3
 
@@ -67,8 +67,13 @@ class Report:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready copy with `ok`."""
-        return {"ok": self.ok, **asdict(self)}
+        """JSON-ready copy with `ok`, and three counts under the names of NVIDIA's script too."""
+        bank = {
+            "rows_checked": self.rows,
+            "missing_file_count": self.missing_files,
+            "train_val_leakage_overlap_count": len(self.leaks),
+        }
+        return {"ok": self.ok, **asdict(self), **bank}
 
 
 def find_leaks(
@@ -126,6 +131,7 @@ def validate_training_csv(
     _collect(report, lambda: check_labels(rows, csv))
     _check_classes(report, rows)
     _check_blanks(report, rows, csv)
+    _check_written(report, rows, csv)
     bases = _Bases(workspace)
     found = bases.files(rows, lights, ext)
     report.distinct_files, report.missing_files = bases.looked_up, len(found.missing)
@@ -192,13 +198,19 @@ class _Bases:
                 if absent:
                     first = {name: line for line, name in reversed(list(enumerate(names, start=2))) if name in absent}
                     missing += [(line, name + tail) for name, line in first.items()]
-            keys = [f"{self._base.get(f'{name}_{lights[0]}{ext}') or self.root}/{name}" for name in names]
+            keys = [
+                name if name.startswith("/") else f"{self._base.get(f'{name}_{lights[0]}{ext}') or self.root}/{name}"
+                for name in names
+            ]
         return _Found(keys, sorted(missing))
 
     def _find(self, name: str) -> str | None:
         if name not in self._base:
             candidates = (str(self.root), str(self.images))
-            self._base[name] = next((base for base in candidates if os.path.isfile(f"{base}/{name}")), None)
+            if name.startswith(f"{self.root}/"):  # an absolute folder of the workspace
+                self._base[name] = "" if os.path.isfile(name) else None
+            else:
+                self._base[name] = next((base for base in candidates if os.path.isfile(f"{base}/{name}")), None)
         return self._base[name]
 
 
@@ -235,6 +247,17 @@ def _check_blanks(report: Report, rows: pd.DataFrame, csv: Path) -> None:
                 f"{csv}, line {row + 2}: {column} is {rows[column].iloc[row]!r}; expected text without blanks "
                 f"around it ({int(bad.sum())} such rows)"
             )
+
+
+def _check_written(report: Report, rows: pd.DataFrame, csv: Path) -> None:
+    odd = rows["label"] != rows["label"].map(normalise_label)
+    if odd.any():
+        at = int(odd.to_numpy().argmax())
+        label = rows["label"].iloc[at]
+        report.problems.append(
+            f"{csv}, line {at + 2}: label {label!r}; expected {normalise_label(label)!r}: a second spelling would be a "
+            f"defect of its own ({int(odd.sum())} such rows)"
+        )
 
 
 def _check_repeats(report: Report, rows: pd.DataFrame, keys: list[str]) -> None:
