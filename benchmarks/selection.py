@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -33,7 +34,6 @@ from deft_aoi.kpi.sweep import auroc, operating_point, sweep
 from deft_aoi.mining import select
 from deft_aoi.mining.index import scale_of, unit
 from deft_aoi.mining.neighbours import neighbours
-from deft_aoi.mining.screen import screened, too_doubtful
 from deft_aoi.mining.select import Limits, Pick, Stock
 
 PASS = "PASS"
@@ -229,16 +229,23 @@ def one_cell(folder: Path, engine: str, recipe: str, cell: Cell, seed: int, home
         trained = judge.fit(rows, data.label[rows] != PASS, 1000 + seed, None)
         reached = rates(data, kpi, judge.logits(trained, kpi))
         return [Point(cell.by, seed, "all", 0, 0, ITERATIONS, len(rows), *reached)]
-    labels, true = data.pool_labels(cell.by, seed, cell.wrong), data.label[pool]
     model = np.load(home / f"{cell.by}-{seed}.npy", allow_pickle=True)[0]
+    return [point for point, _ in iterations(data, judge, cell, seed, model)]
+
+
+def iterations(
+    data: Data, judge: Engine, cell: Cell, seed: int, model: Model, count: int = ITERATIONS
+) -> Iterator[tuple[Point, Scores]]:
+    """Each iteration's point and its logits of the KPI rows, from the baseline `model`."""
+    train, kpi, pool = (data.part(cell.by, seed, name) for name in ("train", "kpi", "pool"))
+    labels, true = data.pool_labels(cell.by, seed, cell.wrong), data.label[pool]
     scores = judge.logits(model, kpi)
     best = rates(data, kpi, scores)
     looks = scale_of(data.embedding[pool])(data.embedding[pool])
     stock = Stock(labels, np.ones(len(pool), bool), data.board[pool], looks)
     used: list[int] = []
     reviewed = 0
-    found = []
-    for number in range(1, ITERATIONS + 1):
+    for number in range(1, count + 1):
         picks, review = choose(data, judge, model, scores, cell, seed, number, stock, used)
         reviewed += len(review)
         used += [pick.row for pick in picks]
@@ -249,12 +256,12 @@ def one_cell(folder: Path, engine: str, recipe: str, cell: Cell, seed: int, home
         logits = judge.logits(trained, kpi)
         reached = rates(data, kpi, logits)
         wrong = int(((labels[used] == PASS) != (true[used] == PASS)).sum())
-        found.append(
-            Point(cell.by, seed, cell.policy, cell.budget, cell.wrong, number, len(rows), *reached, wrong, reviewed)
+        yield (
+            Point(cell.by, seed, cell.policy, cell.budget, cell.wrong, number, len(rows), *reached, wrong, reviewed),
+            logits,
         )
         if reached[:2] < best[:2]:
             model, scores, best = trained, logits, reached
-    return found
 
 
 def choose(
@@ -291,8 +298,19 @@ def choose(
     if not screen:
         return policy(stock, limits), []
     doubt = np.load(data.doubts(cell.by, seed, cell.wrong))
-    result = screened(policy, stock, limits, too_doubtful(doubt["doubt"], doubt["likely"]))
-    return result.picks, result.review
+    doubtful = too_doubtful(doubt["doubt"], doubt["likely"])
+    review = [pick for pick in policy(stock, limits) if doubtful[pick.row]]
+    return policy(replace(stock, free=stock.free & ~doubtful), limits), review
+
+
+def too_doubtful(doubt: npt.NDArray[np.floating[Any]], likely: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Rows that the screening of version 0.1 kept out: the most doubted, half as many again as confident learning calls
+    errors. `doubt` (n,) is the probability that a label is wrong, NaN where nobody judged it."""
+    doubt = np.where(np.isnan(doubt), 0.0, doubt)
+    count = min(math.ceil(1.5 * int(likely.sum())), int((doubt > 0.5).sum()))
+    out = np.zeros(len(doubt), bool)
+    out[np.argsort(-doubt, kind="stable")[:count]] = True
+    return out
 
 
 def weak_rows(labels: Labels, scores: Scores) -> Rows:

@@ -1,8 +1,10 @@
 """The windows that selection.py works on, decoded and registered once: one file for all seeds and both ways to split.
 
   PYTHONPATH=scripts python benchmarks/selection_data.py deeppcb --deeppcb DIR --out FOLDER [--seeds 10]
+  PYTHONPATH=scripts python benchmarks/selection_data.py designs --deeppcb DIR --out FOLDER [--seeds 3]
   PYTHONPATH=scripts python benchmarks/selection_data.py simulated --out FOLDER [--seeds 10] [--boards 24]
   PYTHONPATH=scripts python benchmarks/selection_data.py doubt --out FOLDER [--seeds 10] [--splits board] [--wrong 0,1]
+`designs` leaves one design group out of everything but the KPI rows, each in turn. `--pixels` alone suffice for `net`.
 A folder holds pixels.bin (n x lights, 2, channels, h, w) uint8, features.npy (n, lights, f), embedding.npy (n, d)
 float32 and rows.npz: label, board, group of every row, and for each split "<by>-<seed>-<part>" the rows of it.
 `doubt` adds doubt-<by>-<seed>-<percent wrong>.npz: doubt of the pool's labels and which of them are likely errors.
@@ -34,10 +36,10 @@ from deft_aoi.engine.features.table import LazyTrunk, in_parallel
 from deft_aoi.engine.images import Pair, decode, make_pair
 from deft_aoi.importers.deeppcb import QUOTAS, Job, plan_split, structured_first
 from deft_aoi.importers.deeppcb_windows import Board, Window, read_boards, split_boards
-from deft_aoi.mining.screen import too_doubtful
+from deft_aoi.simulate.board import PRODUCTS
 from deft_aoi.simulate.workspace import simulate
 from deft_aoi.spec.tree import Optics, load_spec, optics
-from selection import Data
+from selection import Data, too_doubtful
 
 SIZE = 96
 Bytes = npt.NDArray[np.uint8]
@@ -46,11 +48,12 @@ Taken = tuple[Bytes, npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=("deeppcb", "simulated", "doubt"))
+    parser.add_argument("data", choices=("deeppcb", "designs", "simulated", "doubt"))
     parser.add_argument("--deeppcb", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--boards", type=int, default=24)
+    parser.add_argument("--pixels", action="store_true", help="no features and no embeddings")
     parser.add_argument("--splits", help="for doubt (default: all)")
     parser.add_argument("--wrong", default="0,1,5", help="for doubt: percents of wrong pool labels")
     args = parser.parse_args()
@@ -60,22 +63,47 @@ def main() -> None:
             doubt(args.out, by, seed, wrong)
         return
     args.out.mkdir(parents=True)
-    if args.data == "deeppcb":
-        pack_deeppcb(args.deeppcb, args.out, range(args.seeds))
-    else:
-        pack_simulated(args.out, range(args.seeds), args.boards)
+    trunk = None if args.pixels else LazyTrunk()
+    if args.data == "simulated":
+        pack_simulated(args.out, range(args.seeds), args.boards, trunk)
+        return
+    boards = read_boards(args.deeppcb)
+    found = seeded_splits(boards, range(args.seeds)) if args.data == "deeppcb" else designs(boards, range(args.seeds))
+    pack_deeppcb(boards, found, args.out, trunk)
 
 
-def pack_deeppcb(deeppcb: Path, out: Path, seeds: Sequence[int]) -> None:
-    """The windows that `deft import-deeppcb --seed S --split-by BY --ext .png` cuts, for all S and BY."""
-    boards = read_boards(deeppcb)
-    plans: dict[str, list[Job]] = {}
+Plans = dict[str, list[Job]]
+
+
+def seeded_splits(boards: Sequence[Board], seeds: Sequence[int]) -> Plans:
+    """What `deft import-deeppcb --seed S --split-by BY --ext .png` cuts, for all S and BY."""
+    plans: Plans = {}
     for by in ("board", "group"):
         for seed in seeds:
             rng = np.random.default_rng(seed)
-            chosen = split_boards(boards, QUOTAS, rng, by == "group")
-            for name in SPLITS:
-                plans[f"{by}-{seed}-{name}"] = plan_split(name, chosen[name], QUOTAS[name], SIZE, rng)
+            plan(f"{by}-{seed}", split_boards(boards, QUOTAS, rng, by == "group"), rng, plans)
+    return plans
+
+
+def designs(boards: Sequence[Board], seeds: Sequence[int]) -> Plans:
+    """Each design in turn gives the KPI rows, the others everything else."""
+    plans: Plans = {}
+    for group in sorted({board.group for board in boards}):
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            chosen = split_boards([board for board in boards if board.group != group], QUOTAS, rng, by_group=False)
+            pool, kpi = chosen["pool"] + chosen["kpi"], [board for board in boards if board.group == group]
+            plan(f"{group}-{seed}", {**chosen, "pool": pool, "kpi": kpi}, rng, plans)
+    return plans
+
+
+def plan(name: str, chosen: dict[str, list[Board]], rng: np.random.Generator, plans: Plans) -> None:
+    for part in SPLITS:
+        plans[f"{name}-{part}"] = plan_split(part, chosen[part], QUOTAS[part], SIZE, rng)
+
+
+def pack_deeppcb(boards: Sequence[Board], plans: Plans, out: Path, trunk: LazyTrunk | None) -> None:
+    """Every window of the plans, once."""
     defects: dict[str, set[Window]] = {board.name: set() for board in boards}
     passes: dict[str, tuple[tuple[Window, ...], int]] = {}
     for jobs in plans.values():
@@ -83,7 +111,6 @@ def pack_deeppcb(deeppcb: Path, out: Path, seeds: Sequence[int]) -> None:
             defects[job.board.name] |= set(job.defects)
             most = max(job.passes, passes.get(job.board.name, ((), 0))[1])
             passes[job.board.name] = job.candidates, most
-    trunk = LazyTrunk()
 
     def work(some: Sequence[Board]) -> list[tuple[Board, list[Window], list[Taken]]]:
         found = []
@@ -122,12 +149,12 @@ def pack_deeppcb(deeppcb: Path, out: Path, seeds: Sequence[int]) -> None:
     save(out, rows, taken, splits, 1)
 
 
-def pack_simulated(out: Path, seeds: Sequence[int], boards: int) -> None:
+def pack_simulated(out: Path, seeds: Sequence[int], boards: int, trunk: LazyTrunk | None) -> None:
     """Another simulated line for every seed."""
     rows: list[tuple[str, str, str]] = []
     taken: list[Taken] = []
     splits: dict[str, npt.NDArray[np.int64]] = {}
-    lights, trunk = 1, LazyTrunk()
+    lights = 1
     for seed in seeds:
         with tempfile.TemporaryDirectory() as scratch:
             simulate(Path(scratch) / "line", seed=seed, boards=boards)
@@ -158,7 +185,17 @@ def pack_simulated(out: Path, seeds: Sequence[int], boards: int) -> None:
                 rows += [(row["label"], row["boardname"], f"line{seed}") for row in records]
                 for part in in_parallel(work, records, f"line {seed} {name}"):
                     taken += part
+            one_product_out(splits, rows, seed)
     save(out, rows, taken, splits, lights)
+
+
+def one_product_out(splits: dict[str, npt.NDArray[np.int64]], rows: Sequence[tuple[str, str, str]], seed: int) -> None:
+    """Each product in turn gives the KPI rows of a line, the others everything else."""
+    for product in PRODUCTS:
+        for part in ("train", "validation", "kpi", "pool"):
+            whole = splits[f"line-{seed}-{part}"]
+            of_product = np.array([rows[row][1].startswith(product) for row in whole])
+            splits[f"{product.replace('-', '')}-{seed}-{part}"] = whole[of_product == (part == "kpi")]
 
 
 def doubt(folder: Path, by: str, seed: int, wrong: int) -> None:
@@ -186,13 +223,15 @@ def _cut(image: npt.NDArray[np.uint8], window: Window) -> Bytes:
     return np.ascontiguousarray(image[window.y : window.y + SIZE, window.x : window.x + SIZE])
 
 
-def take(pairs: Sequence[tuple[Bytes, Bytes]], width: int, height: int, trunk: LazyTrunk) -> list[Taken]:
-    """Registered pixels, pair features and test-image embedding of images that share one size."""
+def take(pairs: Sequence[tuple[Bytes, Bytes]], width: int, height: int, trunk: LazyTrunk | None) -> list[Taken]:
+    """Registered pixels, pair features and test-image embedding (nothing without `trunk`) of images of one size."""
     made: list[Pair] = [make_pair(test, golden, width, height) for test, golden in pairs]
     if not made:
         return []
-    features = distances.pair_features(made, trunk.get())
-    embedding = trunk.get()([prepare(test) for test, _ in pairs])[1]
+    features = embedding = np.zeros((len(made), 1), np.float32)
+    if trunk is not None:
+        features = distances.pair_features(made, trunk.get())
+        embedding = trunk.get()([prepare(test) for test, _ in pairs])[1]
     found = []
     for pair, row, vector in zip(made, features, embedding, strict=True):
         pixels = np.stack([pair.test, pair.golden]).transpose(0, 3, 1, 2)

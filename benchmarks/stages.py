@@ -6,8 +6,9 @@ From the repository's folder:
 Simulates the demo's line once, copies it for every round and checkout, and types what `deft demo` does as single
 commands: Pre-Flight with empty caches and again with full ones, start, every step. The CPU seconds of a command are
 those of all processes that it leaves behind as well: this script adopts them. Checkouts take turns, so that a busy
-machine is as busy for one as for the other; every checkout keeps its caches to itself. The yardstick is one product of
-two 4,096 x 4,096 matrices on one thread.
+machine is as busy for one as for the other; every checkout keeps its caches to itself. Two yardsticks, both in CPU
+seconds: one product of two 4,096 x 4,096 matrices on one thread, and the start of Python with the packages that every
+task needs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ADOPT = 36  # PR_SET_CHILD_SUBREAPER
-YARDSTICK = "import numpy as n, time; a = n.ones((4096, 4096), 'f'); t = time.time(); a @ a; print(time.time() - t)"
+YARDSTICKS = {
+    "product": "import numpy as n, time; a = n.ones((4096, 4096), 'f'); t = time.process_time(); a @ a; "
+    "print(time.process_time() - t)",
+    "start": "import cv2, pandas, pyarrow.parquet, time; print(time.process_time())",
+}
 START = (
     "import runpy, sys\nif sys.path[0] == '': del sys.path[0]\n"
     "runpy.run_module('deft_aoi.cli.main', run_name='__main__', alter_sys=True)"
@@ -107,6 +112,17 @@ def one_round(root: Path, line: Path, folder: Path) -> tuple[dict[str, Cost], li
     return costs, fars
 
 
+def measure_yardsticks(into: dict[str, list[float]], folder: Path) -> None:
+    """Add one measurement of each; the first start of a folder compiles and does not count."""
+    settings = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    settings |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)
+    for name, text in YARDSTICKS.items():
+        for _ in range(1 if into[name] else 2):
+            told = subprocess.run([sys.executable, "-c", text], check=True, env=settings, stdout=subprocess.PIPE)
+        into[name].append(float(told.stdout))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="scratch folder")
@@ -123,18 +139,15 @@ def main() -> int:
         subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
     found: dict[str, dict[str, list[Cost]]] = {name: defaultdict(list) for name in roots}
     fars: dict[str, list[list[float]]] = defaultdict(list)
-    yard: list[float] = []
+    yard: dict[str, list[float]] = defaultdict(list)
     for _ in range(args.rounds):
+        measure_yardsticks(yard, folder)
         for name, root in roots.items():
-            threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            ruler = [sys.executable, "-c", YARDSTICK]
-            told = subprocess.run(ruler, check=True, env=os.environ | threads, stdout=subprocess.PIPE)
-            yard.append(float(told.stdout))
             costs, figures = one_round(Path(root).absolute(), line, folder / name)
             fars[name].append(figures)
             for command, cost in costs.items():
                 found[name][command].append(cost)
-    print(f"yardstick: {statistics.median(yard):.2f} s")
+    print(*(f"{name}: {statistics.median(seconds):.2f} s" for name, seconds in yard.items()), sep=", ")
     print("| command | " + " | ".join(f"{name}: CPU s, wall s, MB" for name in roots) + " |")
     print("|---|" + "---|" * len(roots))
     for command in next(iter(found.values())):
@@ -152,7 +165,7 @@ def main() -> int:
         print(f"{name}: {total:.1f} CPU seconds but for the warm Pre-Flight; FAR {fars[name]}")
     if args.json:
         record = {name: {command: [vars(c) for c in some] for command, some in found[name].items()} for name in roots}
-        args.json.write_text(json.dumps({"yardstick_s": yard, "costs": record, "far_pct": fars}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"yardsticks_s": yard, "costs": record, "far_pct": fars}, indent=1) + "\n")
     return 0
 
 

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     if summary["skipped"]:
         print(skipped_text(Skipped(**entry) for entry in summary["skipped"]), file=sys.stderr)
+    if summary["full_scale"]:
+        print(f"pictures of more than 8 bits: written with 8, {summary['full_scale']:,} became 255 in all of them")
     labels = ", ".join(f"{label} {count}" for label, count in summary["by_label"].items())
     print(f"wrote {args.output}: {summary['rows']} rows ({labels})")
     return 0

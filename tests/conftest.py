@@ -20,8 +20,8 @@ from hypothesis import settings
 
 import lanes
 from inside import jobs_by
-from loops import Loop, shared_loop
 from null_jobs import NullExecutor
+from real_loops import Loop, shared_loop
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import yaml
+
+import inside
 
 SIZE = 48
 LIGHTS = ("WhiteLight", "SolderLight")
@@ -80,16 +79,9 @@ def make_set(root: Path) -> Path:
     return path
 
 
-def engine(module: str, *arguments: str, cache: Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m deft_aoi.engine.<module> ...` with its own cache."""
-    return subprocess.run(
-        [sys.executable, "-m", f"deft_aoi.engine.{module}", *arguments],
-        env=os.environ | {"DEFT_CACHE_DIR": str(cache)},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def engine(module: str, *arguments: str, cache: Path, cwd: Path | None = None) -> inside.Done:
+    """`python -m deft_aoi.engine.<module> ...` with its own cache, in this process."""
+    return inside.engine(module, *arguments, env={"DEFT_CACHE_DIR": str(cache)}, cwd=cwd)
 
 
 def changed(spec: Path, target: Path, **values: Any) -> Path:

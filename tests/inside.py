@@ -68,8 +68,8 @@ def script(name: str, *words: object, cwd: Path | None = None, env: Mapping[str,
 
 
 def engine(program: str, *words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Done:
-    """One of the embedded engine's command lines, under TAO's name for it."""
-    module = importlib.import_module(ENGINES[program])
+    """One of the embedded engine's command lines, under TAO's name for it or its module's."""
+    module = importlib.import_module(ENGINES.get(program, f"deft_aoi.engine.{program}"))
     return call(lambda told: guarded(program, lambda: module.main(told)), *words, env=env, cwd=cwd)
 
 
@@ -88,8 +88,7 @@ class InsideExecutor(LocalExecutor):
     def answer(self, task: Task) -> Done:
         program, *words = task.command
         trains = (program, *words[:1]) == ("visual_changenet", "train")
-        env = {"DEFT_CACHE_DIR": str(self.cache)}
-        env |= {WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}
+        env = {WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}
         return engine(program, *words, *(["--engine", self.engine] if trains else []), env=env)
 
 

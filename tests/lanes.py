@@ -13,7 +13,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 UNIT, LOOP, PLATFORM, BROWSER, INSTALL, NIGHTLY = "unit", "loop", "platform", "browser", "install", "nightly"
-LIMITS = {UNIT: 60, LOOP: 240, PLATFORM: 420, BROWSER: 120, INSTALL: 300, NIGHTLY: 1800}  # seconds of one test
+# Seconds of one test: ten times what the slowest of the lane takes on an idle machine, since many machines are not.
+LIMITS = {UNIT: 180, LOOP: 600, PLATFORM: 900, BROWSER: 300, INSTALL: 600, NIGHTLY: 3600}
 # In the order in which the suite runs them: what takes longest first.
 FILES = {
     "e2e/test_docker_anomalygen.py": PLATFORM,
@@ -28,6 +29,18 @@ FILES = {
     "e2e/test_bank_loop.py": LOOP,
     "e2e/test_labelling_queue.py": LOOP,
     "e2e/test_signals.py": LOOP,
+    "test_net.py": PLATFORM,
+    "test_net_backbone.py": PLATFORM,
+    "test_encoders.py": PLATFORM,
+    "test_net_patches.py": PLATFORM,
+    "test_run_task.py": LOOP,
+    "test_output.py": LOOP,
+    "test_inline.py": LOOP,
+    "test_finetune.py": LOOP,
+    "test_source_embeddings.py": LOOP,
+    "test_ablation.py": LOOP,
+    "test_rca_source.py": LOOP,
+    "test_planted_faults.py": LOOP,
     "faults/test_kills.py": LOOP,
     "faults/test_decisions.py": LOOP,
     "faults/test_edits.py": LOOP,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from deft_aoi.base.paths import SKILL_ROOT
+from deft_aoi.record import journal
+from deft_aoi.record.locations import Places
 from inside import deft
-from loops import COUNTS, NEVER_MET, PLAN, ROWS, approved_code
+from real_loops import COUNTS, NEVER_MET, PLAN, ROWS, approved_code
 from small_workspace import make_workspace
 
 __all__ = ["ROWS", "begin", "command", "deft", "entries", "environment"]
@@ -38,4 +39,5 @@ def begin(root: Path, *flags: str, **more: str) -> Path:
 
 
 def entries(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
+    """Lines of the journal, their paths as they can be opened now."""
+    return list(Places.at(run).entries(journal.read(run / "loop_log.jsonl")))

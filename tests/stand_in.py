@@ -3,19 +3,17 @@ batch jobs of tests, and a tiny loop on such a platform, driven by its command l
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 import inside
 import null_engine
 from deft_aoi.base.engine_commands import ENGINES
 from docker_daemon import libraries
-from loops import begun, labelled_line
 from null_engine import HOLD
+from real_loops import begun, labelled_line
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
@@ -86,7 +84,3 @@ def step(run: Path, check: int = 0, wait: str = "120") -> str:
 
 def resolve(run: Path) -> None:
     deft("resolve", "--results-dir", str(run), "--reason", "fixed")
-
-
-def entries(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]

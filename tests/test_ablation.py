@@ -15,6 +15,11 @@ from deft_aoi.preflight import preflight
 from small_workspace import make_workspace
 
 
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """Models are the null engine's here; what generates pairs is real."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     root = make_workspace(tmp_path_factory.mktemp("ablation") / "w", counts=(40, 24, 48, 60))

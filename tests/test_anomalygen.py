@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import inside
 from anomaly_world import GROUND, board, make_set, write
 from deft_aoi.base.errors import InputError
 from deft_aoi.engine.images import decode, make_pair
@@ -25,20 +24,19 @@ from deft_aoi.synthetic.realism import read_parts
 from deft_aoi.synthetic.realism_looks import edge
 
 
-def prep(root: Path, out: Path, *more: str, total: int = 8) -> subprocess.CompletedProcess[str]:
+def prep(root: Path, out: Path, *more: str, total: int = 8) -> inside.Done:
     flags = ["--name", "x", "--num-sdg", str(total), "--dataset-dir", str(root), "--amp-output-dir", str(out / "amp")]
     flags += ["--output-jsonl", str(out / "testcase.jsonl"), "--defect-spec", str(root / "defect_spec.jsonl"), *more]
     return run("anomalygen_prep", flags)
 
 
-def sdg(out: Path) -> subprocess.CompletedProcess[str]:
+def sdg(out: Path) -> inside.Done:
     flags = ["--checkpoint_dir", "none", "--step", "0", "--input_jsonl", str(out / "testcase.jsonl")]
     return run("anomalygen_sdg", [*flags, "--output_dir", str(out / "sdg")])
 
 
-def run(module: str, flags: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"deft_aoi.synthetic.{module}", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(module: str, flags: list[str]) -> inside.Done:
+    return inside.engine(module, *flags)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import inside
+
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/analyze_kpi.py"
 ROWS = "label,siamese_score\nPASS,0.25\nPASS,0.5\nshort,0.4\nopen,0.9\n"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+def run(folder: Path, *arguments: str) -> inside.Done:
+    return inside.script("analyze_kpi", *arguments, cwd=folder)
 
 
 def test_prints_the_line_of_the_contract_and_writes_beside_the_csv(tmp_path: Path) -> None:
@@ -57,3 +59,13 @@ def test_refusals_are_one_line_and_write_nothing(tmp_path: Path) -> None:
         assert done.stderr.startswith("analyze_kpi: ")
         assert says in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "inference.csv").write_text(ROWS)
+    command = [sys.executable, SCRIPT, "inference.csv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("100% recall threshold: 0.25 ")
+    done = subprocess.run([*command, "--output-dir"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2

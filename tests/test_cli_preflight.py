@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,15 +14,13 @@ import pandas as pd
 import pytest
 import yaml
 
+import inside
+from deft_aoi.base.paths import SKILL_ROOT
 from small_workspace import make_workspace
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
-
-def deft(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
-    command = [sys.executable, "-m", "deft_aoi.cli.main", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+def deft(*arguments: str, cwd: Path) -> inside.Done:
+    return inside.deft(*arguments, check=None, cwd=cwd)
 
 
 def tree(root: Path) -> list[str]:
@@ -127,6 +124,17 @@ def test_bad_parameters_are_refused(workspace: Path, tmp_path: Path, flags: tupl
     assert not (workspace / "results").exists()
 
 
+def test_as_a_process_of_its_own(workspace: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deft_aoi.cli.main", "preflight", "--workspace", "ws", "--max-iterations", "2"]
+    environment = {"PYTHONPATH": str(SKILL_ROOT / "scripts"), "PATH": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lower_case_pass(workspace)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "label 'pass'" in done.stderr
+
+
 def test_several_findings_come_at_once(workspace: Path, tmp_path: Path) -> None:
     drop_column(workspace)
     empty_pool(workspace)
@@ -191,7 +199,7 @@ def plan(workspace: Path, *flags: str) -> dict[str, str]:
     return dict(json.loads(done.stdout))
 
 
-def start(workspace: Path, code: str) -> subprocess.CompletedProcess[str]:
+def start(workspace: Path, code: str) -> inside.Done:
     return deft("start", "--workspace", str(workspace), "--approve", code, cwd=workspace)
 
 

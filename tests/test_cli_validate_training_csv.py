@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import inside
 from test_leakage import workspace, write
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/validate_training_csv.py"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+def run(*arguments: str | Path) -> inside.Done:
+    return inside.script("validate_training_csv", *arguments)
 
 
 def test_ok_and_leak(tmp_path: Path) -> None:
@@ -33,6 +34,13 @@ def test_ok_and_leak(tmp_path: Path) -> None:
     facts = json.loads(report.read_text())
     assert facts["ok"] is False
     assert facts["leaks"][0]["first_line"] == 2
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    root = workspace(tmp_path / "w")
+    flags = ["--csv", write(tmp_path / "t.csv", "in,gold,PASS,a,B", "in,gold,open,b,B"), "--workspace-root", root]
+    done = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout[:12]) == (0, "", "ok: 2 rows, ")
 
 
 def test_other_light_and_extension(tmp_path: Path) -> None:

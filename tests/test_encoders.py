@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import inside
 from deft_aoi.base.errors import InputError
 from deft_aoi.engine.embedding import embed
 from deft_aoi.engine.encoders import make_encoder, onnx_encoder
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.weights.encoder import stage_encoder
-from loop_cli import environment
 from small_workspace import make_workspace
 
 MEAN, SPREAD = 0.4, 0.3
@@ -67,16 +65,9 @@ def test_images_of_any_size_and_colour_are_embedded_and_cached(
 
 def test_staging_by_command_and_pre_flight_takes_what_is_staged(folder: Path, tmp_path: Path) -> None:
     root = make_workspace(tmp_path / "ws")
-    command = [sys.executable, "-m", "deft_aoi.cli.main"]
-    done = subprocess.run(
-        [*command, "stage-encoder", "--workspace", str(root), "--source", str(folder)],
-        env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = inside.deft("stage-encoder", "--workspace", str(root), "--source", str(folder))
     assert done.stdout.strip().endswith("ws/augmentation/encoder/siglip.onnx"), done.stderr
-    shown = subprocess.run(
-        [*command, "preflight", "--workspace", str(root), "--max-iterations", "1", "--policy", "knn"],
-        env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    shown = inside.deft("preflight", "--workspace", str(root), "--max-iterations", "1", "--policy", "knn")
     assert "encoder augmentation/encoder/siglip.onnx" in shown.stdout, shown.stderr
 
 

@@ -115,7 +115,7 @@ def test_evaluate_reports_the_metrics(trained: Path) -> None:
 
 def test_the_classical_baseline_needs_no_model(trained: Path) -> None:
     done = engine(
-        "classical", "-e", str(trained / "spec.yaml"), f"results_dir={trained}/plain", cache=trained / "cache"
+        "features.classical", "-e", str(trained / "spec.yaml"), f"results_dir={trained}/plain", cache=trained / "cache"
     )
     assert done.returncode == 0, done.stderr
     scored = pd.read_csv(trained / "plain/inference.csv")

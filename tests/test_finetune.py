@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+import inside
 from anomaly_world import make_set
 from deft_aoi.base.errors import HARD_STOP, OK, InputError
 from deft_aoi.base.finding import BLOCK, NOTE
@@ -30,9 +29,13 @@ from deft_aoi.synthetic.dataset import SPEC, AnomalySet, read_entries, training_
 from test_inline import ASKED, begin, one_light, until
 
 
-def call(module: str, *flags: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"deft_aoi.synthetic.{module}", *map(str, flags)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """Models are the null engine's here; what generates pairs is real."""
+
+
+def call(module: str, *flags: object) -> inside.Done:
+    return inside.engine(module, *flags)
 
 
 def trained(root: Path, out: Path, *more: object) -> Path:
@@ -47,7 +50,7 @@ def trained(root: Path, out: Path, *more: object) -> Path:
     return out / "anomaly_gen/pcb/pcb_training_reference"
 
 
-def generated(root: Path, out: Path, checkpoint: Path | str, step: int) -> subprocess.CompletedProcess[str]:
+def generated(root: Path, out: Path, checkpoint: Path | str, step: int) -> inside.Done:
     flags = ("--name", "x", "--num-sdg", 6, "--dataset-dir", root, "--defect-spec", root / SPEC, "--seed", 5)
     done = call("anomalygen_prep", *flags, "--amp-output-dir", out / "amp", "--output-jsonl", out / "testcase.jsonl")
     assert done.returncode == 0, done.stderr

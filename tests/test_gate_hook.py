@@ -149,3 +149,80 @@ def test_what_is_no_event_never_blocks(sent: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, HOOK], input=sent, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode in (0, 1)
     assert "Traceback" not in done.stderr
+
+
+def command() -> str:
+    hooks = json.loads((ROOT / "hooks/hooks.json").read_text())["hooks"]
+    return str(hooks["PreToolUse"][0]["hooks"][0]["command"])
+
+
+def broken_python(folder: Path, code: int) -> Path:
+    """A folder for PATH whose python3 fails with `code`, as a version manager's shim does."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/python3").write_text(f"#!/bin/sh\necho no such version >&2\nexit {code}\n")
+    (folder / "bin/python3").chmod(0o755)
+    return folder / "bin"
+
+
+def plugin(tmp_path: Path, what: str) -> dict[str, str]:
+    """The environment of a plugin that is broken in one way."""
+    gate = tmp_path / "plugin/hooks/gate.py"
+    gate.parent.mkdir(parents=True)
+    env = {**os.environ, "CLAUDE_PLUGIN_ROOT": str(tmp_path / "plugin"), "TMPDIR": str(tmp_path)}
+    if what == "variable unset":
+        del env["CLAUDE_PLUGIN_ROOT"]
+    elif what == "syntax":
+        gate.write_text("def :\n")
+    elif what == "exit 2 of its own":
+        gate.write_text("raise SystemExit(2)\n")
+    elif what == "a folder in its place":
+        gate.mkdir()
+    elif what.startswith("python"):
+        gate.write_text((ROOT / "hooks/gate.py").read_text())
+        code = int(what.rpartition(" ")[2])
+        env["PATH"] = f"{broken_python(tmp_path, code)}:{env['PATH']}"
+    return env
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "folder gone", "variable unset", "syntax", "exit 2 of its own", "a folder in its place", "python exits 2",
+        "python exits 127", "python exits 1",
+    ],
+)  # fmt: skip
+def test_only_a_decision_of_the_gate_refuses(tmp_path: Path, workspace: Path, what: str) -> None:
+    event = json.dumps({"tool_name": "Bash", "tool_input": {"command": "ls"}, "cwd": str(workspace)})
+    env = plugin(tmp_path, what)
+    said = []
+    for _ in range(2):
+        done = subprocess.run(
+            ["sh", "-c", command()], input=event, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        said.append(done.stderr)
+    assert "the approval gate is off" in said[0]
+    assert said[1] == ""
+
+
+@pytest.mark.parametrize("sent", ["", "{", "[1]", '{"tool_name": "Bash", "tool_input": {"command": 5}}', "[" * 100_000])
+def test_an_event_that_cannot_be_judged_is_let_through_and_said_once(tmp_path: Path, sent: str) -> None:
+    env = os.environ | {"CLAUDE_PLUGIN_ROOT": str(ROOT), "TMPDIR": str(tmp_path)}
+    said = [
+        subprocess.run(
+            ["sh", "-c", command()], input=sent, env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        for _ in range(2)
+    ]
+    assert [done.returncode for done in said] == [0, 0]
+    assert said[1].stderr == ""
+
+
+def test_a_working_folder_that_is_gone_is_let_through(tmp_path: Path) -> None:
+    home = tmp_path / "gone"
+    home.mkdir()
+    event = json.dumps({"tool_name": "Bash", "tool_input": {"command": "docker run x"}})
+    env = os.environ | {"CLAUDE_PLUGIN_ROOT": str(ROOT), "TMPDIR": str(tmp_path)}
+    script = f"cd '{home}' && rmdir '{home}' && {command()}"
+    done = subprocess.run(["sh", "-c", script], input=event, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -88,7 +88,8 @@ def test_unusable_files_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("image,label\nPCB+bridge_00000.png,pass\n", r"line 2: .*exactly PASS"),
+        ("image,label\nPCB+bridge_00000.png,N/A\n", r"line 2: .*expected a file name and PASS or"),
+        ("image,label\n\n\nPCB+bridge_00000.png,null\n", r"line 4: "),
         ("image,label\nPCB+bridge_00000.png,\n", r"line 2"),
         ("image,label\nPCB+bridge_00000.png,a\nPCB+bridge_00000,b\n", r"line 3: .* already has the label 'a'"),
         ("image,label\nelsewhere.png,short\n", r"1 images are in no folder, the first 'elsewhere'"),

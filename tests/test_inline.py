@@ -49,6 +49,11 @@ def until(paths: RunPaths, stage: str) -> driver.Outcome:
             return outcome
 
 
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """Models are the null engine's here; what generates pairs is real."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A whole run; one training board is also a KPI board."""

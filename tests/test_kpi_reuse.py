@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import stats
 
@@ -133,3 +134,37 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best_model.json").write_text("{}")
     with pytest.raises(InputError, match=r"expected best_model\.json of a finished run"):
         score(path, tmp_path / "rows.csv", tmp_path / "out")
+
+
+def of(passes: np.ndarray, defects: np.ndarray) -> dict[str, object]:
+    label = np.array(["PASS"] * passes.size + ["short"] * defects.size, dtype=object)
+    values = np.concatenate([passes, defects])
+    scored = Scored(Path("kpi.csv"), label, label != "PASS", values, pa.table({"label": label.astype(str)}))
+    return reference_of(scored, float(passes[passes < defects.min()].max()))
+
+
+def test_rows_that_jump_over_the_threshold_are_seen_though_the_rest_is_as_before() -> None:
+    generator = np.random.default_rng(0)
+    known = of(generator.beta(1, 20, 3000), generator.beta(20, 1, 50))
+    usual = drift(generator.beta(1, 20, 3000), known)
+    assert usual is not None
+    assert usual.warning is None
+    jumped = drift(np.concatenate([generator.beta(1, 20, 1500), 0.5 + 0.4 * generator.random(1500)]), known)
+    assert jumped is not None
+    assert jumped.warning is not None
+    assert "50% of the rows are called NO_PASS" in jumped.warning
+
+
+@pytest.mark.parametrize("share", [0.05, 0.12, 0.5])
+def test_tied_scores_are_no_drift(share: float) -> None:
+    generator = np.random.default_rng(0)
+
+    def tied() -> np.ndarray:
+        found = generator.beta(1, 20, 3000)
+        return np.where(generator.random(3000) < share, 0.0, found)
+
+    known = of(tied(), generator.beta(20, 1, 50))
+    assert [one for one in (drift(tied(), known) for _ in range(20)) if one is None or one.warning] == []
+    more = drift(np.where(generator.random(3000) < share + 0.2, 0.0, generator.beta(1, 20, 3000)), known)
+    assert more is not None
+    assert more.warning is not None

@@ -361,7 +361,7 @@ def test_deft_test_names_what_an_interpreter_lacks(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     done = call(LAUNCHER, "test", cwd=tmp_path, DEFT_PYTHON=str(tmp_path / "bare/bin/python"), PYTHONPATH="")
     assert done.returncode == 2
-    assert re.fullmatch(r"deft test: .*: no ruff, mypy, pytest, hypothesis, xdist; .*\n", done.stderr)
+    assert re.fullmatch(r"deft test: .*: no ruff, mypy, pytest, hypothesis, xdist, pytest_timeout; .*\n", done.stderr)
 
 
 def test_deft_test_hands_its_arguments_to_pytest(tmp_path: Path) -> None:

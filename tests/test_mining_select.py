@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft_aoi.mining.screen import screened, too_doubtful
 from deft_aoi.mining.select import (
     Limits,
     Neighbours,
@@ -190,23 +189,17 @@ def test_picks_keep_their_distance() -> None:
     assert rows_of(weakness(np.linspace(1, 0, 6), pool, Limits(6, min_distance=0.01))) == [0, 3, 5]
 
 
-def test_doubtful_picks_go_to_review_and_are_replaced() -> None:
-    pool = stock(["PASS", "PASS", "PASS", "bridge", "bridge", "bridge"])
-    scores = np.array([0.9, 0.8, 0.1, 0.1, 0.2, 0.9])
-    doubtful = np.array([True, False, False, False, True, True])
-    result = screened(lambda s, limits: weakness(scores, s, limits), pool, Limits(4), doubtful)
-    assert set(rows_of(result.picks)) == {1, 2, 3}
-    assert set(rows_of(result.review)) == {0, 4}, "row 5 is doubtful too, but nobody wanted it"
-
-
 def test_diverse_without_looks_is_refused() -> None:
     with pytest.raises(ValueError, match="looks"):
         weakness_diverse(np.zeros(2), stock(["PASS", "bridge"]), Limits(2))
 
 
-def test_as_many_are_kept_out_as_confident_learning_suspects_and_half_more() -> None:
-    doubt = np.array([0.99, 0.1, 0.9, 0.7, 0.6, np.nan, 0.55])
-    likely = np.array([True, False, True, False, False, False, False])
-    assert np.flatnonzero(too_doubtful(doubt, likely)).tolist() == [0, 2, 3]
-    assert not too_doubtful(doubt, np.zeros(7, bool)).any(), "no errors suspected: the doubted rows are the hard ones"
-    assert too_doubtful(doubt, np.ones(7, bool)).sum() == 5, "never a row that is more likely right than wrong"
+def test_what_one_label_lacks_goes_to_all_the_others() -> None:
+    pool = stock(["PASS"] * 500 + ["a"] * 3 + ["b"] * 200 + ["c"] * 200)
+    taken = Counter(pool.labels[pick.row] for pick in random_balanced(pool, Limits(120), 0))
+    assert taken["a"] == 3
+    assert taken["b"] == taken["c"] == 26
+    few = stock(["PASS"] * 5 + ["a"] * 300 + ["b"] * 300 + ["c"] * 300)
+    taken = Counter(few.labels[pick.row] for pick in random_balanced(few, Limits(120), 0))
+    assert taken["PASS"] == 5
+    assert max(taken[name] for name in "abc") - min(taken[name] for name in "abc") <= 2

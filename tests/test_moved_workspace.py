@@ -10,6 +10,7 @@ import pytest
 
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.loop.verify import verify
+from deft_aoi.record import journal
 from deft_aoi.record.locations import PATH_FACTS, Places
 from loop_cli import begin, deft, entries
 
@@ -36,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_journal_and_state_name_no_folder_of_this_machine(whole: Path) -> None:
-    for entry in entries(whole):
+    for entry in journal.read(whole / "loop_log.jsonl"):
         assert paths_in(entry["facts"]) == []
     state = json.loads((whole / "deft_state.json").read_text())
     assert state.pop("results_dir") == str(whole)
@@ -45,9 +46,11 @@ def test_journal_and_state_name_no_folder_of_this_machine(whole: Path) -> None:
 
 
 def test_every_path_fact_can_be_opened(whole: Path) -> None:
-    located = Places.at(whole).entries(entries(whole))
     named = {
-        name: Path(value) for entry in located for name, value in entry["facts"].items() if name in PATH_FACTS and value
+        name: Path(value)
+        for entry in entries(whole)
+        for name, value in entry["facts"].items()
+        if name in PATH_FACTS and value
     }
     assert {"best_ckpt_path", "inference_csv", "mining_mined_parquet", "training_csv", "rca_dir"} <= named.keys()
     assert [path for path in named.values() if not path.exists()] == []

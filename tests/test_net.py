@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+import inside
 from deft_aoi.base.rows import read_rows
 from deft_aoi.engine.engine_choice import FEATURES, NET, engine_of
 from deft_aoi.engine.net.pixels import pixel_table
@@ -29,7 +30,6 @@ from small_workspace import LIGHTS, SIZE, make_workspace
 TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="torch is not installed (pip install '.[net]')")
 EPOCHS = 4
-QUIET: dict[str, Any] = {"capture_output": True, "text": True}
 
 
 class Line:
@@ -51,16 +51,19 @@ class Line:
             for name, csv in sets.items()
             for key, value in (("csv_path", csv), ("images_dir", "kpi/images"))
         ]
-        engine = "deft_aoi.engine.visual_changenet"
-        return [sys.executable, "-m", engine, task, "-e", str(ws / "specs/baseline_spec.yaml"), *data, *more]
+        return [task, "-e", str(ws / "specs/baseline_spec.yaml"), *data, *more]
 
     def environment(self) -> dict[str, str]:
         # One thread: two would wait for each other on a busy machine.
         return os.environ | {"DEFT_CACHE_DIR": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
 
-    def run(self, task: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = self.command(task, *more)
-        return subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
+    def run(self, task: str, *more: str) -> inside.Done:
+        return inside.engine("visual_changenet", *self.command(task, *more), env=self.environment())
+
+    def start(self, task: str, *more: str) -> subprocess.Popen[str]:
+        """The same as a process of its own."""
+        command = [sys.executable, "-m", "deft_aoi.engine.visual_changenet", *self.command(task, *more)]
+        return subprocess.Popen(command, env=self.environment(), stderr=subprocess.PIPE, text=True)
 
     def train(self, folder: str, *more: str) -> Path:
         done = self.run("train", "--engine", "net", f"train.results_dir={self.root / folder}", *more)
@@ -78,6 +81,10 @@ class Line:
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    if TORCH:
+        import torch
+
+        torch.set_num_threads(1)  # the bytes of a process with one thread
     made = Line(tmp_path_factory.mktemp("net"))
     make_workspace(made.workspace, counts=(120, 32, 60, 80))
     return made
@@ -125,16 +132,15 @@ def test_onnx_gives_the_scores_of_torch_and_the_checkpoint_names_its_engine(line
 @needs_torch
 def test_the_same_seed_gives_the_same_bytes_and_a_kill_changes_nothing(line: Line, trained: Path) -> None:
     folder = line.root / "killed"
-    command = line.command("train", "--engine", "net", f"train.results_dir={folder}")
     for epoch in (0, 2):
-        process = subprocess.Popen(command, env=line.environment(), stderr=subprocess.DEVNULL)
+        process = line.start("train", "--engine", "net", f"train.results_dir={folder}")
         deadline = time.monotonic() + 60
         while not list(folder.glob(f"model_epoch_{epoch:03d}_*.pth")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
     line.train("killed")
     assert "Resuming after" in (folder / "status.json").read_text()
     assert validations(folder) == validations(trained)
@@ -145,7 +151,12 @@ def test_the_same_seed_gives_the_same_bytes_and_a_kill_changes_nothing(line: Lin
 
 @needs_torch
 def test_two_processes_train_one_network(line: Line) -> None:
-    folder = line.train("two", "train.num_gpus=2", "train.num_epochs=1")
+    folder = line.root / "two"
+    process = line.start(
+        "train", "--engine", "net", f"train.results_dir={folder}", "train.num_gpus=2", "train.num_epochs=1"
+    )
+    _, said = process.communicate()
+    assert process.returncode == 0, said
     assert len(validations(folder)) == 1
     assert (folder / "model_epoch_000_step_00040.onnx").is_file()
 
@@ -197,18 +208,13 @@ def test_without_torch_one_line_says_what_to_install(line: Line, tmp_path: Path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "export DEFT_PYTHON=" in done.stderr
-    shown = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli.main", "preflight", "--workspace", str(line.workspace),
-         "--max-iterations", "1", "--engine", "auto"], capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    shown = inside.deft("preflight", "--workspace", line.workspace, "--max-iterations", "1", "--engine", "auto")
     assert "| engine | features | user (auto: this Python has no torch) |" in shown.stdout
 
 
 @needs_torch
 def test_preflight_says_which_engine_and_why(line: Line) -> None:
-    command = [sys.executable, "-m", "deft_aoi.cli.main", "preflight", "--workspace", str(line.workspace)]
-    shown = subprocess.run([*command, "--max-iterations", "1", "--engine", "net"], check=False, **QUIET)
-    assert shown.returncode == 0, shown.stderr
+    shown = inside.deft("preflight", "--workspace", line.workspace, "--max-iterations", "1", "--engine", "net")
     assert "| engine | net | user (asked for; " in shown.stdout
 
 
@@ -248,7 +254,7 @@ def test_every_batch_has_its_share_of_defects() -> None:
     again = draw_epoch(defect, **how)
     assert (again.shift == drawn.shift).all()
     assert (again.paste == drawn.paste).all()
-    assert drawn.paste.shape == (7, 8, 7)
+    assert drawn.paste.shape == (7, 8, 8)
     assert np.abs(drawn.shift).max() == 3
 
 

@@ -6,9 +6,6 @@ The real weights are on a hub that no test reaches; what is tested is everything
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import inside
 from deft_aoi.base.rows import read_rows
 from deft_aoi.engine.refusal import TaskError
 from small_workspace import SIZE, make_workspace
@@ -78,18 +76,16 @@ class Line:
     def __init__(self, root: Path, size: int = SIZE) -> None:
         self.root, self.workspace, self.size = root, make_workspace(root / "ws", counts=(24, 16, 16, 8)), size
 
-    def run(self, task: str, *more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, task: str, *more: str) -> inside.Done:
         ws = self.workspace
         csvs = {"train": "train/base/training_set.csv", "validation": "train/base/validation_set.csv"}
         csvs |= {"infer": "kpi/testing_set.csv"}
         data = [f"dataset.classify.{name}_dataset.csv_path={ws / csv}" for name, csv in csvs.items()]
         data += [f"dataset.classify.{name}_dataset.images_dir={ws / 'kpi/images'}" for name in csvs]
-        module = "deft_aoi.engine.visual_changenet"
-        command = [sys.executable, "-m", module, task, "-e", str(ws / "specs/baseline_spec.yaml"), *data, *more]
-        environment = os.environ | {"DEFT_CACHE_DIR": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        told = (task, "-e", ws / "specs/baseline_spec.yaml", *data, *more)
+        return inside.engine("visual_changenet", *told, env={"DEFT_CACHE_DIR": str(self.root / "cache")})
 
-    def train(self, name: str, path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    def train(self, name: str, path: Path, *more: str) -> inside.Done:
         settings = [f"model.backbone.pretrained_backbone_path={path}", f"train.results_dir={self.root / name}"]
         return self.run("train", "--engine", "net", "train.num_epochs=1", *settings, *more)
 

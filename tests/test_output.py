@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import os
 import re
 import runpy
 import shlex
@@ -18,9 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
+import inside
 from deft_aoi.base import console
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, REFUSED, STILL_RUNNING
-from deft_aoi.cli.main import COMMANDS, SCRIPTS
+from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_module
 from small_workspace import LIGHTS, make_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,18 +30,20 @@ LIVE = {"serve"}  # does not end by itself
 ELSEWHERE = {"demo"}  # a whole loop of its own: e2e/test_demo.py counts its lines
 
 
-def call(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [LAUNCHER, *map(str, words)]
-    done = subprocess.run(
-        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300
-    )
+def call(*words: str | Path, cwd: Path, **environment: str) -> inside.Done:
+    done = inside.deft(*words, check=None, cwd=cwd, env={"DEFT_LAUNCHER": str(LAUNCHER)} | environment)
     assert done.returncode in (OK, REFUSED, HARD_STOP, COMPLETE, STILL_RUNNING), done.stderr
     assert "Traceback" not in done.stderr
     return done
 
 
-def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+def lines(done: inside.Done) -> list[str]:
     return (done.stdout + done.stderr).splitlines()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """What is said does not depend on how scores came about."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = runpy.run_path(str(ROOT / f"scripts/{name}.py"))["build_parser"]()
         return made
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"deft_aoi.cli.commands.{name.replace('-', '_')}").add_arguments(parser)
+    command_module(name).add_arguments(parser)
     return parser
 
 
@@ -85,6 +86,7 @@ def words_for(name: str, run: Path, folder: Path) -> list[str]:
     workspace = run.parents[1]
     special = {
         "simulate": ["--workspace", folder / "line", *SMALL_LINE],
+        "import": [folder, "--workspace", folder / "door"],
         "import-deeppcb": ["--deeppcb", folder, "--workspace", folder / "pcb"],
         "import-pairs": ["--ng", folder / "ng", "--ok", folder / "ok", "--workspace", folder / "pairs"],
         "preflight": ["--workspace", workspace, "--max-iterations", "1"],
@@ -168,17 +170,20 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     seen, looked, typed_words = [], [], typed(done.stdout)
     for _ in range(30):
         seen.append(typed_words[2])
-        done = subprocess.run(typed_words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        if typed_words[2] == "start":  # as a user types it; the others in this process
+            done = subprocess.run(typed_words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        else:
+            done = call(*typed_words[2:], cwd=tmp_path)
         if done.returncode == COMPLETE:
             break
         if look := re.search(r"^look at: (.+), then: (.+) ROW=VERDICT --note ROW=TEXT$", done.stdout, re.M):
             looked.append(look[1])
-            spot = [*shlex.split(look[2]), "1=edge case", "--note", "1=glare"]
-            assert "1 verdicts in" in subprocess.run(spot, capture_output=True, text=True, check=True).stdout
+            spot = [*shlex.split(look[2])[2:], "1=edge case", "--note", "1=glare"]
+            assert "1 verdicts in" in call(*spot, cwd=tmp_path).stdout
         if done.returncode == HARD_STOP:
             assert not pool.exists()
             pool.with_name("elsewhere").rename(pool)
-        elif "start" in seen and "resolve" not in seen and pool.exists() and len(seen) == 3:
+        elif seen[-1] == "start":
             pool.rename(pool.with_name("elsewhere"))
         typed_words = typed(done.stdout)
         assert typed_words[0] == "sh"  # as SKILL.md writes every command

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+import inside
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.versions import image, pinned_value, platform, platforms
 from deft_aoi.data.workspace_files import baseline_spec
 from deft_aoi.spec.tree import load_spec, optics
 
-SCRIPTS = SKILL_ROOT / "scripts"
 
-
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True, check=False)
+def run(script: str, *arguments: str) -> inside.Done:
+    return inside.script(script.removesuffix(".py"), *arguments)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import inside
 import planted
 from deft_aoi.simulate.workspace import simulate
 
@@ -30,11 +28,8 @@ class Line:
     said: str
 
 
-def deft(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli.main", *arguments],
-        env=os.environ | {"DEFT_LINES": "all"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def deft(*arguments: object) -> inside.Done:
+    return inside.deft(*arguments, check=None, env={"DEFT_LINES": "all"})
 
 
 @pytest.fixture(scope="module")

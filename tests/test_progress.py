@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from deft_aoi.base import progress
+from deft_aoi.base import console, progress
 from deft_aoi.base.errors import Refusals
 from deft_aoi.data import fingerprints
 from deft_aoi.preflight import check_data, preflight
@@ -44,15 +44,18 @@ def test_long_work_says_a_line_every_ten_seconds(
     with progress.Progress("labels", 2000, "image") as shown:
         for _ in range(6):
             shown.update(300)
-    assert capsys.readouterr().err == "labels: 900 of 2,000 images, 12 s\nlabels: 1,800 of 2,000 images, 24 s\n"
+    assert (
+        capsys.readouterr().err
+        == "labels: 900 of 2,000 images, about 15 s left\nlabels: 1,800 of 2,000 images, about 3 s left\n"
+    )
 
 
 KILLED = """
 import sys
-from deft_aoi.engine import features
-features._FLUSH_SECONDS = 0
+from deft_aoi.engine.features import table
+table._FLUSH_SECONDS = 0
 from deft_aoi.cli import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -91,3 +94,12 @@ def test_a_refusal_waits_for_no_picture(workspace: Path, monkeypatch: pytest.Mon
     with pytest.raises(Refusals):
         preflight.preflight({"workspace": str(workspace), "max_iterations": 1})
     assert opened == []
+
+
+def test_progress_is_shown_at_once_and_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.brief("test", []):
+        for number in range(2 * console.LIMIT):
+            console.aside(f"labels: {number}")
+        assert capsys.readouterr().err.endswith(f"labels: {2 * console.LIMIT - 1}\n")
+        print("done")
+    assert capsys.readouterr().out == "done\n"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import inside
 from deft_aoi.rca.contact_sheet import contact_sheet
 from deft_aoi.rca.tables import component_column, tables
 from engine_set import LIGHTS, SIZE, make_rows, make_set
@@ -29,11 +27,8 @@ class Case:
     weak: pd.DataFrame
 
 
-def deft(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli.main", *map(str, arguments)],
-        env=os.environ | {"DEFT_LINES": "all"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def deft(*arguments: object) -> inside.Done:
+    return inside.deft(*arguments, check=None, env={"DEFT_LINES": "all"})
 
 
 def scored_rows(root: Path) -> Path:

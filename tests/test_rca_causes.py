@@ -41,6 +41,19 @@ def test_a_spoilt_sample_comes_before_what_training_lacks() -> None:
     assert propose(replace(both, doubt=0.9)).name == LABEL
 
 
+@pytest.mark.parametrize("label", ["shift", "Offset", "tombstone", "偏移", "rotated", "misaligned"])
+def test_a_part_that_was_moved_is_no_failed_registration(label: str) -> None:
+    moved = replace(SOUND, shift=13.0)
+    assert propose(replace(moved, label=label)).name == MODEL
+    assert propose(replace(moved, label="bridge")).name == REGISTRATION
+    assert propose(replace(moved, label=label, split=6.0)).name == REGISTRATION
+
+
+def test_the_brightness_of_a_black_and_white_picture_says_nothing_of_the_light() -> None:
+    darker = replace(SOUND, gain={"White": 1.0, "Solder": 0.7})
+    assert propose(replace(darker, two_level=True)).name == MODEL
+
+
 def test_without_any_measurement_it_is_the_model() -> None:
     assert propose(Evidence()) == propose(Evidence(distance=float("nan")))
     assert propose(Evidence()).name == MODEL

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import inside
+from loop_cli import entries
 from small_workspace import make_workspace
 
 
-def deft(*arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "deft_aoi.cli.main", *arguments],
-        env=os.environ | {"DEFT_LINES": "all"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+def deft(*arguments: object, code: int = 0) -> str:
+    return inside.deft(*arguments, check=code, env={"DEFT_LINES": "all"}).stdout
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, null_engine_in_module: None) -> Path:
     """A run on a tiny line up to the routing of iteration 1, the pool without one defect of the validation set."""
     root = make_workspace(tmp_path_factory.mktemp("source") / "ws", seed=4, counts=(24, 40, 40, 50))
     pool = root / "augmentation/mining_pool/mining_pool.csv"
@@ -47,8 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def facts(run: Path, stage: str) -> dict:
-    lines = [json.loads(line) for line in (run / "loop_log.jsonl").read_text().splitlines()]
-    return [line["facts"] for line in lines if line["stage"] == stage][-1]
+    return [line["facts"] for line in entries(run) if line["stage"] == stage][-1]
 
 
 def test_no_kpi_row_asks_for_anything(run: Path) -> None:

@@ -9,12 +9,13 @@ import pandas as pd
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.data.label_review import COLUMNS, write_review
 from deft_aoi.record.journal import Log
+from deft_aoi.record.locations import Places
 from deft_aoi.report import samples
 from deft_aoi.report.source import Source
 
 
 def source(root: Path, **preflight: object) -> Source:
-    return Source(RunPaths(root), Log(), {}, dict(preflight))
+    return Source(RunPaths(root), Log(), {}, dict(preflight), Places(root, root))
 
 
 def test_the_report_says_which_set_asked_and_what_that_means() -> None:

@@ -2,48 +2,106 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import inside
+import null_engine as null_engine_module
+from deft_aoi.executors.base import Task
+from null_jobs import NullExecutor, NullJobs
 
 ROOT = Path(__file__).resolve().parents[1]
 EVALS = json.loads((ROOT / "evals/evals.json").read_text())
 
 
+SMALL = {"boards": "6", "rows_per_board": "40"}
+
+
+def load() -> ModuleType:
+    """The examiner, asking this process instead of the launcher."""
+    spec = importlib.util.spec_from_file_location("run_task", ROOT / "evals/run_task.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run_task"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    module.deft = asked  # type: ignore[attr-defined]
+    module.TASKS = {name: task | {"line": SMALL} for name, task in module.TASKS.items()}  # type: ignore[attr-defined]
+    return module
+
+
+def asked(*words: str | Path, codes: Sequence[int] = (0,)) -> inside.Done:
+    done = inside.deft(*words, check=None)
+    if done.returncode not in codes:
+        raise RuntimeError(done.stdout + done.stderr)
+    return done
+
+
+RUN_TASK = load()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def null_engine() -> Iterator[None]:
+    with inside.jobs_by(LosesOne):
+        yield
+
+
+class LosesOne(NullExecutor):
+    """No model of it meets a target. The training of iteration 2 is a process that waits to be killed, the first time
+    that it is started."""
+
+    def submit(self, task: Task, job: Path) -> None:
+        if self.workspace is not None:
+            (self.workspace / null_engine_module.NOTE).write_text('{"worse": true}')
+        lost = list(job.parent.glob(f"{job.name}.failed-*"))
+        if "iter2-train" not in job.name or lost or self.workspace is None:
+            super().submit(task, job)
+            return
+        (self.workspace / null_engine_module.HOLD).touch()
+        NullJobs(self.engine, self.workspace).submit(task, job)
+        while "pid" not in json.loads((job / "handle.json").read_text()):
+            time.sleep(0.02)
+
+
 def examiner(*words: str | Path, code: int = 0) -> str:
-    command = [sys.executable, str(ROOT / "evals/run_task.py"), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = inside.call(RUN_TASK.main, *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
 def deft(*words: str | Path, code: int = 0) -> str:
-    command = [str(ROOT / "scripts/deft"), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return inside.deft(*words, check=code).stdout
 
 
 def refused(workspace: Path) -> str:
-    command = [str(ROOT / "scripts/deft"), "preflight", "--workspace", str(workspace), "--max-iterations", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    return done.stderr
+    return inside.deft("preflight", "--workspace", workspace, "--max-iterations", "2", check=2).stderr
 
 
 def failed(into: Path) -> set[str]:
     """Names of the checks that do not hold."""
-    command = [sys.executable, str(ROOT / "evals/run_task.py"), "grade", "--into", str(into), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = inside.call(RUN_TASK.main, "grade", "--into", into, "--json")
     assert done.returncode in (0, 1), done.stderr
     names = {check["name"] for check in json.loads(done.stdout) if not check["ok"]}
     assert bool(names) == (done.returncode == 1)
     return names
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "evals/run_task.py"), "prepare", "faults", "--into", str(tmp_path / "task")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "say to the agent: " in done.stdout
+    assert (tmp_path / "task/workspace/kpi/testing_set.csv").is_file()
 
 
 def run_of(into: Path) -> Path:
@@ -56,6 +114,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert f"say to the agent: The DEFT loop on {into / 'workspace'}" in examiner(
         "prepare", "interrupted", "--into", into
     )
+    (into / "workspace" / null_engine_module.HOLD).unlink()
     return into
 
 

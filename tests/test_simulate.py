@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import inside
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.paths import SKILL_ROOT, Workspace
+from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import COLUMNS, check_images, check_labels, read_pool, read_rows
 from deft_aoi.simulate.board import make_site
 from deft_aoi.simulate.defects import DEFECTS, can_have
@@ -183,10 +181,8 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "new").exists()
 
 
-def deft(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}
-    command = [sys.executable, "-m", "deft_aoi.cli.main", "simulate", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def deft(folder: Path, *arguments: str) -> inside.Done:
+    return inside.deft("simulate", *arguments, check=None, cwd=folder)
 
 
 def test_command_makes_a_workspace_and_says_what_is_in_it(tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ ASKED = {"max_iterations": 2, "mine_rows": 6, "num_epochs": 2, "synthetic": "pre
 PAIRS = 3
 
 
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """Models and vectors are the null engine's here."""
+
+
 def begin(root: Path, **asked: Any) -> RunPaths:
     make_workspace(root, counts=(40, 24, 48, 60))
     rng = np.random.default_rng(5)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tracemalloc
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import inside
 from deft_aoi.agent.tokens import Aligned, align
 from deft_aoi.agent.transcripts import codex_sessions, parse_time, project_folder, transcripts_in, with_subagents
 from deft_aoi.record import journal
-
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts/align_token_usage.py"
 
 
 def record(ident: str, time: str, output: int = 10, **extra: Any) -> dict[str, Any]:
@@ -125,10 +121,8 @@ def journal_at(root: Path) -> Path:
     return log
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False, env=os.environ | environment
-    )
+def run(*arguments: str | Path, **environment: str) -> inside.Done:
+    return inside.script("align_token_usage", *arguments, env=environment)
 
 
 def test_script_writes_tokens_and_the_journal_still_reads(tmp_path: Path) -> None:

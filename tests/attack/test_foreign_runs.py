@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from attacks import Attacker
@@ -73,6 +74,40 @@ def test_another_platform_that_came_along_does_not_run(
     paths.preflight.write_text(json.dumps(record))
     paths.state.write_text(json.dumps(state))
     assert "evil" in attacker.refused(lambda: driver.step(paths.root, wait=60))
+
+
+def test_a_summary_that_came_along_is_checked_in_full(
+    attacker: Attacker, workspace: Path, tmp_path: Path, elsewhere: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it may have changed rows and hashes alike; only what was checked here is believed."""
+    from deft_aoi.base.files import sha256_file
+    from deft_aoi.record.run import approval_digest
+
+    paths = preflight.write(preflight.preflight({"workspace": str(workspace), "max_iterations": 1, "num_epochs": 2}))
+    csv = workspace / "train/base/training_set.csv"
+    rows = pd.read_csv(csv, dtype=str)
+    rows.loc[0, "input_path"] = "../../../outside"
+    rows.to_csv(csv, index=False)
+    record = json.loads(paths.preflight.read_text())
+    record["inputs"]["train/base/training_set.csv"] = sha256_file(csv)
+    changed = attacker.refused(lambda: preflight.start(paths))
+    assert "training_set.csv changed since the Summary was shown" in changed
+    record["digest"] = approval_digest(record)
+    record["approval_code"] = record["digest"][:10].upper()
+    paths.preflight.write_text(json.dumps(record))
+    assert "lies outside the workspace" in attacker.refused(lambda: preflight.start(paths))
+
+
+def test_a_code_belongs_to_what_was_shown(attacker: Attacker, workspace: Path) -> None:
+    """Another plan under the code that a person typed: consistent in itself, and not what the code covers."""
+    from deft_aoi.record.run import approval_digest
+
+    paths = preflight.write(preflight.preflight({"workspace": str(workspace), "max_iterations": 1, "num_epochs": 2}))
+    record = json.loads(paths.preflight.read_text())
+    record["plan"]["max_iterations"] = 99
+    record["digest"] = approval_digest(record)
+    paths.preflight.write_text(json.dumps(record))
+    assert "the plan changed since the Summary was shown" in attacker.refused(lambda: preflight.start(paths))
 
 
 def test_a_forged_approval_note_is_no_path(attacker: Attacker, tmp_path: Path, elsewhere: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from attacks import KPI, Attacker, set_cells
 from deft_aoi.report.serve import make_server
 from inside import deft
-from loops import CANARIES, IN_FILE, SECRETS, Loop
+from real_loops import CANARIES, IN_FILE, SECRETS, Loop
 from report_run import baseline_only
 
 KIND = "secrets"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from inside import deft
-from loops import Loop
+from real_loops import Loop
 
 
 def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(pregen_loop: Loop) -> None:

@@ -21,10 +21,11 @@ import yaml
 
 from anomaly_world import GROUND, make_set, write
 from docker_daemon import Daemon, host_image, own_daemon
-from loops import begun
+from loop_cli import entries
 from null_engine import HOLD
+from real_loops import begun
 from small_workspace import make_workspace
-from stand_in import deft, entries, files, program, resolve, step
+from stand_in import deft, files, program, resolve, step
 
 IMAGE = "deft-test/anomalygen:1"
 SCRIPTS = "/workspace/paidf-anomalygen/scripts/utilities"

@@ -11,9 +11,10 @@ import pytest
 
 from docker_daemon import Daemon, host_image, own_daemon
 from inside import InsideExecutor, jobs_by
-from loops import Loop, scores
+from loop_cli import entries
 from null_engine import HOLD
-from stand_in import begin, deft, entries, files, program, resolve, step
+from real_loops import Loop, scores
+from stand_in import begin, deft, files, program, resolve, step
 
 IMAGE = "deft-test/tao:1"
 

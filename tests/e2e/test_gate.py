@@ -14,7 +14,7 @@ from deft_aoi.base.paths import Workspace
 from deft_aoi.record.acceptance_ledger import openings
 from inside import InsideExecutor, jobs_by
 from loop_cli import begin, deft, entries
-from loops import Loop
+from real_loops import Loop
 from small_workspace import make_workspace
 
 TARGET = "FAR <= 1% at recall = 100% and command: kpi/calls.py calls_per_board < 0.5"

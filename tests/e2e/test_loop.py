@@ -20,9 +20,9 @@ import faulty
 from deft_aoi.executors.local import LocalExecutor, alive
 from inside import jobs_by
 from loop_cli import ROWS, begin, command, deft, entries, environment
-from loops import Loop, scores
 from null_engine import HOLD
 from null_jobs import NullExecutor, NullJobs
+from real_loops import Loop, scores
 from small_workspace import make_workspace
 
 FAR_FACTS = ("far_pct", "threshold", "auroc", "false_calls", "rows", "mining_mined_count", "val_loss", "verdict")
@@ -125,7 +125,8 @@ def test_no_row_is_mined_twice_and_rows_add_up(knn_loop: Loop) -> None:
 def test_the_policy_weakness_scores_the_pool_and_takes_no_row_twice(weakness_loop: Loop) -> None:
     run = weakness_loop.path
     told = [entry["summary"] for entry in entries(run) if entry["stage"] == "data_mining"]
-    assert all("12 of them were in doubt before (label_review.csv): judged anew and kept" in line for line in told)
+    assert all("12 of them were suspect before (label_review.csv): " in line for line in told)
+    assert all("re-checked with the rows known now, their label fits" in line for line in told)
     assert len(pd.read_csv(run / "iter2/mining_filter/pool_to_score.csv")) == 48
     mined = pd.concat([pd.read_parquet(p) for p in sorted(run.glob("iter*/mining_filter/mined.parquet"))])
     assert len(mined) == 24

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from inside import InsideExecutor, jobs_by
-from loops import Loop, scores
+from loop_cli import entries
 from null_engine import HOLD
+from real_loops import Loop, scores
 from slurm_cluster import NODE, Cluster, own_cluster, wait
-from stand_in import begin, deft, entries, programs, resolve, step
+from stand_in import begin, deft, programs, resolve, step
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from deft_aoi.loop import decisions, driver
 from deft_aoi.loop.verify import verify
 from deft_aoi.preflight import preflight
 from deft_aoi.record import disk_space, journal, order, state
+from deft_aoi.record.locations import Places
 from deft_aoi.record.run import load_run
 
 
@@ -26,7 +27,7 @@ def deft(*words: object, check: int = 0) -> str:
 
 
 def entries(run: Path) -> list[journal.Entry]:
-    return journal.read(run / "loop_log.jsonl")
+    return list(Places.at(run).entries(journal.read(run / "loop_log.jsonl")))
 
 
 # --- disk -----------------------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from deft_aoi.base.errors import COMPLETE, InputError
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.loop import driver
-from deft_aoi.loop.verify import verify
+from deft_aoi.loop.verify import heads, rebuild, seal_problems, verify
 from deft_aoi.record import journal
 
 
@@ -150,6 +151,17 @@ def test_a_changed_input_is_named(spoilable: Path, workspace: Path) -> None:
         csv.write_bytes(before)
 
 
+def test_an_altered_picture_of_a_set_that_judges_is_named(spoilable: Path, workspace: Path) -> None:
+    picture = next((workspace / "kpi/images").glob("K*/test/*.png"))
+    before = picture.read_bytes()
+    picture.write_bytes(before[:-1] + b"!")
+    try:
+        assert "images of kpi/testing_set.csv: changed since the Summary was approved" in verify(RunPaths.at(spoilable))
+    finally:
+        picture.write_bytes(before)
+    assert verify(RunPaths.at(spoilable)) == []
+
+
 @pytest.mark.parametrize("edit", [easier_target, more_iterations])
 def test_a_plan_that_nobody_approved_is_not_worked_on(spoilable: Path, edit: Callable[[Path], None]) -> None:
     edit(spoilable)
@@ -167,3 +179,38 @@ def test_a_state_behind_the_journal_is_named_and_brought_up(spoilable: Path) -> 
     assert ["1 lines behind the journal" in problem for problem in verify(RunPaths.at(spoilable))] == [True]
     assert driver.step(spoilable, wait=0, report=False).code == COMPLETE
     assert verify(RunPaths.at(spoilable)) == []
+
+
+def hidden_calls(run: Path) -> None:
+    """A forger who hides false calls in the scores, corrects every figure, and rebuilds chain, hashes and state."""
+    from deft_aoi.kpi.target import parse_target
+    from deft_aoi.stages.evaluate import judged, score_facts
+
+    entries = journal.read(run / "loop_log.jsonl")
+    entry = next(e for e in entries if (e["iter"], e["stage"]) == ("baseline", "evaluate"))
+    csv, threshold = Path(entry["facts"]["inference_csv"]), float(entry["facts"]["threshold"])
+    rows = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    rows.loc[(rows["label"] == "PASS") & (rows["siamese_score"].astype(float) > threshold), "siamese_score"] = "0.01"
+    rows.to_csv(csv, index=False)
+    target = parse_target("FAR <= 0% at recall = 100%")
+    facts = score_facts(csv, target)
+    verdict = judged(target, facts)
+    told = {"met": verdict.met, "verdict": verdict.status, "verdict_sentence": verdict.sentence}
+    entry["facts"].update(facts, **told, gate=verdict.record(), far_upper_pct=100 * verdict.far_upper)
+    for one in entries:
+        for item in one["artifacts"]:
+            if (run / item["path"]).is_file():
+                item.update(journal.artifact(run, run / item["path"]))
+    write(run, journal.chain(entries))
+    rebuild(RunPaths(run))
+
+
+def test_only_a_head_noted_elsewhere_shows_a_forger_who_rebuilt_everything(spoilable: Path) -> None:
+    run = spoilable
+    noted = heads(journal.read(run / "loop_log.jsonl"))
+    assert seal_problems(journal.read(run / "loop_log.jsonl"), [noted[0], noted[-1][:16]]) == []
+    hidden_calls(run)
+    entries = journal.read(run / "loop_log.jsonl")
+    assert seal_problems(entries, noted[:1]) == []
+    (problem,) = seal_problems(entries, [noted[-1][:16]])
+    assert "was noted elsewhere and is none of this chain" in problem

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import errno
+import io
 import itertools
 import json
+import locale
 import os
+import re
 import shlex
 import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +29,11 @@ from deft_aoi.base.safe_paths import printable
 
 LIMIT = 12
 _HEAD = LIMIT - 2  # the last two are the note and the last line said
+_OUTPUT = re.compile(r"deft-[a-z_-]+-\w{8}\.txt")
+_KEPT, _KEPT_SECONDS = 20, 24 * 3600  # long outputs in the temporary folder
+# For streams that lack the character; any other is shown by its number.
+_PLAIN = {"→": "->", "←": "<-", "…": "...", "·": "-", "×": "x", "≤": "<=", "≥": ">=", "±": "+-", "µ": "u", "–": "-"}
+_NO_CHARSET = ("UTF-8", "ANSI_X3.4-1968", "646", "")  # of a locale: ours already, or none was set
 
 
 def command_line(*words: str | Path) -> str:
@@ -43,6 +54,12 @@ def whole(text: str) -> None:
     """Print `text` to its end: what a person approves, or what a program reads."""
     stream = sys.stdout.stream if isinstance(sys.stdout, _Counted) else sys.stdout
     print(text, file=stream, flush=True)
+
+
+def aside(text: str) -> None:
+    """One line on stderr that is shown at once and does not count: how far long work is."""
+    stream = sys.stderr.stream if isinstance(sys.stderr, _Counted) else sys.stderr
+    _say(stream, f"{text}\n")
 
 
 def print_json(value: Any) -> None:
@@ -76,10 +93,72 @@ def brief(name: str, arguments: Sequence[str]) -> Iterator[None]:
         said.end()
 
 
+@contextmanager
+def steady() -> Iterator[None]:
+    """Let nothing said in the block change how it ends: no character, no closed pipe, no full disk behind it."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Steady(streams[0]), _Steady(streams[1])
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = streams
+
+
+def _without(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that a stream cannot show."""
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start : error.end]
+    shown = "".join(_PLAIN.get(c) or c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in lost)
+    return shown, error.end
+
+
+codecs.register_error("deft", _without)
+
+
+class _Steady:
+    """A text stream whose writes never fail."""
+
+    def __init__(self, stream: Any) -> None:
+        if stream is None:  # closed before we started
+            stream = io.StringIO()
+        self._stream: Any = stream
+        charset = locale.nl_langinfo(locale.CODESET) if sys.flags.utf8_mode and self._stream.isatty() else ""
+        with contextlib.suppress(AttributeError, LookupError, ValueError):  # a stream of another kind stays as it is
+            if charset in _NO_CHARSET or "PYTHONIOENCODING" in os.environ:
+                self._stream.reconfigure(errors="deft")
+            else:
+                self._stream.reconfigure(encoding=charset, errors="deft")
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            self._lose()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._lose()
+
+    def _lose(self) -> None:
+        """The reader is gone: what is left in the buffer goes nowhere, and Python's own last flush does not fail."""
+        with contextlib.suppress(OSError, ValueError):
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, self._stream.fileno())
+            os.close(sink)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def run_script(entry: Callable[[], int]) -> int:
     """Shell of a contract script: refusals become `<script>: <message>` on stderr and the error's exit code."""
     name = os.path.basename(sys.argv[0]).removesuffix(".py")
-    with ends_on_sigterm(), brief(name, sys.argv[1:]):
+    with steady(), ends_on_sigterm(), brief(name, sys.argv[1:]):
         return guarded(name, entry)
 
 
@@ -138,6 +217,18 @@ def guarded(name: str, action: Callable[[], int]) -> int:
         return FAULT
 
 
+def _forget_old() -> None:
+    """Remove long outputs of earlier commands of this user: those older than a day, and all but the newest `_KEPT`."""
+    with contextlib.suppress(OSError):
+        found = [entry for entry in os.scandir(tempfile.gettempdir()) if _OUTPUT.fullmatch(entry.name)]
+        mine = [entry for entry in found if entry.stat(follow_symlinks=False).st_uid == os.getuid()]
+        mine.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
+        oldest = time.time() - _KEPT_SECONDS
+        for place, entry in enumerate(mine):
+            if place >= _KEPT or entry.stat(follow_symlinks=False).st_mtime < oldest:
+                os.unlink(entry.path)
+
+
 class _Said:
     """Lines said so far: the first ones are shown at once, the others wait until it is known whether they fit."""
 
@@ -158,8 +249,9 @@ class _Said:
                 _say(stream, line)
             return
         if self._file is None:
+            _forget_old()
             handle, self._path = tempfile.mkstemp(prefix=f"deft-{self._name}-", suffix=".txt")
-            self._file = os.fdopen(handle, "w", encoding="utf-8")
+            self._file = os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace")
             self._file.writelines(early for _, early in self._early)
         self._file.write(line)
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 OK = 0
 REFUSED = 2
 HARD_STOP = 3
 COMPLETE = 10
 FAULT = 70  # of this program: nothing that a user did
 STILL_RUNNING = 75
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those below it, those among the arguments of a wrapper too."""
+    while error is not None:
+        yield error
+        yield from (one for one in error.args if isinstance(one, BaseException))
+        error = error.__cause__ or error.__context__
 
 
 class DeftError(Exception):

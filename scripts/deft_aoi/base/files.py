@@ -7,11 +7,14 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
+
+from deft_aoi.base.errors import InputError
 
 _HASH_BLOCK = 1 << 20
 
@@ -27,12 +30,12 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     A crash leaves either the old file or the new one, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    name = f"{path.parent}/.{path.name[:200]}.{uuid.uuid4().hex[:12]}.tmp"
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # the caller's umask applies
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
             stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
             os.fsync(stream.fileno())
         os.replace(name, path)
     except BaseException as error:
@@ -69,8 +72,37 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[IO[bytes]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab+") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        flock(stream.fileno(), path, wait=wait)
         yield stream
+
+
+def flock(descriptor: int, path: Path, *, wait: bool, shared: bool = False) -> None:
+    """Lock an open file. Raises BlockingIOError where it is held and `wait` is false, InputError where the file system
+    has no locks."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except (BlockingIOError, InterruptedError):
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: its file system gives no file locks ({error.strerror}), and without them two commands "
+            "could write one run; on NFS start lockd (rpc.statd) or mount with local_lock=flock, or move the workspace "
+            "to a local disk"
+        ) from error
+
+
+def check_locks(folder: Path) -> None:
+    """Try a lock on `folder`, or on the nearest folder above it that is there. Writes nothing.
+
+    Raises InputError as :func:`flock` does.
+    """
+    place = next(one for one in (folder, *folder.parents) if one.is_dir())
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            flock(descriptor, place / ".lock", wait=False, shared=True)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_file(path: Path) -> str:
@@ -86,6 +118,16 @@ def sha256_json(value: Any) -> str:
     """SHA-256 of a value's canonical JSON (sorted keys, no blanks)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def copy_aside(path: Path) -> Path:
+    """Copy a file to `<name>.original`, or `<name>.original-<n>` where that is taken; returns the copy."""
+    number, target = 1, path.with_name(f"{path.name}.original")
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.original-{number}")
+    shutil.copy2(path, target)
+    return target
 
 
 def move_aside(folder: Path) -> Path:

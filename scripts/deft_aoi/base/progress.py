@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from tqdm import tqdm
+
+from deft_aoi.base.console import aside
 
 EVERY_S = 10.0
 tqdm.monitor_interval = 0  # a thread that only wakes up bars which have not moved
@@ -32,9 +33,8 @@ class Progress:
         now = time.monotonic()
         if self._bar.disable and now - self._said >= EVERY_S:
             self._said = now
-            of = "" if self._total is None else f" of {self._total:,}"
-            print(
-                f"{self._what}: {self._done:,}{of} {self._unit}s, {now - self._began:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            text = f"{self._what}: {self._done:,} {self._unit}s, {now - self._began:.0f} s"
+            if self._total is not None:
+                left = (now - self._began) * (self._total / self._done - 1)
+                text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s, about {left:.0f} s left"
+            aside(text)

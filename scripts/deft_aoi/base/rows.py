@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
+from deft_aoi.base.csv_dialect import refuse_sheet
+from deft_aoi.base.csv_text import header, line_of
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
-from deft_aoi.base.names import label_problem
+from deft_aoi.base.names import PASS as PASS
+from deft_aoi.base.names import label_problem, means_good, names_nothing
+from deft_aoi.base.near_files import forget, near_image
 from deft_aoi.base.paths import image_root
 from deft_aoi.base.pool_paths import PoolFolders, first_filled, from_folder
 from deft_aoi.base.safe_paths import check_cells, check_files, inside, printable, shown
 
-PASS = "PASS"
 COLUMNS = (
     "input_path", "golden_path", "label", "object_name", "project", "boardname", "comp_type_2",
     "mpass_mfail", "is_valid", "comp_name", "part_type", "number_of_pins", "description", "comp_type_1",
@@ -32,6 +38,7 @@ SCORE = "siamese_score"
 MAX_CSV_BYTES = 1 << 30
 MAX_CELL = 32_767  # characters, as in a spreadsheet's cell
 _SHOWN_COLUMNS = 20
+_MOST = 0.5
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -52,8 +59,14 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED, content: bytes 
     """
     if content is None and not path.is_file():
         raise InputError(f"{path}: no such CSV; expected columns {', '.join(required)}")
-    rows = parse_csv(path, content)
+    try:
+        rows = parse_csv(path, content)
+    except InputError:
+        refuse_sheet(path)
+        raise
     missing = [name for name in required if name not in rows.columns]
+    if missing or _looks_like_a_sheet(rows, required):
+        refuse_sheet(path)
     if missing:
         found = ", ".join(str(name)[:40] for name in rows.columns[:_SHOWN_COLUMNS])
         raise InputError(f"{path}: column {', '.join(missing)} missing; found {printable(found)}")
@@ -61,6 +74,15 @@ def read_rows(path: Path, *, required: Sequence[str] = REQUIRED, content: bytes 
         raise InputError(f"{path}: no rows below the header")
     _check_cell_sizes(rows, path)
     return rows
+
+
+def _looks_like_a_sheet(rows: pd.DataFrame, required: Sequence[str]) -> bool:
+    """Empty rows, or blanks around the cells of most rows: what a spreadsheet's export leaves."""
+    some = rows[list(required)]
+    if (some == "").all(axis=1).any():
+        return True
+    blank = np.logical_or.reduce([(some[name].str.strip() != some[name]).to_numpy() for name in some])
+    return bool(blank.mean() > _MOST) if len(rows) else False
 
 
 def csv_bytes(path: Path) -> bytes:
@@ -96,6 +118,37 @@ def parse_csv(path: Path, content: bytes | None = None, **options: Any) -> pd.Da
     return rows
 
 
+def read_columns(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = (), absent: bool = False) -> pa.Table:
+    """Some columns of a large CSV as text, `numbers` as float64; every line is a row, an empty one too.
+
+    Raises pyarrow's ArrowInvalid or KeyError where the file has another shape; `absent` columns are then null instead.
+    """
+    from pyarrow import csv as arrow_csv
+
+    types = dict.fromkeys(columns, pa.string()) | dict.fromkeys(numbers, pa.float64())
+    convert = arrow_csv.ConvertOptions(
+        include_columns=list(columns), include_missing_columns=absent, column_types=types, strings_can_be_null=False
+    )
+    parse = arrow_csv.ParseOptions(ignore_empty_lines=False, newlines_in_values=True)
+    return arrow_csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def read_some(path: Path, wanted: npt.NDArray[np.intp]) -> pd.DataFrame:
+    """Some rows of a large CSV, every cell as text; read in blocks, so that the rest is never in memory."""
+    from pyarrow import csv as arrow_csv
+
+    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(header(path), pa.string()), strings_can_be_null=False)
+    found, start = [], 0
+    with arrow_csv.open_csv(
+        path, parse_options=arrow_csv.ParseOptions(newlines_in_values=True), convert_options=convert
+    ) as reader:
+        for batch in reader:
+            mine = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
+            found.append(batch.take(pa.array(mine)))
+            start += batch.num_rows
+    return pa.Table.from_batches(found).to_pandas()
+
+
 def parse_as_tao(path: Path, content: bytes, columns: Sequence[str]) -> pd.DataFrame:
     """Columns with the types that pandas guesses, as TAO's loader asks it; for a file that :func:`read_rows` took."""
     source = io.BytesIO(content)
@@ -113,7 +166,7 @@ def _check_cell_sizes(rows: pd.DataFrame, path: Path) -> None:
         if lengths and max(lengths) > MAX_CELL:
             row = lengths.index(max(lengths))
             raise InputError(
-                f"{path}, line {row + 2}: {printable(str(name)[:40])} has {lengths[row]:,} characters; "
+                f"{path}, line {line_of(path, row)}: {printable(str(name)[:40])} has {lengths[row]:,} characters; "
                 f"expected at most {MAX_CELL:,}"
             )
 
@@ -158,8 +211,8 @@ def scores_of(csv: Path, column: pd.Series) -> pd.Series:
     if bad.any():
         row = int(bad.argmax())
         raise InputError(
-            f"{csv}, line {row + 2}: {column.name} is {shown(column.iloc[row])}; expected a number. Run the inference "
-            "again"
+            f"{csv}, line {line_of(csv, row)}: {column.name} is {shown(column.iloc[row])}; expected a number. "
+            "Run the inference again"
         )
     return scores
 
@@ -218,36 +271,102 @@ def image_paths(rows: pd.DataFrame, column: str, images_dir: Path, light: str, e
 
 
 def check_labels(rows: pd.DataFrame, path: Path, *, unlabelled: bool = False) -> None:
-    """Refuse empty labels (unless rows may be `unlabelled`) and every spelling of PASS that TAO reads as a defect."""
-    labels = rows["label"]
-    if unlabelled:
-        labels = labels[labels.str.strip() != ""]
-    stripped = labels.str.strip()
-    odd = (stripped == "") | ((stripped.str.upper() == PASS) & (labels != PASS))
-    if odd.any():
-        row = int(labels.index[odd.to_numpy()][0])
-        raise InputError(
-            f"{path}, line {row + 2}: label {shown(labels[row])}; TAO reads everything but 'PASS' as a defect, "
-            f"so write exactly PASS or the defect's name ({int(odd.sum())} such rows)"
+    """Refuse the first of :func:`label_problems`."""
+    for problem in label_problems(rows, path, unlabelled=unlabelled):
+        raise InputError(problem)
+
+
+def label_problems(rows: pd.DataFrame, path: Path, *, unlabelled: bool = False) -> Iterator[str]:
+    """Labels that TAO would read as a defect though they mean none: words for a good part, empty cells (unless rows may
+    be `unlabelled`), words that name nothing, and text that is no name. One line for each kind."""
+    distinct = {label: kind for label in rows["label"].unique() if (kind := _label_kind(label, unlabelled))}
+    kinds = rows["label"].map(distinct)
+    for kind in dict.fromkeys(distinct.values()):
+        found = (kinds == kind).to_numpy()
+        row = int(found.argmax())
+        label = rows["label"].iloc[row]
+        yield f"{path}, line {line_of(path, row)}: label {shown(label)}{kind.format(count=int(found.sum()), path=path)}"
+
+
+def _label_kind(label: str, unlabelled: bool) -> str | None:
+    """What is wrong with a label, `{count}` and `{path}` to be filled in; None where it may stay."""
+    if not label.strip():
+        return None if unlabelled else "; write exactly PASS or the defect's name ({count} such rows)"
+    if label != PASS and means_good(label):
+        return (
+            " means a good part, and TAO reads everything but 'PASS' as a defect, so write exactly PASS ({count} such "
+            "rows): deft fix-csv {path} --accept"
         )
-    bad = {label: problem for label in labels.unique() if (problem := label_problem(label)) is not None}
-    if bad:
-        row = int(labels.index[labels.isin(bad).to_numpy()][0])
-        raise InputError(f"{path}, line {row + 2}: label {shown(labels[row])}: {bad[labels[row]]}")
+    if names_nothing(label):
+        instead = "leave the cell empty" if unlabelled else "remove the row"
+        advice = f"write exactly PASS or the defect's name, or {instead}"
+        return f" is a defect for TAO and names none; {advice} ({{count}} such rows)"
+    problem = label_problem(label)
+    return None if problem is None else f": {problem.replace('{', '{{').replace('}', '}}')} ({{count}} such rows)"
 
 
 def check_repeats(csv: Path, rows: pd.DataFrame) -> None:
     """Refuse a table that judges and names a part twice: it would count twice."""
-    if not set(IDENTITY) <= set(rows.columns):
-        return
-    repeated = rows.duplicated(list(IDENTITY)).to_numpy()
-    if repeated.any():
-        row = int(repeated.argmax())
-        same = (rows[list(IDENTITY)] == rows.iloc[row][list(IDENTITY)]).all(axis=1).to_numpy()
-        raise InputError(
-            f"{csv}, line {row + 2}: same input_path, golden_path and object_name as line {int(same.argmax()) + 2} "
-            f"({int(repeated.sum())} repeated rows); each would count twice, so remove them"
-        )
+    if found := _repeat(csv, rows, rows.duplicated(list(IDENTITY)).to_numpy()):
+        raise InputError(f"{found} repeated rows); each would count twice, so remove them")
+
+
+def training_repeats(csv: Path, rows: pd.DataFrame) -> str | None:
+    """Words about a part that a training table names more than once, as people oversample; None where none is.
+
+    Raises InputError where the copies of a part have different labels.
+    """
+    parts = _clean(rows)
+    torn = parts.assign(label=rows["label"].map(normalise_label)).drop_duplicates()
+    if (split := torn.duplicated(list(IDENTITY))).any():
+        at = np.zeros(len(rows), bool)
+        at[torn.index[split.to_numpy()].to_numpy()] = True
+        raise InputError(f"{_repeat(csv, rows, at)} parts) and another label; one of them is wrong: remove that row")
+    found = _repeat(csv, rows, parts.duplicated().to_numpy())
+    return f"{found} repeated rows); each copy weighs in training as one more row" if found else None
+
+
+def _clean(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns that name a part, folders normalised (`in` equals `in/` and `./in`); rows numbered from 0."""
+    clean = rows[list(IDENTITY)].reset_index(drop=True)
+    for column in IDENTITY[:2]:
+        clean[column] = clean[column].map({text: posixpath.normpath(text.strip()) for text in clean[column].unique()})
+    return clean
+
+
+def _repeat(csv: Path, rows: pd.DataFrame, repeated: npt.NDArray[np.bool_]) -> str:
+    """Up to the count of repeated rows; empty without any."""
+    if not repeated.any():
+        return ""
+    row = int(repeated.argmax())
+    parts = _clean(rows)
+    same = int((parts == parts.iloc[row]).all(axis=1).to_numpy().argmax())
+    return (
+        f"{csv}, line {line_of(csv, row)}: same input_path, golden_path and object_name as line {line_of(csv, same)} "
+        f"({int(repeated.sum())}"
+    )
+
+
+def reading_problems(csv: Path, rows: pd.DataFrame, seen: pd.DataFrame, *, empty_too: bool = True) -> Iterator[str]:
+    """Cells that `seen`, what :func:`parse_as_tao` made of the same file, has as numbers or as missing; words that name
+    no label are :func:`label_problems`' matter."""
+    for column in seen.columns:
+        pairs = zip(seen[column], rows[column], strict=True)
+        other = np.array([value != text and (empty_too or text != "") for value, text in pairs], bool)
+        if column == "label":
+            other &= np.array([bool(text.strip()) and not names_nothing(text) for text in rows[column]], bool)
+        if other.any():
+            row = int(other.argmax())
+            value, text = seen[column].iloc[row], rows[column].iloc[row]
+            absent = isinstance(value, float) and np.isnan(value)
+            why = f"{value} for TAO, not text" + (
+                ": its CSV reader takes it for an empty cell" if absent and text else ""
+            )
+            what = "the part and its image files" if column == "object_name" else "it"
+            name = "label" if column == "label" else "name"
+            advice = f"rename {what}, as {text + '_'!r}" if absent and text else f"give it a {name} with a letter"
+            advice += f" ({int(other.sum())} such rows)"
+            yield f"{csv}, line {line_of(csv, row)}: {column} {text!r} is {why}; {advice}"
 
 
 def check_images(
@@ -264,8 +383,11 @@ def check_images(
 def image_problems(
     rows: pd.DataFrame, path: Path, images_dir: Path, lights: Iterable[str], ext: str, home: Path
 ) -> Iterator[str]:
-    """What :func:`check_images` refuses of the files, one line for each column and light."""
+    """What :func:`check_images` refuses of the files, one line for each column and light, or for each cause that is
+    seen in the folders."""
     lights = list(lights)
+    forget()
+    causes: dict[str, list[str]] = {}  # cause: its first line, then the files
     for column in ("input_path", "golden_path"):
         for light in lights:
             files = image_paths(rows, column, images_dir, light, ext)
@@ -273,15 +395,23 @@ def image_problems(
             if outside:
                 row = next(i for i, name in enumerate(files) if name in outside)
                 yield (
-                    f"{path}, line {row + 2}: image {files[row]} is a link that leads out of {home} ({len(outside)} "
-                    "such files); copy the image inside"
+                    f"{path}, line {line_of(path, row)}: image {files[row]} is a link that leads out of {home} "
+                    f"({len(outside)} such files); links inside are fine, so copy the image inside"
                 )
             if absent:
                 row = next(i for i, name in enumerate(files) if name in absent)
-                yield (
-                    f"{path}, line {row + 2}: image {files[row]} is missing ({len(absent)} files of {column} "
-                    f"and light {light}); expected <images_dir>/<{column}>/<object_name>_{light}{ext}"
-                )
+                near = near_image(images_dir, rows[column].iloc[row], rows["object_name"].iloc[row], light, ext, lights)
+                what = f"{path}, line {line_of(path, row)}: image {files[row]} is missing"
+                if near is None:
+                    yield (
+                        f"{what} ({len(absent)} files of {column} and light {light}); expected "
+                        f"<images_dir>/<{column}>/<object_name>_{light}{ext}, where images_dir is {images_dir}"
+                    )
+                else:
+                    found = causes.setdefault(near.rpartition(": ")[2], [f"{what} ({{count}} files), but {near}"])
+                    found += absent
+    for first, *missing in causes.values():
+        yield first.replace("{count}", str(len(set(missing))))
 
 
 def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.DataFrame:
@@ -316,7 +446,8 @@ def pool_rows(rows: pd.DataFrame, csv: Path, root: Path, lights: Sequence[str], 
     rows["label"] = rows["label"].map(normalise_label)
     unnamed = rows["object_name"] == ""
     if unnamed.any():
-        raise InputError(f"{csv}, line {int(unnamed.to_numpy().argmax()) + 2}: object_name is empty and not derivable")
+        row = int(unnamed.to_numpy().argmax())
+        raise InputError(f"{csv}, line {line_of(csv, row)}: object_name is empty and not derivable")
     return rows
 
 

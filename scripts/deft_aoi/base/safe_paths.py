@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,7 +117,9 @@ def _refuse(rows: pd.DataFrame, csv: Path, column: str, problems: dict[str, str 
     wrong = rows[column].isin(bad).to_numpy()
     row = int(wrong.argmax())
     text = rows[column].iloc[row]
-    raise InputError(f"{csv}, line {row + 2}: {column} {shown(text)}: {bad[text]} ({int(wrong.sum())} such rows)")
+    remedy = f": deft fix-csv {csv} --accept" if "\\" in text else ""
+    found = f"{csv}, line {line_of(csv, row)}: {column} {shown(text)}: {bad[text]} ({int(wrong.sum())} such rows)"
+    raise InputError(found + remedy)
 
 
 def _folder_problem(text: str, base: Path, root: Path) -> str | None:

@@ -65,6 +65,11 @@ def image(dotted: str, environment: Mapping[str, str] | None = None) -> str:
     return pinned_value(dotted)
 
 
+def images() -> dict[str, str]:
+    """Every pinned container image by its key, as :func:`image` gives it."""
+    return {key: image(key) for key in image_keys()}
+
+
 def image_keys() -> tuple[str, ...]:
     """Dotted keys of all pinned container images."""
     return tuple(key for key in flat_keys(_load(VERSIONS)) if key.startswith("images."))

@@ -12,6 +12,7 @@ import ast
 import base64
 import configparser
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -421,7 +422,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(str(error))
         return 2
     except OSError as error:
-        say(f"{error.filename or args.home}: {error.strerror or error}; set DEFT_HOME to a folder you can write to")
+        where = "on a disk with file locks" if error.errno in (errno.ENOLCK, errno.ENOSYS) else "you can write to"
+        say(f"{error.filename or args.home}: {error.strerror or error}; set DEFT_HOME to a folder {where}")
         return 2
     except KeyboardInterrupt:
         say("interrupted; the next call starts the set-up again")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import keyword
 import os
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
-from deft_aoi.base.console import brief, ends_on_sigterm, guarded
+from deft_aoi.base.console import brief, ends_on_sigterm, guarded, steady
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
@@ -21,6 +23,7 @@ from deft_aoi.base.versions import VERSION
 GROUPS = {
     "start here": {
         "demo": "see the whole loop work on a simulated inspection line",
+        "doctor": "show what would block a run, by cause, with what fixes it (reads only)",
         "preflight": "check everything, write the plan and print the Summary to approve",
         "start": "start the approved plan",
     },
@@ -39,9 +42,11 @@ GROUPS = {
         "verify": "check journal, artifacts and state against each other",
     },
     "data": {
+        "import": "look at a folder of pictures from the line, propose a workspace, make it with --yes",
         "simulate": "make a workspace: a simulated inspection line",
         "import-pairs": "make a workspace from folders of NG and golden images",
         "import-deeppcb": "make a workspace from DeepPCB",
+        "fix-csv": "rewrite a spreadsheet's table as TAO reads it",
         "audit": "compare every set's images and labels: copies, leakage, damage, suspected label errors",
     },
     "decide": {
@@ -101,9 +106,15 @@ def build_parser(*, everything: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
+def command_module(name: str) -> ModuleType:
+    """The module of one command of ours; a word of Python's own, as `import`, has a `_` behind it there."""
+    own = f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
+    return importlib.import_module(f"deft_aoi.cli.commands.{own}")
+
+
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one command of ours."""
-    module = importlib.import_module(f"deft_aoi.cli.commands.{name.replace('-', '_')}")
+    module = command_module(name)
     parser = argparse.ArgumentParser(prog=f"deft {name}", description=module.HELP)
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)
@@ -111,8 +122,13 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `deft`; without a command it prints the overview."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    """Entry point of `deft`; without a command it prints the overview. The exit code is the command's, whatever becomes
+    of what it says."""
+    with steady():
+        return _run(sys.argv[1:] if argv is None else list(argv))
+
+
+def _run(words: list[str]) -> int:
     parser = build_parser(everything="--all" in words)
     args = parser.parse_args(words)
     if args.command is None:

@@ -7,7 +7,7 @@ import math
 import os.path
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,20 @@ SHARED_COLUMNS = (
     "second_set", "second_line", "second_label", "second_image", "same_label", "likeness",
 )  # fmt: skip
 BROKEN_COLUMNS = ("set", "line", "label", "part", "light", "file", "what")
+DEEP, TURNED = "deep", "turned"
 KINDS = ("path", "row", "content", "near", "blank")
+
+
+@dataclass(frozen=True)
+class SpecialFiles:
+    """Files of one set that have more than 8 bits a value (`deep`; `largest` is their largest value) or an orientation
+    tag (`turned`); `first` is the path of one of them."""
+
+    set: str
+    kind: str
+    files: int
+    first: str
+    largest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class SetAudit:
     contract's key), content (equal bytes under every light), near (re-encoded, brightened or moved), blank (equal bytes
     of a picture that shows nothing); `stops` whether the loop must not start with it. `broken`: files that are missing
     or unreadable. `boards`: how many boards two sets share. `unread`: test images that nobody has looked at yet.
+    `special`: files that do not look everywhere as they do here, one record a set and kind.
     """
 
     shared: pd.DataFrame
@@ -44,6 +58,7 @@ class SetAudit:
     rows: dict[str, int]
     boards_of: dict[str, int]
     unread: int
+    special: tuple[SpecialFiles, ...] = ()
 
     def counts(self) -> dict[str, Any]:
         """JSON-ready: rows, boards, shared pairs by kind and pair of sets, two-label images, broken files."""
@@ -58,6 +73,7 @@ class SetAudit:
             "broken": {str(name): int(count) for name, count in hurt.items()},
             "shared_boards": [{**row, "boards": int(row["boards"])} for row in self.boards.to_dict("records")],
             "unread": self.unread,
+            "special": [asdict(one) for one in self.special],
         }
 
 
@@ -90,7 +106,8 @@ def audit_sets(
         columns=["first_set", "second_set", "boards", "names"],
     )
     return SetAudit(table, broken, overlap, {one.name: len(one.rows) for one in sets},
-                    {name: len(found) for name, found in boards.items()}, unread)  # fmt: skip
+                    {name: len(found) for name, found in boards.items()}, unread,
+                    tuple(entry for one in sets for entry in _special(one, parts[one.name])))  # fmt: skip
 
 
 def write_audit(found: SetAudit, folder: Path) -> tuple[Path, ...]:
@@ -138,6 +155,15 @@ def _within(one: RowSet, prints: list[Prints]) -> Iterable[tuple[Any, ...]]:
         known = first.setdefault(key, row) if key else row
         if known != row and not flat[row]:
             yield _row("content", False, one, known, one, row, 1.0)
+
+
+def _special(one: RowSet, prints: list[Prints]) -> Iterable[SpecialFiles]:
+    names = [name for light in (*one.files, *one.goldens) for name in light]
+    largest = np.concatenate([light.largest for light in prints])
+    for kind, flags in ((DEEP, largest > 0), (TURNED, np.concatenate([light.turned for light in prints]))):
+        found = sorted({names[place] for place in np.flatnonzero(flags)})
+        if found:
+            yield SpecialFiles(one.name, kind, len(found), found[0], float(largest.max()) if kind == DEEP else 0.0)
 
 
 def image_names(one: RowSet) -> list[str]:

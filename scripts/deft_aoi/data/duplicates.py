@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,21 +33,41 @@ class Near:
 
 
 def near_pairs(
-    first: Sequence[Prints],
-    second: Sequence[Prints],
-    files_first: Sequence[Sequence[str]],
-    files_second: Sequence[Sequence[str]],
-) -> list[Near]:
+    first: Sequence[Prints], second: Sequence[Prints], files_first: Sequence[Sequence[str]],
+    files_second: Sequence[Sequence[str]], *, each_of_first: bool = False,
+) -> list[Near]:  # fmt: skip
     """Pairs of rows (one of each set) that show the same picture, their bytes equal or not.
+
+    A row of the smaller set finds its few nearest in the other; `each_of_first` asks for every row of `first`, so that
+    any number of copies of one picture is found there.
 
     `first` and `second` hold the prints of each light, `files_*` their files, (lights, rows): a pair counts where every
     light agrees. Nearest by difference hash of the first light, then by the coarse picture, then pixel by pixel; what
     two pictures have in common is kept by their content.
     """
+    candidates = _candidates(first[0], second[0], _NEAREST, each_of_first=each_of_first)
+    return _compared(candidates, first, second, files_first, files_second)
+
+
+def near_within(prints: Sequence[Prints], files: Sequence[Sequence[str]]) -> list[Near]:
+    """:func:`near_pairs` of one set's rows with each other, each pair once and no row with itself."""
+    both_ways = _candidates(prints[0], prints[0], _NEAREST + 1)  # the nearest of a row is that row
+    candidates = dict.fromkeys((min(pair), max(pair)) for pair in both_ways if pair[0] != pair[1])
+    return _compared(candidates, prints, prints, files, files)
+
+
+def _compared(
+    candidates: Iterable[tuple[int, int]],
+    first: Sequence[Prints],
+    second: Sequence[Prints],
+    files_first: Sequence[Sequence[str]],
+    files_second: Sequence[Sequence[str]],
+) -> list[Near]:
+    """The candidates whose pictures agree under every light."""
     store = Store("alike", {"version": 1, "reach": _REACH}, 1)
     found = []
     with Progress("near-duplicates", None, "candidate") as progress:
-        for one, other in _candidates(first[0], second[0]):
+        for one, other in candidates:
             likeness = min(
                 _remembered(store, (prints.records[one], others.records[other]), (files[one], other_files[other]))
                 for prints, others, files, other_files in zip(first, second, files_first, files_second)
@@ -87,12 +107,13 @@ def alike(first: str, second: str) -> float:
     return float(cv2.matchTemplate(sharp, np.ascontiguousarray(inner), cv2.TM_CCOEFF_NORMED).max())
 
 
-def _candidates(first: Prints, second: Prints) -> Iterator[tuple[int, int]]:
-    """(row of first, row of second) that may show the same picture."""
+def _candidates(first: Prints, second: Prints, count: int, *, each_of_first: bool = False) -> Iterator[tuple[int, int]]:
+    """(row of first, row of second) that may show the same picture, at most `count` for each of the smaller set, or for
+    each of the first."""
     rows = [_usable(prints) for prints in (first, second)]
     if min(map(len, rows)) == 0:
         return
-    swapped = len(rows[0]) > len(rows[1])
+    swapped = not each_of_first and len(rows[0]) > len(rows[1])
     (asked_rows, asked), (stock_rows, stock) = (
         ((rows[1], second), (rows[0], first)) if swapped else ((rows[0], first), (rows[1], second))
     )
@@ -103,7 +124,7 @@ def _candidates(first: Prints, second: Prints) -> Iterator[tuple[int, int]]:
     for start in range(0, len(asked_rows), _BLOCK):
         block = asked_rows[start : start + _BLOCK]
         bits = np.ascontiguousarray(asked.records["bits"][block])
-        distance, nearest = index.search(bits, min(_NEAREST, len(stock_rows)))
+        distance, nearest = index.search(bits, min(count, len(stock_rows)))
         number, rank = np.nonzero(distance <= _BITS)
         mine, theirs = block[number], stock_rows[nearest[number, rank]]
         likely = _cosine(asked.records["coarse"][mine], stock.records["coarse"][theirs]) >= _COARSE

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
+from deft_aoi.base.console import aside
 from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
@@ -33,17 +34,21 @@ if TYPE_CHECKING:
 
     from deft_aoi.spec.tree import Optics
 
-VERSION = 1
+VERSION = 2
 READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
 _SIDE = 24  # pixels of the coarse picture
 _FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be told apart
 _CHUNK, _ASKED, _KEPT = 64, 800, 1024
 
 #: One image. `sha` of its bytes; `bits` difference hash of 16 x 16 cells; `coarse` its edges at 24 x 24 as int8, of
-#: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above.
+#: about equal length; `spread` standard deviation of its grey levels; `state` one of the four above; `largest` value of
+#: a file with more than 8 bits a value, else 0; `turned` its orientation tag, 0 for none.
 RECORD = np.dtype(
-    [("sha", "u1", 32), ("bits", "u1", 32), ("coarse", "i1", _SIDE * _SIDE), ("spread", "f4"), ("state", "u1")]
-)
+    [
+        ("sha", "u1", 32), ("bits", "u1", 32), ("coarse", "i1", _SIDE * _SIDE), ("spread", "f4"), ("state", "u1"),
+        ("largest", "f4"), ("turned", "u1"),
+    ]
+)  # fmt: skip
 Bytes = NDArray[np.uint8]
 
 
@@ -57,6 +62,16 @@ class Prints:
     @property
     def state(self) -> Bytes:
         return np.asarray(self.records["state"])
+
+    @property
+    def largest(self) -> NDArray[np.float32]:
+        """Largest value of each file with more than 8 bits a value, else 0."""
+        return np.asarray(self.records["largest"])
+
+    @property
+    def turned(self) -> NDArray[np.bool_]:
+        """Files whose orientation tag asks a viewer to turn them."""
+        return np.asarray(self.records["turned"] > 1)
 
     @property
     def flat(self) -> NDArray[np.bool_]:
@@ -82,7 +97,10 @@ def fingerprints(files: Sequence[str], *, limit: int | None = None, seconds: flo
         known = cache.find(distinct, stamps)
         for place, record in known:
             table[place] = record
-        todo = np.flatnonzero(table["state"] == UNREAD)[:limit].tolist()
+        new = np.flatnonzero(table["state"] == UNREAD)
+        todo = new[:limit].tolist()
+        if len(todo) < len(new):
+            aside(f"fingerprints: {len(todo):,} of {len(new):,} new images are opened in this call")
         opened = 0
         for places, records in _read_all([distinct[place] for place in todo], todo, seconds):
             opened += len(places)
@@ -132,6 +150,8 @@ def fingerprint(data: bytes) -> NDArray[Any]:
     small = edges(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)).ravel()
     record["coarse"] = np.rint(small * (127 / max(float(np.abs(small).max()), 1e-6)))
     record["spread"] = grey.std()
+    record["largest"] = safe_images.largest_value(data)
+    record["turned"] = safe_images.orientation(data) % 256
     return record
 
 
@@ -171,7 +191,9 @@ def _read(names: Iterable[str]) -> NDArray[Any]:
         try:
             records.append(fingerprint(b"" if leaves_workspace(name) else Path(name).read_bytes()))
         except OSError:
-            records.append(np.array((0, 0, 0, 0, UNREADABLE), RECORD))
+            record = np.zeros((), RECORD)
+            record["state"] = UNREADABLE
+            records.append(record)
     return np.stack(records)
 
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 MIN_PER_CLASS = 5  # fewer PASS rows or defects than this say nothing about each other
 FIT_ROWS = 6000  # rows that one model learns from, at most
-_FOLDS = 5
-MODELS = 2 * _FOLDS  # that one look at the labels fits
+FOLDS = 5
 _TREES = 200
 _CERTAINTY = 1e-4  # probabilities closer to 0 or 1 are not told apart
 
@@ -48,14 +47,14 @@ def label_doubt(
     groups: Sequence[str] | None = None,
     *,
     seed: int = 0,
-    fitted: Callable[[], object] = lambda: None,
+    done: Callable[[], object] = lambda: None,
 ) -> Doubt:
     """Doubt of every row from `features` (n, d), `defect` (n,) and the boards of the rows.
 
     Rows from any set may stand together: the more rows that judge, the better. Raises ValueError unless
     :func:`enough`.
     """
-    return doubt_of(cross_probabilities(features, defect, groups, seed=seed, fitted=fitted), defect)
+    return doubt_of(cross_probabilities(features, defect, groups, seed=seed, done=done), defect)
 
 
 def doubt_of(probability: NDArray[Any], defect: NDArray[np.bool_]) -> Doubt:
@@ -88,13 +87,13 @@ def screen(
 
 def cross_probabilities(
     features: NDArray[Any], defect: NDArray[np.bool_], groups: Sequence[str] | None = None, *,
-    folds: int = _FOLDS, fit_rows: int = FIT_ROWS, seed: int = 0, fitted: Callable[[], object] = lambda: None,
+    folds: int = FOLDS, fit_rows: int = FIT_ROWS, seed: int = 0, done: Callable[[], object] = lambda: None,
 ) -> Reals:  # fmt: skip
     """(n,) probability of a defect, each from models that have seen neither the row nor its group.
 
     The mean logit of a regularised logistic regression and of extremely randomised trees, classes balanced: the line
     and the boxes err on different rows. At most `fit_rows` rows teach each model, so that the time stays bounded.
-    `fitted` is called after each of the models. Deterministic. Raises ValueError unless :func:`enough`.
+    `done` is called after each fold. Deterministic. Raises ValueError unless :func:`enough`.
     """
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
@@ -105,14 +104,25 @@ def cross_probabilities(
     rng = np.random.default_rng(seed)
     logit = np.zeros(len(defect))
     with threadpool_limits(1):  # products this small: threads would only wait for each other, and burn CPU in it
-        for taught, asked in _splits(defect, groups, min(folds, MIN_PER_CLASS), seed):
+        for taught, asked in splits(defect, groups, seed, min(folds, MIN_PER_CLASS)):
             taught = _sample(taught, defect, fit_rows, rng)
-            for learn in (_line, _boxes):
-                model = learn(table[taught], defect[taught], seed)
-                fitted()
-                chance = np.clip(model.predict_proba(table[asked])[:, 1], _CERTAINTY, 1 - _CERTAINTY)
-                logit[asked] += np.log(chance / (1 - chance)) / 2
+            logit[asked] = logits(fitted(table[taught], defect[taught], seed), table[asked])
+            done()
     return np.asarray(1 / (1 + np.exp(-logit)))
+
+
+def fitted(features: NDArray[Any], defect: Flags, seed: int) -> tuple[Any, ...]:
+    """The models that judge together, taught by these rows."""
+    return tuple(learn(features, defect, seed) for learn in (_line, _boxes))
+
+
+def logits(models: Sequence[Any], features: NDArray[Any]) -> Reals:
+    """(n,) mean logit of a defect."""
+    total = np.zeros(len(features))
+    for model in models:
+        chance = np.clip(model.predict_proba(features)[:, 1], _CERTAINTY, 1 - _CERTAINTY)
+        total += np.log(chance / (1 - chance)) / len(models)
+    return total
 
 
 def _line(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
@@ -133,8 +143,8 @@ def _boxes(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     return trees.fit(table, defect).set_params(n_jobs=1)  # so that what the trees say is added in one order
 
 
-def _splits(
-    defect: Flags, groups: Sequence[str] | None, folds: int, seed: int
+def splits(
+    defect: Flags, groups: Sequence[str] | None, seed: int, folds: int = FOLDS
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(rows to learn from, rows to judge); whole groups together where there are enough of them."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold

@@ -17,11 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
+from deft_aoi.base.console import aside
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import PASS, read_sheet, write_sheet
-from deft_aoi.data.label_noise import MIN_PER_CLASS, MODELS, Doubt, enough, label_doubt
+from deft_aoi.data.label_noise import FOLDS, MIN_PER_CLASS, Doubt, enough, label_doubt
 from deft_aoi.data.sets import POOL, TRAINING, VALIDATION, RowSet
 from deft_aoi.spec.tree import Optics
 
@@ -75,6 +76,8 @@ def review(
     if not enough(defect):
         why = f"{int(defect.sum())} defects of {len(defect)} rows; {MIN_PER_CLASS} of each class judge each other"
         return Review(pd.DataFrame(columns=list(COLUMNS)), {}, left, why)
+    if len(defect) == max_rows:
+        aside(f"label noise: {len(defect):,} of {sum(len(one.rows) for one in by_name.values()):,} rows are measured")
     blocks, boards = [], []
     for name, rows in chosen.items():
         one = by_name[name]
@@ -125,8 +128,8 @@ def remembered_doubt(features: NDArray[np.float32], defect: NDArray[np.bool_], b
             return Doubt(known[0], known[1], known[2] > 0, known[3] > 0)
     except (OSError, ValueError):
         pass
-    with Progress("label noise", MODELS, "model") as progress:
-        found = label_doubt(features, defect, boards, fitted=progress.update)
+    with Progress("label noise", FOLDS, "fold") as progress:
+        found = label_doubt(features, defect, boards, done=progress.update)
     table = np.stack([found.probability, found.doubt, found.doubtful, found.likely])
     with contextlib.suppress(OSError):  # a full or read-only cache only costs time
         atomic_write(path, lambda stream: np.save(stream, table))

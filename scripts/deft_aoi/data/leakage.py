@@ -6,22 +6,36 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.near_files import forget, near_image
 from deft_aoi.base.paths import image_root
-from deft_aoi.base.rows import LEAK_KEYS, PASS, check_labels, normalise_label, read_rows
+from deft_aoi.base.rows import (
+    IDENTITY,
+    LEAK_KEYS,
+    PASS,
+    csv_bytes,
+    label_problems,
+    means_good,
+    normalise_label,
+    parse_as_tao,
+    read_rows,
+    reading_problems,
+    training_repeats,
+)
 
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A row of the second table that the first one holds too; lines count from the header, which is line 1."""
+    """A row of the second table that the first holds too; lines are row + 2 until :meth:`Leaks.at` looks them up."""
 
     first_line: int
     second_line: int
@@ -38,6 +52,16 @@ class Leaks:
 
     def __bool__(self) -> bool:
         return bool(self.rows)
+
+    def at(self, first: Path, second: Path) -> Leaks:
+        """The same with the lines that the rows have in these files."""
+        found = (
+            replace(
+                leak, first_line=line_of(first, leak.first_line - 2), second_line=line_of(second, leak.second_line - 2)
+            )
+            for leak in self.rows
+        )
+        return Leaks(tuple(found), self.shared_boards)
 
     def sentence(self, first: str, second: str) -> str:
         """One line for a refusal: how many, and the first of them."""
@@ -128,7 +152,8 @@ def validate_training_csv(
     """
     rows = read_rows(csv)
     report = Report(str(csv), len(rows), {str(k): int(v) for k, v in rows["label"].value_counts().items()})
-    _collect(report, lambda: check_labels(rows, csv))
+    report.problems += label_problems(rows, csv)
+    report.problems += reading_problems(csv, rows, parse_as_tao(csv, csv_bytes(csv), (*IDENTITY, "label")))
     _check_classes(report, rows)
     _check_blanks(report, rows, csv)
     _check_written(report, rows, csv)
@@ -137,21 +162,24 @@ def validate_training_csv(
     report.distinct_files, report.missing_files = bases.looked_up, len(found.missing)
     if found.missing:
         line, name = found.missing[0]
+        near = bases.near(rows, line - 2, name, lights, ext)
         report.problems.append(
-            f"{csv}, line {line}: image {name} is missing under {workspace} and {bases.images} "
-            f"({len(found.missing)} files); expected <input_path or golden_path>/<object_name>_{lights[0]}{ext}"
+            f"{csv}, line {line_of(csv, line - 2)}: image {name} is missing under {workspace} and {bases.images} "
+            f"({len(found.missing)} files)"
+            + (f", but {near}" if near else f"; expected <input_path or golden_path>/<object_name>_{lights[0]}{ext}")
         )
-    _check_repeats(report, rows, found.keys)
+    _check_repeats(report, rows, found.keys, csv)
     if validation_csv is not None:
         held = read_rows(validation_csv)
         other = bases.files(held, lights[:1], ext)
         if other.missing:
             line, name = other.missing[0]
+            where = f"{validation_csv}, line {line_of(validation_csv, line - 2)}"
             report.problems.append(
-                f"{validation_csv}, line {line}: image {name} is missing under {workspace} and {bases.images} "
-                f"({len(other.missing)} files), so leakage cannot be ruled out; is --workspace-root right?"
+                f"{where}: image {name} is missing under {workspace} and {bases.images} ({len(other.missing)} files), "
+                "so leakage cannot be ruled out; is --workspace-root right?"
             )
-        leaks = leaks_between(rows, held, found.keys, other.keys)
+        leaks = leaks_between(rows, held, found.keys, other.keys).at(csv, validation_csv)
         report.leaks = [asdict(leak) for leak in leaks.rows]
         report.shared_boards = len(leaks.shared_boards)
         if leaks:
@@ -204,6 +232,14 @@ class _Bases:
             ]
         return _Found(keys, sorted(missing))
 
+    def near(self, rows: pd.DataFrame, row: int, file: str, lights: Sequence[str], ext: str) -> str | None:
+        """What is nearly there in place of a missing file of a row."""
+        forget()
+        light = next((light for light in lights if file.endswith(f"_{light}{ext}")), lights[0])
+        folder, name = posixpath.dirname(file), rows["object_name"].iloc[row]
+        found = (near_image(base, folder, name, light, ext, lights) for base in (self.root, self.images))
+        return next((text for text in found if text), None)
+
     def _find(self, name: str) -> str | None:
         if name not in self._base:
             candidates = (str(self.root), str(self.images))
@@ -243,24 +279,24 @@ def _check_blanks(report: Report, rows: pd.DataFrame, csv: Path) -> None:
         bad = (rows[column] != rows[column].str.strip()) | (rows[column] == "")
         if bad.any():
             row = int(bad.to_numpy().argmax())
-            report.problems.append(
-                f"{csv}, line {row + 2}: {column} is {rows[column].iloc[row]!r}; expected text without blanks "
-                f"around it ({int(bad.sum())} such rows)"
-            )
+            found = f"{csv}, line {line_of(csv, row)}: {column} is {rows[column].iloc[row]!r}"
+            report.problems.append(f"{found}; expected text without blanks around it ({int(bad.sum())} such rows)")
 
 
 def _check_written(report: Report, rows: pd.DataFrame, csv: Path) -> None:
-    odd = rows["label"] != rows["label"].map(normalise_label)
+    """Spellings of one defect's name that the loop would unite and a training by this CSV would not."""
+    odd = (rows["label"] != rows["label"].map(normalise_label)) & ~rows["label"].map(means_good)
     if odd.any():
         at = int(odd.to_numpy().argmax())
         label = rows["label"].iloc[at]
         report.problems.append(
-            f"{csv}, line {at + 2}: label {label!r}; expected {normalise_label(label)!r}: a second spelling would be a "
-            f"defect of its own ({int(odd.sum())} such rows)"
+            f"{csv}, line {line_of(csv, at)}: label {label!r}; expected {normalise_label(label)!r}: a second spelling "
+            f"would be a defect of its own ({int(odd.sum())} such rows)"
         )
 
 
-def _check_repeats(report: Report, rows: pd.DataFrame, keys: list[str]) -> None:
+def _check_repeats(report: Report, rows: pd.DataFrame, keys: list[str], csv: Path) -> None:
+    _collect(report, lambda: training_repeats(csv, rows))
     repeated = sum(count - 1 for count in Counter(zip(keys, rows["label"].tolist())).values())
     if repeated:
         report.warnings.append(f"{repeated} rows repeat an image with the same label: they weigh more in training")
@@ -269,5 +305,5 @@ def _check_repeats(report: Report, rows: pd.DataFrame, keys: list[str]) -> None:
     torn = by_image[by_image["key"].isin(kinds.index[kinds > 1])]
     if not torn.empty:
         same = torn[torn["key"] == torn["key"].iloc[0]]
-        pairs = ", ".join(f"line {line}: {label}" for line, label in zip(same["line"], same["label"]))
+        pairs = ", ".join(f"line {line_of(csv, line - 2)}: {label}" for line, label in zip(same["line"], same["label"]))
         report.warnings.append(f"{torn['key'].nunique()} images have two labels, the first at {pairs}")

@@ -14,12 +14,12 @@ import cv2
 
 from deft_aoi.base import safe_images
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.names import label_problem
+from deft_aoi.base.names import label_problem, means_good
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import inside, name_problem, shown
+from deft_aoi.data.depth import common_scale
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-GOOD_NAMES = frozenset({"pass", "ok", "good"})
 JPEG_QUALITY = 95
 _NAME = re.compile(r"(?P<texture>[^+]+)\+(?P<anomaly>.+?)_(?P<index>\d+)")
 
@@ -42,12 +42,12 @@ class Skipped:
 
 
 def label_from_name(stem: str) -> str | None:
-    """`PCB+bridge_00000` -> `bridge`; `PCB+pass_3`, `+ok_`, `+good_` -> `PASS`; None for any other form."""
+    """`PCB+bridge_00000` -> `bridge`; any word for a good part, as `PCB+ok_3` -> `PASS`; None for any other form."""
     match = _NAME.fullmatch(stem)
     if match is None:
         return None
     anomaly = match["anomaly"].strip().lower()
-    return PASS if anomaly in GOOD_NAMES else anomaly
+    return PASS if means_good(anomaly) else anomaly
 
 
 def list_images(folder: Path, what: str, root: Path | None = None) -> dict[str, Path]:
@@ -126,25 +126,32 @@ def convert_pairs(
 ) -> tuple[list[Pair], list[Skipped]]:
     """Write both images of every pair as `<folder>/<name>_<light><ext>`; `folders` gives (test, golden) folder.
 
+    Pictures with more than 8 bits a value are brought to 8 by the range of all of them (:func:`depth_of`).
     Returns the pairs that could be written and, for the others, the file that could not be read. Runs on all cores.
     """
+    largest = depth_of(pairs)
     for folder in {folder for pair in pairs for folder in folders(pair)}:
         folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(cores()) as workers:
-        outcomes = list(workers.map(lambda pair: _convert_pair(pair, folders(pair), ext), pairs))
+        outcomes = list(workers.map(lambda pair: _convert_pair(pair, folders(pair), ext, largest), pairs))
     done = [pair for pair, outcome in zip(pairs, outcomes) if outcome is None]
     return done, [outcome for outcome in outcomes if outcome is not None]
 
 
-def convert_image(source: Path, target: Path) -> bool:
-    """Write `source` as `target`: a byte copy where both have the same format, else decoded (8 bit) and encoded.
+def depth_of(pairs: Sequence[Pair]) -> int:
+    """The value that becomes 255 in every picture of these pairs that has more than 8 bits; 0 where none has."""
+    return common_scale({path for pair in pairs for _, *sources in pair.files for path in sources})
+
+
+def convert_image(source: Path, target: Path, largest: int = 0) -> bool:
+    """Write `source` as `target`: a byte copy where both have the same format and 8 bits, else decoded and encoded.
 
     Returns false, and writes nothing, where the source is no readable image.
     """
-    image = safe_images.read(source)
+    image = safe_images.read(source, largest=largest)
     if image is None:
         return False
-    if _kind(source.suffix) == _kind(target.suffix):
+    if _kind(source.suffix) == _kind(target.suffix) and not (largest and safe_images.is_deep(source.read_bytes())):
         shutil.copyfile(source, target)
         return True
     target.write_bytes(encode(image, target.suffix))
@@ -181,13 +188,13 @@ def skipped_text(skipped: Iterable[Skipped], shown: int = 3) -> str:
     return f"{len(listed)} files skipped: {names}" + (", ..." if len(listed) > shown else "")
 
 
-def _convert_pair(pair: Pair, folders: tuple[Path, Path], ext: str) -> Skipped | None:
+def _convert_pair(pair: Pair, folders: tuple[Path, Path], ext: str, largest: int) -> Skipped | None:
     """None when both images of every light are written; what was written of a failed pair is removed."""
     written: list[Path] = []
     for light, *sources in pair.files:
         for source, folder in zip(sources, folders):
             target = folder / f"{pair.name}_{light}{ext}"
-            if not convert_image(source, target):
+            if not convert_image(source, target, largest):
                 for path in written:
                     path.unlink()
                 return Skipped(source.name, "not a readable image")

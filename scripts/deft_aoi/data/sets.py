@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from deft_aoi.base.csv_text import line_of
+from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import PASS, image_paths, normalise_label, pad_columns
+from deft_aoi.data.fingerprints import fingerprints
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
 from deft_aoi.spec.tree import Optics
 
@@ -43,8 +47,8 @@ class RowSet:
         return list(self.rows["boardname"])
 
     def line(self, row: int) -> int:
-        """Line of the CSV, whose header is line 1; the number of the pair for synthetic pairs."""
-        return row + 2 if self.name != SYNTHETIC else row + 1
+        """Line of the CSV as an editor counts it; the number of the pair for synthetic pairs."""
+        return line_of(self.csv, row) if self.name != SYNTHETIC else row + 1
 
     def title(self, row: int) -> str:
         """`<input_path>/<object_name>`, as the CSV spells it."""
@@ -75,3 +79,16 @@ def pregen_set(workspace: Workspace, optics: Optics) -> RowSet | None:
     by_light = list(zip(*(pair.files for pair in pairs), strict=True))
     files, others = (tuple([str(entry[n]) for entry in light] for light in by_light) for n in (1, 2))
     return RowSet(SYNTHETIC, workspace.pregen_ng, rows, workspace.root, optics.lights, files, others)
+
+
+def image_digest(one: RowSet, root: Path, *, known: bool) -> str:
+    """One hash of all test and golden images of a set, by their paths below `root`. `known`: a file whose size and time
+    of change are as before is not read again; else every byte is."""
+    names = sorted({name for light in (*one.files, *one.goldens) for name in light})
+    keys = [key.hex() for key in fingerprints(names).keys()] if known else [_sha(Path(name)) for name in names]  # noqa: SIM118
+    lines = [f"{key}  {Path(name).relative_to(root).as_posix()}" for key, name in zip(keys, names, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _sha(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""

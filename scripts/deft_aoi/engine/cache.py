@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import atomic_write, locked, sha256_json
+from deft_aoi.base.safe_images import DECODER
 
 _MERGE_ABOVE = 32  # small shards
 _SMALL = 1 << 15  # vectors of a shard that is worth merging
@@ -65,7 +66,8 @@ class Store:
     """Vectors of one length, all computed by the same code with the same `parameters`."""
 
     def __init__(self, kind: str, parameters: Mapping[str, object], length: int) -> None:
-        self.folder = kind_folder("vectors") / f"{kind}-{sha256_json(dict(parameters))[:16]}"
+        made_by = {**parameters, "decoder": DECODER}
+        self.folder = kind_folder("vectors") / f"{kind}-{sha256_json(made_by)[:16]}"
         self.length = length
         self.added = 0  # vectors that were put in
         self._new: dict[bytes, Vector] = {}

@@ -7,7 +7,6 @@ zombie (whose files are closed) counts as dead.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from typing import IO
 
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.files import atomic_write_json, utc_now
+from deft_aoi.base.files import atomic_write_json, flock, utc_now
 from deft_aoi.base.finding import OK
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import WORKSPACE_VARIABLE
@@ -55,6 +54,7 @@ class LocalExecutor:
             environment = {
                 **{name: value for name, value in os.environ.items() if name not in SECRETS},
                 "PYTHONPATH": str(SKILL_ROOT / "scripts"),
+                "PYTHONUTF8": "1",  # a log takes any character, whatever the caller's locale is
                 **({WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}),
             }
             os.set_inheritable(lock.fileno(), True)
@@ -117,7 +117,7 @@ def _take(lock: IO[bytes], job: Path) -> None:
     """Lock the job; someone who only asks whether it is alive may hold the lock for a moment."""
     for _ in range(_TRIES):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(lock.fileno(), job / LOCK, wait=False)
         except BlockingIOError:
             time.sleep(_RETRY_SECONDS)
         else:
@@ -141,7 +141,7 @@ def alive(job: Path) -> bool:
     """Whether any process still holds the job's lock. Askers share the lock, so that they never see each other."""
     try:
         with open(job / LOCK, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            flock(lock.fileno(), job / LOCK, wait=False, shared=True)
     except FileNotFoundError:
         return False
     except BlockingIOError:

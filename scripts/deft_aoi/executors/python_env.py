@@ -97,7 +97,8 @@ class VirtualenvExecutor(LocalExecutor):
         environment = {k: v for k, v in (os.environ | self.environment()).items() if v is not None}
         try:
             done = subprocess.run(
-                [python, "-c", _ASK], capture_output=True, text=True, env=environment, timeout=_PROBE_SECONDS,
+                [python, "-c", _ASK], capture_output=True, text=True, encoding="utf-8",
+                errors="replace", env=environment, timeout=_PROBE_SECONDS,
                 stdin=subprocess.DEVNULL, check=False,
             )  # fmt: skip
             said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

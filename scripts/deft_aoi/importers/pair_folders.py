@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import pandas as pd
-
+from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.rows import PASS, normalise_label, read_rows
-from deft_aoi.data.pairs import Pair, Skipped, check_ext, convert_pairs, label_from_name, list_images, match_pairs
-from deft_aoi.data.workspace_files import (
-    SPLITS,
-    baseline_spec,
-    check_tables,
-    count_labels,
-    new_workspace,
-    rows_frame,
-    write_workspace,
+from deft_aoi.data.pairs import (
+    SUFFIXES,
+    Pair,
+    Skipped,
+    check_ext,
+    depth_of,
+    label_from_name,
+    list_images,
+    match_pairs,
 )
+from deft_aoi.data.workspace_files import SPLITS, count_labels, new_workspace
+from deft_aoi.importers.sets import write_sets
+from deft_aoi.importers.split import SHARES, deal, flat_shares
 
-SHARES = (10, 15, 35, 40)
 LABEL_COLUMNS = ("image", "label")
 
 
 @dataclass(frozen=True)
 class PairsSummary:
-    """What was written: rows by label for each split, boards, and the files that took no part."""
+    """What was written: rows by label for each split, boards, the files that took no part.
+
+    `full_scale`: the value that became 255 where pictures had more than 8 bits; 0 where none had.
+    """
 
     workspace: Path
     labels: dict[str, dict[str, int]]
     boards: int
     skipped: tuple[Skipped, ...]
+    full_scale: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,35 +77,31 @@ def import_pairs(
     if unused:
         raise InputError(f"{labels}: {len(unused)} images are in no folder, the first {unused[0]!r}")
     _check_classes(found, passes)
-    home = deal(found, notes, shares, seed)
+    unit = {pair.name: notes.board.get(pair.name, pair.name) for pair in found}
+    home = deal(found, unit, flat_shares(shares), seed)
     with new_workspace(workspace) as stage:
-        folder = {name: stage.pool_dir / "images" if name == "pool" else stage.images / "pairs" for name in SPLITS}
-        pairs, unreadable = convert_pairs(
-            found, lambda pair: (folder[home[pair.name]] / "test", folder[home[pair.name]] / "golden"), ext
-        )
-        tables = {name: _rows(pairs, notes, home, name) for name in SPLITS}
-        check_tables(tables)
-        write_workspace(stage, tables, baseline_spec(lights=lights, ext=ext, size=size))
-    boards = len({notes.board.get(pair.name, pair.name) for pair in pairs})
+        done = write_sets(stage, found, home, lights=lights, ext=ext, size=size, boards=notes.board)
+    boards = len({unit[pair.name] for pair in done.pairs})
     target = workspace.expanduser().resolve()
-    return PairsSummary(target, count_labels(tables), boards, (*skipped, *unreadable))
+    return PairsSummary(target, count_labels(done.tables), boards, (*skipped, *done.unreadable), depth_of(found))
 
 
 def read_notes(path: Path, lights: Sequence[str]) -> Notes:
     """Read a labels CSV: `image` (file name, with or without light and extension), `label`, and maybe golden, board.
 
-    Raises InputError with the line number for an empty or misspelt label and for an image named twice.
+    A word for a good part (`OK`, `Pass`, `良品`) is PASS, as it is in a file's name. Raises InputError with the line
+    number for an empty label, one that names nothing, and an image named twice.
     """
     rows = read_rows(path, required=LABEL_COLUMNS)
     labels: dict[str, str] = {}
     goldens: dict[str, str] = {}
     boards: dict[str, str] = {}
-    for line, row in enumerate(rows.to_dict("records"), start=2):
-        name = _object(row["image"], lights)
-        label = normalise_label(row["label"])
-        if not name or not label or (label == PASS.lower()):
+    for number, row in enumerate(rows.to_dict("records")):
+        line, name = line_of(path, number), _object(row["image"], lights)
+        label = PASS if means_good(row["label"]) else normalise_label(row["label"])
+        if not name or not label or names_nothing(label):
             found = f"image {row['image']!r}, label {row['label']!r}"
-            raise InputError(f"{path}, line {line}: {found}; expected a file name and exactly PASS or a defect's name")
+            raise InputError(f"{path}, line {line}: {found}; expected a file name and PASS or a defect's name")
         if labels.get(name, label) != label:
             raise InputError(f"{path}, line {line}: {name} already has the label {labels[name]!r}, here {label!r}")
         labels[name] = label
@@ -110,29 +110,6 @@ def read_notes(path: Path, lights: Sequence[str]) -> Notes:
         if board := row.get("board", ""):
             boards[name] = board
     return Notes(labels, goldens, boards)
-
-
-def deal(pairs: Sequence[Pair], notes: Notes, shares: Sequence[int], seed: int) -> dict[str, str]:
-    """Split of every object. A board goes whole to one split.
-
-    Boards are grouped by their rarest label, ordered within a group by a hash of name and seed, and each goes to the
-    split that is furthest below its share of that group; so every split sees every label that has enough boards.
-    """
-    boards: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        boards[notes.board.get(pair.name, pair.name)].append(pair)
-    count = Counter(pair.label for pair in pairs)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for board, members in boards.items():
-        groups[min((pair.label for pair in members), key=lambda label: (count[label], label))].append(board)
-    home: dict[str, str] = {}
-    for label in sorted(groups):
-        dealt = dict.fromkeys(SPLITS, 0)
-        for board in sorted(groups[label], key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
-            split = max(SPLITS, key=lambda name: shares[SPLITS.index(name)] / (2 * dealt[name] + 1))
-            dealt[split] += 1
-            home |= {pair.name: split for pair in boards[board]}
-    return home
 
 
 def _match(
@@ -144,25 +121,10 @@ def _match(
     return match_pairs(tests, goldens, lights, label_of, lambda name: notes.golden.get(name, name))
 
 
-def _rows(pairs: Sequence[Pair], notes: Notes, home: Mapping[str, str], split: str) -> pd.DataFrame:
-    folder = "images" if split == "pool" else "pairs"
-    return rows_frame(
-        [
-            {
-                "input_path": f"{folder}/test", "golden_path": f"{folder}/golden", "label": pair.label,
-                "object_name": pair.name, "project": "pairs", "boardname": notes.board.get(pair.name, ""),
-                "mpass_mfail": "MPASS" if pair.label == PASS else "MFAIL", "is_valid": "1",
-            }
-            for pair in pairs
-            if home[pair.name] == split
-        ]
-    )  # fmt: skip
-
-
 def _object(file: str, lights: Sequence[str]) -> str:
     """Object name of a file name: no folder, no image extension, no light."""
-    name = PurePath(file.strip()).name
-    for suffix in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"):
+    name = PurePath(file.strip().replace("\\", "/")).name
+    for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break

@@ -10,8 +10,9 @@ from typing import Any
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.rows import PASS, normalise_label, write_rows
-from deft_aoi.data.pairs import check_ext, convert_pairs, label_from_name, list_images, match_pairs
+from deft_aoi.data.pairs import check_ext, convert_pairs, depth_of, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 
 UNNAMED = "ng"
@@ -30,9 +31,9 @@ def prepare_pairs(
     InputError where the table or one of the images exists already, or no pair is usable.
     """
     check_ext(ext)
-    fixed = None if label is None else normalise_label(label)
-    if fixed in ("", PASS.lower()):
-        raise InputError(f"--label {label!r}: expected exactly PASS or the name of a defect")
+    fixed = None if label is None else PASS if means_good(label) else normalise_label(label)
+    if fixed == "" or (fixed and names_nothing(fixed)):
+        raise InputError(f"--label {label!r}: expected PASS or the name of a defect")
     images = images_dir or output.parent / "images"
     folders = (images / f"{subdir}_ng", images / f"{subdir}_ok")
     found, skipped = match_pairs(
@@ -59,6 +60,7 @@ def prepare_pairs(
     write_rows(output, rows)
     summary = {
         "csv": str(output), "images_dir": str(images), "rows": len(pairs), "lights": list(lights), "ext": ext,
+        "full_scale": depth_of(found),
         "by_label": dict(sorted(Counter(pair.label for pair in pairs).items())),
         "skipped": [asdict(entry) for entry in [*skipped, *unreadable]],
     }  # fmt: skip

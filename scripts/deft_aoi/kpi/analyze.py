@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 from pathlib import Path
@@ -15,7 +14,7 @@ from pyarrow import csv as arrow_csv
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write, atomic_write_json, atomic_write_text
-from deft_aoi.base.rows import PASS, SCORE, write_sheet
+from deft_aoi.base.rows import PASS, SCORE, read_some, write_sheet
 from deft_aoi.kpi.boards import board_counts, board_record
 from deft_aoi.kpi.bounds import lower_bound, upper_bound
 from deft_aoi.kpi.gate import choose_point, judge
@@ -220,25 +219,10 @@ def _write_missed(path: Path, scored: Scored, threshold: float) -> None:
     The `analysis_` columns are those of NVIDIA's script.
     """
     missed = np.flatnonzero(scored.defect & (scored.score <= threshold))
-    rows = _rows(scored.csv, missed)
+    rows = read_some(scored.csv, missed)
     rows.insert(0, "line", [scored.line(int(row)) for row in missed])
     rows = rows.assign(
         analysis_row_index=missed, analysis_score=scored.score[missed], analysis_threshold=threshold,
         analysis_actual_label_group="NO_PASS", analysis_predicted_label_group=PASS, analysis_outcome="FN",
     )  # fmt: skip
     write_sheet(path, rows)
-
-
-def _rows(path: Path, wanted: NDArray[np.intp]) -> Any:
-    """Some rows of a CSV as a pandas frame of text; read in blocks, so that the rest never lies in memory."""
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        names = next(csv.reader(stream))
-    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    parse = arrow_csv.ParseOptions(newlines_in_values=True)
-    found, start = [], 0
-    with arrow_csv.open_csv(path, parse_options=parse, convert_options=convert) as reader:
-        for batch in reader:
-            mine = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
-            found.append(batch.take(pa.array(mine)))
-            start += batch.num_rows
-    return pa.Table.from_batches(found).to_pandas()

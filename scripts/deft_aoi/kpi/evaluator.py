@@ -63,7 +63,15 @@ def _run(path: Path, root: Path, csv: Path, threshold: float) -> dict[str, objec
     clean = {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in _SECRET)}
     try:
         done = subprocess.run(
-            command, cwd=root, env=clean, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            command,
+            cwd=root,
+            env=clean,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"{path}: could not be run ({error})") from error

@@ -21,8 +21,8 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the scores of new rows called PASS lie from those of the KPI set: the Kolmogorov-Smirnov distance (0..1)
-    and the chance of one as large without drift."""
+    """How far new rows are from the KPI set (0..1), and the chance of as much without drift: the Kolmogorov-Smirnov
+    distance of the scores that pass, or by how much more rows are called NO_PASS."""
 
     distance: float
     chance: float
@@ -67,27 +67,64 @@ def decide(score: Reals, threshold: float, band: tuple[float, float] | None) -> 
 
 
 def drift(score: Reals, reference: Mapping[str, Any]) -> Drift | None:
-    """Drift of the rows at or below the threshold; None with fewer than 20 of them."""
+    """Drift of new rows from the KPI set: too many of them called NO_PASS, or another distribution of those that pass.
+    None with fewer than 20 rows."""
     threshold = reference["threshold"]
-    levels, quantiles = np.array(reference["pass_levels"]), np.array(reference["pass_quantiles"])
-    mine = np.sort(score[score <= threshold])
-    share = float(np.interp(threshold, quantiles, levels))
-    if mine.size < 20 or share <= 0:
+    if score.size < 20:
         return None
-    known = np.minimum(np.interp(mine, quantiles, levels) / share, 1.0)
-    steps = np.arange(mine.size + 1) / mine.size
-    distance = float(max((steps[1:] - known).max(), (known - steps[:-1]).max()))
+    passed = np.sort(score[score <= threshold])
+    share = float(_levels(np.array([threshold]), reference)[1][0])  # of KPI PASS rows at or below the threshold
+    distance, chance, up = _apart(passed, share, reference) if passed.size >= 20 and share > 0 else (0.0, 1.0, True)
+    text = None
+    if distance > DRIFT_DISTANCE and chance < DRIFT_CHANCE:
+        text = (
+            f"scores drift {'up' if up else 'down'}: their distribution is {distance:.2f} from the KPI set's "
+            "(0 same, 1 apart), so its FAR and recall do not hold here; check lamps, goldens, board versions"
+        )
+    more, by_chance = _called(score.size - passed.size, score.size, share, reference)
+    if more > max(distance, DRIFT_DISTANCE) and by_chance < DRIFT_CHANCE:
+        distance, chance = more, by_chance
+        text = (
+            f"{1 - passed.size / score.size:.0%} of the rows are called NO_PASS, {more:.0%} more than of the KPI set "
+            "with all its defects: either most are defects, or lamps, goldens or board versions changed"
+        )
+    return Drift(distance, chance, text)
+
+
+def _levels(values: Reals, reference: Mapping[str, Any]) -> tuple[Reals, Reals]:
+    """Share of the KPI PASS rows (below, at or below) each value, from the kept quantiles; ties make them differ."""
+    levels, quantiles = np.array(reference["pass_levels"]), np.array(reference["pass_quantiles"])
+    found = []
+    for above in (np.searchsorted(quantiles, values, side="left"), np.searchsorted(quantiles, values, side="right")):
+        inner = np.clip(above, 1, quantiles.size - 1)
+        low, high = quantiles[inner - 1], quantiles[inner]
+        part = np.clip((values - low) / np.maximum(high - low, 1e-300), 0, 1)
+        level = levels[inner - 1] + part * (levels[inner] - levels[inner - 1])
+        found.append(np.where(above == 0, 0.0, np.where(above == quantiles.size, 1.0, level)))
+    return found[0], found[1]
+
+
+def _apart(passed: Reals, share: float, reference: Mapping[str, Any]) -> tuple[float, float, bool]:
+    """(Kolmogorov-Smirnov distance of rows that pass, sorted, chance of one as large, whether they score higher)."""
+    values, counts = np.unique(passed, return_counts=True)
+    below, upto = (np.minimum(level / share, 1.0) for level in _levels(values, reference))
+    steps = np.concatenate([[0.0], np.cumsum(counts)]) / passed.size
+    distance = float(max(np.abs(steps[1:] - upto).max(), np.abs(steps[:-1] - below).max()))
     other = share * reference["n_pass"]
     from scipy.stats import kstwobign  # half a second to import
 
-    chance = float(kstwobign.sf(distance * np.sqrt(mine.size * other / (mine.size + other))))
-    drifted = distance > DRIFT_DISTANCE and chance < DRIFT_CHANCE
-    up = float(np.median(mine)) > float(np.interp(share / 2, levels, quantiles))
-    text = (
-        f"scores drift {'up' if up else 'down'}: their distribution lies {distance:.2f} from the KPI set's "
-        "(0 same, 1 apart), so its FAR and recall do not hold here; check lamps, goldens, board versions"
-    )
-    return Drift(distance, chance, text if drifted else None)
+    chance = float(kstwobign.sf(distance * np.sqrt(passed.size * other / (passed.size + other))))
+    middle = np.interp(share / 2, reference["pass_levels"], reference["pass_quantiles"])
+    return distance, chance, float(np.median(passed)) > float(middle)
+
+
+def _called(called: int, rows: int, share: float, reference: Mapping[str, Any]) -> tuple[float, float]:
+    """(how much larger the share of called rows is than in the KPI set, chance of one as large)."""
+    from scipy.stats import binom
+
+    known = reference["n_pass"] + reference["n_defect"]
+    usual = (reference["n_pass"] * (1 - share) + reference["n_defect"]) / known
+    return called / rows - usual, float(binom.sf(called - 1, rows, min(usual + 1 / known, 1.0)))
 
 
 def unseen_components(scored: Scored, reference: Mapping[str, Any]) -> str | None:

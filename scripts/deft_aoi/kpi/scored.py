@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import csv as arrow_csv
 
+from deft_aoi.base import csv_text
+from deft_aoi.base.csv_dialect import refuse_sheet
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.rows import IDENTITY, PASS, SCORE
+from deft_aoi.base.names import means_good, names_nothing
+from deft_aoi.base.rows import IDENTITY, PASS, SCORE, read_columns
 
 BOARD, LIGHT = "boardname", "light"
 COMPONENT_COLUMNS = ("comp_type_1", "comp_type_2", "part_type")  # the first that tells components apart
@@ -101,36 +102,32 @@ def _read(path: Path, needed: Sequence[str]) -> pa.Table:
     if not path.is_file():
         raise InputError(f"{path}: no such CSV; expected columns {' and '.join(needed)}")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            header = next(csv.reader(stream), [])
-    except (UnicodeDecodeError, csv.Error) as error:
+        header = csv_text.header(path)
+    except (UnicodeDecodeError, csv_text.Error) as error:
+        refuse_sheet(path)
         raise InputError(f"{path}: not a readable UTF-8 CSV ({error})") from error
     for name in needed:
         if name not in header:
+            refuse_sheet(path)
             raise InputError(f"{path}: column {name} missing; name it with --label-column or --score-column")
     wanted = dict.fromkeys([*needed, *IDENTITY, BOARD, LIGHT, *COMPONENT_COLUMNS])
     columns = [name for name in wanted if name in header]
-    convert = arrow_csv.ConvertOptions(
-        include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-    )
-    parse = arrow_csv.ParseOptions(ignore_empty_lines=False, newlines_in_values=True)
     try:
-        return arrow_csv.read_csv(path, parse_options=parse, convert_options=convert)
+        return read_columns(path, columns)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        refuse_sheet(path)
         raise InputError(f"{path}{_bad_shape(path, len(header)) or f': not a readable UTF-8 CSV ({error})'}") from error
 
 
 def _bad_shape(path: Path, width: int) -> str | None:
     """Which line has the wrong number of cells; None where all are right."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            for cells in reader:
-                if len(cells) != width:
-                    what = f"{len(cells)} cells, the header has {width}"
-                    more = "; more cells than the header: quote cells that hold a comma" if len(cells) > width else ""
-                    return f", line {reader.line_num}: {what}{more}"
-    except (UnicodeDecodeError, csv.Error):
+        for line, cells in csv_text.numbered(path, empty_too=True):
+            if len(cells) != width:
+                what = f"{len(cells)} cells, the header has {width}"
+                more = "; more cells than the header: quote cells that hold a comma" if len(cells) > width else ""
+                return f", line {line}: {what}{more}"
+    except (UnicodeDecodeError, csv_text.Error):
         return None
     return None
 
@@ -143,12 +140,16 @@ def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], tuple[str, ...
 
 
 def _check_labels(path: Path, code: NDArray[np.int64], labels: Sequence[str], pass_label: str) -> None:
-    bad = [not name.strip() or (name != pass_label and name.strip().upper() == pass_label.upper()) for name in labels]
+    good = [name != pass_label and means_good(name) for name in labels]
+    bad = [mine or not name.strip() or names_nothing(name) for name, mine in zip(labels, good, strict=True)]
     wrong = np.flatnonzero(np.asarray(bad, dtype=bool)[code])
     if wrong.size:
+        which = int(code[wrong[0]])
+        means = "; the word means a good part" if good[which] else ""
+        other = f"; or pass --pass-label {labels[which]}" if good[which] and pass_label not in labels else ""
         raise InputError(
-            f"{path}, {_lines(path, wrong)}: label {labels[code[wrong[0]]]!r}; expected exactly {pass_label} or the "
-            f"name of the defect ({wrong.size} such rows), anything else would count as a defect"
+            f"{path}, {_lines(path, wrong)}: label {labels[which]!r}; expected exactly {pass_label} or the "
+            f"name of the defect ({wrong.size} such rows), anything else would count as a defect{means}{other}"
         )
 
 
@@ -160,6 +161,7 @@ def _scores(path: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.float6
         if not wrong.size:  # blanks around numbers
             score = np.array([float(text) for text in column.to_pylist()])
         else:
+            refuse_sheet(path)
             raise InputError(
                 f"{path}, {_lines(path, wrong)}: {name} is {column[int(wrong[0])].as_py()!r}; expected a number. "
                 "Run the inference again"
@@ -211,8 +213,6 @@ def _lines(path: Path, rows: NDArray[np.int64]) -> str:
 
 
 def _line(path: Path, row: int) -> int:
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream)
-        for _ in range(row + 2):
-            next(reader)
-        return reader.line_num
+    """Line at which a row ends; an empty line is a row here."""
+    lines = csv_text.numbered(path, empty_too=True)
+    return next(line for place, (line, _) in enumerate(lines) if place == row + 1)

@@ -124,7 +124,7 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
     if not start.is_file():
         raise InputError(f"{start}: the baseline's checkpoint is gone (pruned?); an ablation has to start from it")
     driver.do_tasks(shadow, Step(cut.label, TRAIN), driver.stage_module(TRAIN), executor, float("inf"))
-    facts = train.collect(shadow, cut.label).facts
+    facts = train.collect(shadow, cut.label).record()
     trained = {"seq": 0, "iter": cut.label, "stage": TRAIN, "status": "ok", "facts": facts}
     shadow = replace(shadow, entries=(*only_baseline, trained))
     driver.do_tasks(shadow, Step(cut.label, EVALUATE), driver.stage_module(EVALUATE), executor, float("inf"))

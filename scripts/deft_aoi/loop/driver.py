@@ -21,36 +21,24 @@ from deft_aoi.executors.tao_status import task_problem
 from deft_aoi.preflight import approvals
 from deft_aoi.record import disk_space, journal, order, state
 from deft_aoi.record.locations import Places
-from deft_aoi.record.order import (
-    ACCEPTANCE,
-    ANOMALYGEN,
-    DATA_MERGE,
-    DATA_MINING,
-    EVALUATE,
-    FINETUNE,
-    LOOP_STOP,
-    RCA,
-    RESOLVE,
-    ROUTING,
-    TRAIN,
-    Step,
-)
+from deft_aoi.record.order import Step
 from deft_aoi.record.run import AIR_GAP, Run, add_line, approved, load_run, read_json
 from deft_aoi.stages import own_model
 from deft_aoi.stages.stage import Stage, StageResult
 
 STAGE_MODULES = {
-    TRAIN: "train",
-    EVALUATE: "evaluate",
-    RCA: "rca",
-    ROUTING: "routing",
-    FINETUNE: "finetune",
-    ANOMALYGEN: "anomalygen",
-    DATA_MINING: "mining",
-    DATA_MERGE: "merge",
-    ACCEPTANCE: "acceptance",
-    LOOP_STOP: "finish",
+    order.TRAIN: "train",
+    order.EVALUATE: "evaluate",
+    order.RCA: "rca",
+    order.ROUTING: "routing",
+    order.FINETUNE: "finetune",
+    order.ANOMALYGEN: "anomalygen",
+    order.DATA_MINING: "mining",
+    order.DATA_MERGE: "merge",
+    order.ACCEPTANCE: "acceptance",
+    order.LOOP_STOP: "finish",
 }
+_RENDERED = (order.EVALUATE, order.ACCEPTANCE, order.LOOP_STOP)  # stages that the report is rendered after
 LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform said
 MAX_LOST = 3
 MAX_ATTEMPTS = 10
@@ -85,12 +73,12 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         following = pending(run)
         if following is None:
             if report and (behind or not run.paths.report.is_file()):
-                render(run, Step(run.entries[-1]["iter"], LOOP_STOP))
+                render(run, Step(run.entries[-1]["iter"], order.LOOP_STOP))
             line = f"[{run.state['current_iteration']}] loop complete · report: {run.paths.report}"
             return Outcome(COMPLETE, line, run)
-        if following.stage == RESOLVE:
+        if following.stage == order.RESOLVE:
             return _repeat_stop(run)
-        if following.stage == TRAIN and own_model.is_waiting(run.plan, run.paths, following.label):
+        if following.stage == order.TRAIN and own_model.is_waiting(run.plan, run.paths, following.label):
             raise InputError(own_model.waiting(run, following.label))
         started = time.time()
         module = stage_module(following.stage)
@@ -116,7 +104,7 @@ def take_scores(results_dir: Path, files: Sequence[Path], checkpoint: str) -> No
     with only_worker(results_dir) as run:
         approved(run.paths, run.state)
         following = pending(run)
-        if run.plan.platform != platform_choice.ELSEWHERE or following is None or following.stage != TRAIN:
+        if run.plan.platform != platform_choice.ELSEWHERE or following is None or following.stage != order.TRAIN:
             raise InputError(
                 f"--scores: the next stage of this run is {following or 'none'} on platform {run.plan.platform}; "
                 f"scores are taken in at train of platform {platform_choice.ELSEWHERE}"
@@ -262,12 +250,15 @@ def _duration(run: Run, following: Step, started: float) -> int:
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
     after = _append(run, following, "ok", result, duration)
-    note = render(after, following) if report and following.stage in (EVALUATE, ACCEPTANCE, LOOP_STOP) else ""
+    note = render(after, following) if report and following.stage in _RENDERED else ""
     upcoming = pending(after)
+    head = after.state["journal"]["digest"][: journal.HEAD]
     tail = "loop complete" if upcoming is None else f"next: {upcoming}"
     if upcoming is not None and upcoming.label == following.label:
         tail = f"next: {upcoming.stage}"
-    line = printable(f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note}")
+    line = printable(
+        f"{_head(run, following)} {result.summary} · {duration}s · {tail}{_losses(run, following)}{note} · chain {head}"
+    )
     return Outcome(OK if upcoming is not None else COMPLETE, line, after)
 
 
@@ -314,7 +305,7 @@ def render(run: Run, following: Step) -> str:
         from deft_aoi.report import render as pages  # charts and templates are not needed for any other step
         from deft_aoi.report.source import open_run
 
-        if following.stage == EVALUATE and run.paths.narrative.is_file():
+        if following.stage == order.EVALUATE and run.paths.narrative.is_file():
             # Its words are about the models before this one: they stay with them, never under new pictures.
             run.paths.narrative.replace(run.paths.folder(run.previous_label(following.label)) / "narrative.json")
         pages.render_step(open_run(run.paths.root, run.log), following.label)

@@ -30,8 +30,6 @@ UNLABELLED = "unlabelled"
 DECISIONS, RECORD = "decisions.csv", "score.json"
 _REQUIRED = ("input_path", "golden_path", "object_name")
 _POLL_SECONDS = 0.2
-
-
 _PATHS = ("checkpoint", "training_spec", "images_dir")  # of best_model.json
 
 
@@ -51,6 +49,26 @@ class Scores:
         return {**vars(self), "band": list(self.band) if self.band else None, "warnings": list(self.warnings)}
 
 
+def load_model(model_file: Path) -> dict[str, Any]:
+    """Content of best_model.json with its paths as they are now: the workspace may have been moved since."""
+    model = read_json(model_file)
+    missing = [name for name in ("checkpoint", "threshold", "training_spec") if name not in model]
+    if missing:
+        raise InputError(f"{model_file}: {', '.join(missing)} missing; expected best_model.json of a finished run")
+    places = Places.at(model_file.parent)
+    return {**model, **{name: str(places.file(str(model[name]))) for name in _PATHS if model.get(name)}}
+
+
+def checked_checkpoint(model_file: Path, model: dict[str, Any]) -> Path:
+    """The model's checkpoint; raises InputError where it is gone or another one."""
+    checkpoint = Path(model["checkpoint"])
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: checkpoint of {model_file} is gone; put it back or correct the path there")
+    if sha256_file(checkpoint) != model.get("checkpoint_sha256"):
+        raise InputError(f"{checkpoint}: not the checkpoint that {model_file} was judged with; put that one back")
+    return checkpoint
+
+
 def score(
     model_file: Path, csv: Path, output: Path, *, images_dir: Path | None = None, review_share: float = REVIEW_SHARE
 ) -> Scores:
@@ -61,12 +79,7 @@ def score(
     """
     if not 0 <= review_share < 1:
         raise InputError(f"--review-share {review_share}: expected a fraction from 0 to below 1, as 0.02 for 2 %")
-    model = read_json(model_file)
-    missing = [name for name in ("checkpoint", "threshold", "training_spec") if name not in model]
-    if missing:
-        raise InputError(f"{model_file}: {', '.join(missing)} missing; expected best_model.json of a finished run")
-    places = Places.at(model_file.parent)  # the workspace may have been moved since the hand-off was written
-    model |= {name: str(places.file(str(model[name]))) for name in _PATHS if model.get(name)}
+    model = load_model(model_file)
     rows = read_rows(csv, required=_REQUIRED)
     if SCORE not in rows.columns:
         rows["label"] = rows["label"].replace("", UNLABELLED) if "label" in rows.columns else UNLABELLED
@@ -78,7 +91,7 @@ def score(
         csv = output / "rows.csv"
         write_rows(csv, rows)
     scored = read_scored(csv)
-    result = _decided(scored, float(model["threshold"]), _reference(model_file, model), review_share)
+    result = _decided(scored, float(model["threshold"]), read_reference(model_file, model), review_share)
     called = np.where(scored.score > result.threshold, "NO_PASS", PASS)
     write_rows(
         output / DECISIONS,
@@ -112,7 +125,7 @@ def _decided(scored: Scored, threshold: float, reference: dict[str, Any] | None,
     )  # fmt: skip
 
 
-def _reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | None:
+def read_reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | None:
     """Quantiles of the KPI scores; None for a model of an older version, or where the file was left behind."""
     path = model_file.parent / REFERENCE
     if not path.is_file():
@@ -125,16 +138,12 @@ def _reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | None
 
 def _infer(model_file: Path, model: dict[str, Any], output: Path, images_dir: Path) -> Path:
     """Score `output/rows.csv` with the model; returns the scored CSV."""
-    checkpoint = Path(model["checkpoint"])
-    if not checkpoint.is_file() and model.get("engine") == TAO:
+    if not Path(model["checkpoint"]).is_file() and model.get("engine") == TAO:
         raise InputError(
-            f"{checkpoint}: not on this machine; score {output / 'rows.csv'} where it is (visual_changenet inference), "
-            "then: deft score --csv inference.csv, which has siamese_score"
+            f"{model['checkpoint']}: not on this machine; score {output / 'rows.csv'} where it is (visual_changenet "
+            "inference), then: deft score --csv inference.csv, which has siamese_score"
         )
-    if not checkpoint.is_file():
-        raise InputError(f"{checkpoint}: checkpoint of {model_file} is gone; put it back or correct the path there")
-    if sha256_file(checkpoint) != model.get("checkpoint_sha256"):
-        raise InputError(f"{checkpoint}: not the checkpoint that {model_file} was judged with; put that one back")
+    checkpoint = checked_checkpoint(model_file, model)
     spec = inference_spec(load_spec(Path(model["training_spec"])), float(model["threshold"]))
     put(spec, "dataset.classify.infer_dataset.csv_path", str(output / "rows.csv"))
     put(spec, "dataset.classify.infer_dataset.images_dir", str(images_dir))

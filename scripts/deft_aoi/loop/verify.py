@@ -9,11 +9,11 @@ from typing import Any
 
 from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.base.files import sha256_file
-from deft_aoi.base.paths import RunPaths
+from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.record import journal, order, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE
-from deft_aoi.record.run import Plan, approval_problem, read_json
+from deft_aoi.record.run import IMAGES_OF, Plan, approval_problem, read_json
 
 
 def verify(paths: RunPaths) -> list[str]:
@@ -119,9 +119,50 @@ def approval_problems(paths: RunPaths, snapshot: Mapping[str, Any], root: Path) 
     changed = [
         f"{name}: changed since the Summary was approved"
         for name, digest in record["inputs"].items()
-        if not name.startswith(pool) and (not (root / name).is_file() or sha256_file(root / name) != digest)
+        if not name.startswith((pool, IMAGES_OF))
+        and (not (root / name).is_file() or sha256_file(root / name) != digest)
     ]
-    return [*([problem] if problem else []), *changed]
+    return [*([problem] if problem else []), *changed, *image_problems(root, record["inputs"])]
+
+
+def image_problems(root: Path, inputs: Mapping[str, str]) -> list[str]:
+    """Sets that judge whose pictures are not those of the approved Summary; every byte is read."""
+    asked = {name.removeprefix(IMAGES_OF): digest for name, digest in inputs.items() if name.startswith(IMAGES_OF)}
+    if not asked:
+        return []
+    from deft_aoi.data.sets import image_digest
+    from deft_aoi.preflight.inputs import read_inputs
+
+    workspace = Workspace.at(root)
+    try:
+        sets = read_inputs(workspace).readable_sets()
+    except DeftError:
+        return []  # a spec that cannot be read is named as a changed input
+    found = {one.csv.relative_to(workspace.root).as_posix(): one for one in sets}
+    return [
+        f"{IMAGES_OF}{name}: changed since the Summary was approved"
+        for name, digest in asked.items()
+        if name in found and image_digest(found[name], workspace.root, known=False) != digest
+    ]
+
+
+def heads(entries: list[journal.Entry]) -> list[str]:
+    """The head of the chain after each line: what `deft step` prints, and what someone can note elsewhere."""
+    found = [""]
+    for entry in entries:
+        found.append(journal.head_after(found[-1], entry))
+    return found[1:]
+
+
+def seal_problems(entries: list[journal.Entry], noted: list[str]) -> list[str]:
+    """Heads that were noted elsewhere and that this chain has never had: it was rebuilt since."""
+    known = heads(entries)
+    return [
+        f"loop_log.jsonl: head {head} was noted elsewhere and is none of this chain: lines before it were changed or "
+        "removed, or it is of another run"
+        for head in noted
+        if not any(one.startswith(head) for one in known)
+    ]
 
 
 def state_problems(snapshot: Mapping[str, Any], entries: list[journal.Entry], *, broken: bool) -> list[str]:

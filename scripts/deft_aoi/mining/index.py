@@ -75,7 +75,8 @@ def scale_of(pool: Stored, rows: Rows | None = None) -> Scale:
 def nearest(
     asked: Matrix, pool: Stored, depth: int, *, rows: Rows | None = None, scale: Scale | None = None
 ) -> Neighbours:
-    """Exact: up to `depth` rows of `pool` for each target, the largest inner product first, ties by row number.
+    """Exact: up to `depth` rows of `pool` for each target, the largest inner product first. Of rows with an equal one,
+    as copies have, it takes always the same, not those of the lowest row numbers.
 
     `asked` (t, d) and `pool` (n, d) have unit rows; with `scale` both are compared standardised, and so is the
     `similarity` that comes back. Missing neighbours have index -1 and similarity -inf.
@@ -120,7 +121,6 @@ class _Best:
         score = np.concatenate([self.score[targets], score], 1)
         index = np.concatenate([self.index[targets], index], 1)
         depth = self.score.shape[1]
-        # Equal scores keep the lower row: blocks come in rising order, and a stable sort keeps what was there first.
         order = np.argsort(-score, axis=1, kind="stable")[:, :depth]
         self.score[targets] = np.take_along_axis(score, order, 1)
         self.index[targets] = np.take_along_axis(index, order, 1)

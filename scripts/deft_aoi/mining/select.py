@@ -132,22 +132,35 @@ Stream = Callable[[Gate], Iterable[Pick]]
 
 
 def deal(streams: Mapping[str, Stream], quotas: Mapping[str, int], stock: Stock, limits: Limits) -> list[Pick]:
-    """Fill the quota of every stream, then what is missing from any of them, at last beyond the bound of a board."""
+    """Fill the quota of every stream; what some cannot fill goes to the others in equal parts, at last beyond the bound
+    of a board."""
     gate = Gate(stock, limits)
-    counts: Counter[str] = Counter()
-    everything = dict.fromkeys(streams, limits.rows)
-    passes = [(quotas, gate.boards_bound), (everything, gate.boards_bound)]
-    passes += [(everything, False)] if gate.boards_bound else []
-    for share, bound in passes:
+    counts = dict.fromkeys(streams, 0)
+    for bound in (True, False) if gate.boards_bound else (False,):
         gate.boards_bound = bound
-        for name, stream in streams.items():
-            for pick in stream(gate):
-                if counts[name] >= share[name] or len(gate.picks) >= limits.rows:
-                    break
-                if gate.admits(pick):
-                    gate.take(pick)
-                    counts[name] += 1
+        open_, share = list(streams), dict(quotas) if not gate.picks else _raised(counts, list(streams), limits.rows)
+        while open_ and len(gate.picks) < limits.rows:
+            for name in open_:
+                _take(gate, streams[name], name, counts, share[name])
+            open_ = [name for name in open_ if counts[name] >= share[name]]
+            share = _raised(counts, open_, limits.rows)
     return gate.picks
+
+
+def _take(gate: Gate, stream: Stream, name: str, counts: dict[str, int], most: int) -> None:
+    """Admitted offers of one stream until it has `most` rows."""
+    for pick in stream(gate):
+        if counts[name] >= most or len(gate.picks) >= gate.limits.rows:
+            return
+        if gate.admits(pick):
+            gate.take(pick)
+            counts[name] += 1
+
+
+def _raised(counts: Mapping[str, int], open_: Sequence[str], rows: int) -> dict[str, int]:
+    """Rows that each open stream may have: what is missing of `rows`, in equal parts."""
+    missing = rows - sum(counts.values())
+    return {name: counts[name] + -(-missing // len(open_)) for name in open_}
 
 
 def knn(target_labels: Sequence[str], near: Neighbours, stock: Stock, limits: Limits) -> list[Pick]:

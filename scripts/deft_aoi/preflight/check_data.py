@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +13,16 @@ from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import check_cells, check_files
-from deft_aoi.data.audit_sets import SetAudit, audit_sets, write_audit
+from deft_aoi.data.audit_sets import DEEP, TURNED, SetAudit, SpecialFiles, audit_sets, write_audit
+from deft_aoi.data.depth import depth_words
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
-from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, image_digest
+from deft_aoi.engine.engine_choice import FEATURES, TAO
 from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.summary_data import sample_lines
-from deft_aoi.record.run import Plan
+from deft_aoi.record.run import IMAGES_OF, Plan
 from deft_aoi.spec.tree import Optics
+from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 CHECK = 10
@@ -46,19 +49,34 @@ def examine(inputs: Inputs, *, limit: int | None = NEW_FILES) -> Examined:
     return Examined(sets, inputs.optics, audit_sets(sets, limit=limit))
 
 
-def findings_beside(inputs: Inputs, *, sealed: bool) -> list[Finding]:
+def image_digests(seen: Examined, workspace: Workspace, *, sealed: bool) -> dict[str, str]:
+    """A hash of the images of each set that judges, by the name under which the approval lists it; none of a set that
+    has more files than Pre-Flight opens."""
+    wanted = [one for one in seen.sets if one.name in JUDGES and (sealed or one.name != ACCEPTANCE)]
+    return {
+        IMAGES_OF + one.csv.relative_to(workspace.root).as_posix(): image_digest(one, workspace.root, known=True)
+        for one in wanted
+        if 2 * len(one.lights) * len(one.rows) <= NEW_FILES
+    }
+
+
+def findings_beside(
+    inputs: Inputs, *, sealed: bool, engine: str, seconds: float = BESIDE_SECONDS, notes: bool = False
+) -> list[Finding]:
     """What the images of the usable sets have against the run, where another finding blocks it already: as much as can
-    be seen within a second, since a refusal must not be waited for. The rest comes when Pre-Flight is called again.
+    be seen within some `seconds`, since a refusal must not be waited for; the rest comes with the next call.
 
     A set whose rows lead out of the workspace is not opened. Shared rows that check 10 names by the CSVs are left out.
+    `notes` adds what does not block, near-duplicates too.
     """
     safe = [one for one in inputs.readable_sets() if _stays_inside(one, inputs.workspace)]
-    audit = audit_sets(safe, limit=NEW_FILES, seconds=BESIDE_SECONDS, near=False)
+    audit = audit_sets(safe, limit=NEW_FILES, seconds=seconds, near=notes)
     shared = audit.shared
     unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
     named = shared["kind"].isin(["path", "row"])
     named &= ~(shared["first_set"].isin(unnamed) | shared["second_set"].isin(unnamed))
-    return [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken)]
+    found = [*_leaks(replace(audit, shared=shared[~named])), *_broken(audit.broken), *_special(audit, engine)]
+    return [*found, *_notes(Examined(safe, inputs.optics, audit))] if notes else found
 
 
 def _stays_inside(one: RowSet, workspace: Workspace) -> bool:
@@ -89,7 +107,7 @@ def settle(seen: Examined, plan: Plan, dataset: Mapping[str, Mapping[str, Any]],
 
 def made_labels(seen: Examined, plan: Plan) -> list[str]:
     """Labels that a synthetic source of this plan brings."""
-    if plan.synthetic == "off":
+    if plan.synthetic in ("off", PATCHES):
         return []
     staged = {label for one in seen.sets if one.name == SYNTHETIC for label in one.labels}
     if plan.synthetic == PREGEN:
@@ -102,17 +120,18 @@ def made_labels(seen: Examined, plan: Plan) -> list[str]:
 def review_labels(seen: Examined, *, max_rows: int | None) -> Review:
     """Doubtful labels of training and pool; rows with broken images are left out."""
     broken = seen.audit.broken
-    first = {one.name: one.line(0) for one in seen.sets}
-    unusable = {
-        str(name): {int(line) - first[str(name)] for line in part["line"]} for name, part in broken.groupby("set")
-    }
+    unusable = {}
+    for name, part in broken.groupby("set"):
+        one = next(one for one in seen.sets if one.name == name)
+        lines = set(map(int, part["line"]))
+        unusable[str(name)] = {row for row in range(len(one.rows)) if one.line(row) in lines}
     return review(seen.sets, seen.optics, unusable, max_rows=max_rows)
 
 
-def findings(seen: Examined) -> list[Finding]:
+def findings(seen: Examined, engine: str = FEATURES) -> list[Finding]:
     """What blocks (an image that judges and teaches, an unreadable image that training needs) and what is noted."""
     audit = seen.audit
-    return [*_leaks(audit), *_broken(audit.broken), *_notes(seen)]
+    return [*_leaks(audit), *_broken(audit.broken), *_special(audit, engine), *_notes(seen)]
 
 
 def _leaks(audit: SetAudit) -> Iterator[Finding]:
@@ -133,6 +152,21 @@ def _broken(broken: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(CHECK, BLOCK, text, next=remedy)
         else:
             yield Finding(CHECK, NOTE, f"{text}; mining skips them")
+
+
+def _special(audit: SetAudit, engine: str) -> Iterator[Finding]:
+    """Files of more than 8 bits, and files that a viewer turns: how their pixels are used, or why they cannot be."""
+    if deep := [one for one in audit.special if one.kind == DEEP]:
+        level, text = depth_words(max(one.largest for one in deep), clips=engine == TAO)
+        yield Finding(CHECK, level, f"{_files_of(deep)} have more than 8 bits a value, {text}")
+    if turned := [one for one in audit.special if one.kind == TURNED]:
+        text = "have an orientation tag: their pixels are used as stored, as TAO does, and not as a viewer shows them"
+        yield Finding(CHECK, NOTE, f"{_files_of(turned)} {text}")
+
+
+def _files_of(some: Sequence[SpecialFiles]) -> str:
+    sets = ", ".join(f"{one.set} {one.files}" for one in some)
+    return f"{sum(one.files for one in some)} images ({sets}; the first is {some[0].first})"
 
 
 def _notes(seen: Examined) -> Iterator[Finding]:

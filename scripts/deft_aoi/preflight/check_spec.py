@@ -150,7 +150,14 @@ def _remedy(inputs: int) -> str:
 
 
 def _notes(spec: Spec, plan: Plan) -> Iterator[str]:
-    """What the loop changes in the task specs, so that TAO neither refuses nor loses an epoch."""
+    """What TAO passes over in silence, and what the loop changes so that TAO neither refuses nor loses an epoch."""
+    lights = get(spec, "dataset.classify.input_map", {})
+    numbers = list(lights.values()) if isinstance(lights, dict) else []
+    if all(type(number) is int for number in numbers) and numbers != sorted(numbers):
+        order = ", ".join(map(str, lights))
+        yield f"input_map's numbers are in another order than its lines; TAO goes by the lines: {order}"
+    if unset := [f"image_{side}" for side in ("width", "height") if not get(spec, f"dataset.classify.image_{side}")]:
+        yield f"dataset.classify.{' and '.join(unset)} not set: TAO's default of 224 is used"
     for name in ("checkpoint_interval", "validation_interval"):
         asked: Any = get(spec, f"train.{name}", 1)
         if isinstance(asked, int) and (used := dividing_interval(asked, plan.num_epochs)) != asked:

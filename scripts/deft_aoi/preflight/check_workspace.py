@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.base.errors import DeftError
+from deft_aoi.base.files import check_locks
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths, Workspace
-from deft_aoi.base.rows import check_labels, check_repeats, is_defect
+from deft_aoi.base.rows import PASS, check_labels, check_repeats, is_defect, training_repeats
 from deft_aoi.base.safe_paths import spec_path_problems
 from deft_aoi.data.leakage import Leaks, find_leaks
 from deft_aoi.data.pairs import label_from_name, list_images, match_pairs
-from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, POOL, TRAINING, VALIDATION
 from deft_aoi.executors.base import Probe
 from deft_aoi.preflight.check_backbone import backbone_findings
 from deft_aoi.preflight.check_machine import fit_findings
@@ -26,6 +27,7 @@ from deft_aoi.preflight.inputs import Inputs, Table
 from deft_aoi.record import acceptance_ledger, order
 from deft_aoi.record.run import Plan, read_json
 from deft_aoi.spec.tree import Optics
+from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.task_specs import staged_backbone
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
@@ -33,7 +35,7 @@ from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 REFERENCES = (
     "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
     "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
-    "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting",
+    "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting", "import-and-score",
 )  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def all_checks(inputs: Inputs, plan: Plan, probes: Sequence[Probe]) -> list[Find
 
     `probes` is what the platform's executor found (checks 3 to 6, and 8 and 9 where it knows the GPUs).
     """
-    findings = readable(inputs, plan)
+    findings = _guard(1, lambda: readable(inputs, plan))
     findings += _guard(2, references)
     findings += probes
     findings += _guard(7, lambda: path_rule(inputs))
@@ -75,6 +77,7 @@ def _refused(number: int, check: Callable[[], object]) -> list[Finding]:
 def readable(inputs: Inputs, plan: Plan) -> list[Finding]:
     """(1) spec and CSVs are there, readable and what TAO takes; an unfinished run is named."""
     found = [Finding(1, OK, f"workspace {inputs.workspace.root}")]
+    found += _refused(1, lambda: check_locks(inputs.workspace.results))
     found += _guard(1, lambda: [Finding(1, BLOCK, problem) for problem in inputs.spec_problems])
     found += _guard(1, lambda: spec_findings(inputs.spec, plan))
     found += _guard(1, lambda: _lights(inputs.optics))
@@ -91,10 +94,11 @@ def _lights(seen: Optics) -> list[Finding]:
 
 
 def _readable(table: Table) -> list[Finding]:
-    csv, rows, pool = table.csv, table.rows, table.name == POOL
+    csv, rows = table.csv, table.rows
     found = [Finding(1, OK, f"{len(rows)} rows", where=csv.name), *row_findings(table, 1)]
-    found += _refused(1, lambda: check_labels(rows, csv, unlabelled=pool))
-    if not pool:
+    if table.name == TRAINING:
+        found += _guard(1, lambda: [Finding(1, NOTE, text)] if (text := training_repeats(csv, rows)) else [])
+    elif table.name != POOL:
         found += _refused(1, lambda: check_repeats(csv, rows))
     return found
 
@@ -141,9 +145,24 @@ def assets(inputs: Inputs, plan: Plan) -> list[Finding]:
     found.append(Finding(8, OK, f"{len(pool)} rows, {pool['label'].nunique()} labels", where="mining pool"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
+    if plan.synthetic == PATCHES:
+        found.append(patch_sources(inputs))
     if plan.synthetic == INLINE:
         found += generator_findings(workspace, plan, seen)
     return found
+
+
+def patch_sources(inputs: Inputs) -> Finding:
+    """How many PASS rows patched pairs can be made from: those of boards that judge nothing."""
+    judges = [inputs.tables[name].rows for name in JUDGES if name in inputs.tables]
+    held = {board for rows in judges if "boardname" in rows.columns for board in rows["boardname"]} - {""}
+    rows = inputs.tables[TRAINING].rows
+    boards = rows["boardname"] if "boardname" in rows.columns else pd.Series("", rows.index)
+    usable = int(((rows["label"] == PASS) & ~boards.isin(held)).sum())
+    text = f"pairs are made from {usable} PASS training rows of boards that judge nothing"
+    if usable:
+        return Finding(8, OK, text, where=PATCHES)
+    return Finding(8, BLOCK, text, where=PATCHES, next="add some, or pass --synthetic off")
 
 
 def has_pregen(workspace: Workspace) -> bool:
@@ -230,5 +249,5 @@ def _images(table: Table, workspace: Workspace, seen: Optics) -> list[Finding]:
 
 def _overlap(leaks: Leaks, first: Path, second: Path) -> Finding:
     if leaks:
-        return Finding(10, BLOCK, leaks.sentence(str(first), str(second)), where="leakage")
+        return Finding(10, BLOCK, leaks.at(first, second).sentence(str(first), str(second)), where="leakage")
     return Finding(10, OK, f"{first.name} and {second.name} share no row")

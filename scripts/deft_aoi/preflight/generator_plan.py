@@ -14,6 +14,7 @@ from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.record.order import OFF, ON
 from deft_aoi.record.run import Plan
 from deft_aoi.spec.tree import Optics
+from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.stages.anomalygen_slots import CHECKPOINT, DATASET, SIZES, SOURCES, Slots, set_problems
 from deft_aoi.stages.finetune import SAVES
 from deft_aoi.stages.routing import INLINE
@@ -32,7 +33,8 @@ AUTO = "auto"  # fine-tune where there is no checkpoint, but base models and a d
 def hidden(plan: Plan) -> set[str]:
     """Fields of the plan that mean nothing in this run."""
     names = {"max_synthetic_share"} if plan.synthetic == "off" else set()
-    names |= set() if plan.synthetic == INLINE else {*_GENERATION, *_CONTAINER, *_TRAINED, "anomalygen_finetune"}
+    unused = {*_GENERATION, *_CONTAINER, *_TRAINED, "anomalygen_finetune"}
+    names |= {INLINE: set(), PATCHES: unused - {"num_sdg"}}.get(plan.synthetic, unused)
     if plan.platform == LOCAL:
         names |= {*_CONTAINER} if plan.anomalygen_finetune == ON else {*_CONTAINER, *_TRAINED}
     return names | (set() if plan.anomalygen_finetune == ON else {"anomalygen_max_iter"})

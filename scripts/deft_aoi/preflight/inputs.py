@@ -25,7 +25,7 @@ from deft_aoi.base.rows import (
     pool_rows,
     read_rows,
 )
-from deft_aoi.base.versions import image, image_keys
+from deft_aoi.base.versions import images
 from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, SETS, SYNTHETIC, TRAINING, VALIDATION, RowSet, pregen_set, set_of
 from deft_aoi.spec.tree import Optics, Spec, optics, parse_spec, spec_bytes
 
@@ -131,7 +131,6 @@ def csv_paths(workspace: Workspace) -> dict[str, Path]:
 
 def read_inputs(workspace: Workspace) -> Inputs:
     """Open spec and CSVs, each once. Raises InputError only for an image name of the environment that is none."""
-    images = {key: image(key) for key in image_keys()}
     tables = {
         name: read_table(name, path)
         for name, path in csv_paths(workspace).items()
@@ -145,7 +144,7 @@ def read_inputs(workspace: Workspace) -> Inputs:
         spec = parse_spec(content, workspace.spec)
     except InputError as error:
         spec = error
-    return Inputs(workspace, spec, digest, tables, images)
+    return Inputs(workspace, spec, digest, tables, images())
 
 
 def read_table(name: str, csv: Path) -> Table:

@@ -23,6 +23,7 @@ from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaul
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
 from deft_aoi.spec.tree import Spec, get
+from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.stages.mining import AUTO_POLICY, POLICIES, check_encoder, default_encoder, default_policy
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
@@ -167,7 +168,7 @@ def check_plan(plan: Plan) -> None:
 
 
 def _check_generation(plan: Plan) -> None:
-    if plan.synthetic not in (known := ("off", PREGEN, INLINE)):
+    if plan.synthetic not in (known := ("off", PREGEN, INLINE, PATCHES)):
         raise InputError(f"synthetic {plan.synthetic!r}: expected one of {', '.join(known)}")
     if not isinstance(plan.num_sdg, int) or plan.num_sdg < 1:
         raise InputError(f"num_sdg is {plan.num_sdg!r}: expected a whole number from 1")

@@ -18,7 +18,7 @@ from deft_aoi.base.finding import BLOCK, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import is_defect
 from deft_aoi.base.safe_paths import printable
-from deft_aoi.base.versions import VERSION, image, image_keys
+from deft_aoi.base.versions import VERSION, image, images
 from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
 from deft_aoi.executors.base import TAO_PYT, Executor, Place, Probe
 from deft_aoi.executors.platform_choice import LOCAL, make_executor
@@ -29,13 +29,13 @@ from deft_aoi.preflight.generator_plan import generator_config, generator_values
 from deft_aoi.preflight.inputs import csv_paths, read_inputs
 from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
-from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers
+from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers, code_of
 from deft_aoi.preflight.summary import summary
 from deft_aoi.preflight.where_to_train import where_to_train
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import SEALED
-from deft_aoi.record.run import AIR_GAP, Plan, approval_digest, approval_problem, read_json
+from deft_aoi.record.run import AIR_GAP, IMAGES_OF, Plan, approval_digest, approval_problem, read_json
 from deft_aoi.stages.trained_model import trained_model
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 from deft_aoi.synthetic.pregenerated import source_record
@@ -55,29 +55,31 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
         sources["tao"] = f"platform {plan.platform}"
     findings = all_checks(inputs, plan, probes) + own_baseline_findings(inputs, plan)
     if any(finding.level == BLOCK for finding in findings):  # no Summary comes, but what the images say is known too
-        findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED)
+        findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED, engine=plan.engine)
     refuse_blocking(findings)
     seen = check_data.examine(inputs)
-    findings += check_data.findings(seen)
+    findings += check_data.findings(seen, plan.engine)
     refuse_blocking(findings)
     dataset = {_DATASET.get(name, name): _counts(inputs.tables[name].rows) for name in read_sets(plan)}
+    covered = digests(workspace, plan, inputs.sha256)
+    covered |= check_data.image_digests(seen, workspace, sealed=plan.acceptance == SEALED)
     return Preflight(
-        plan, sources, tuple(findings), dataset, digests(workspace, plan, inputs.sha256), inputs.images,
-        executor.describe(), seen, trained_model(plan, inputs.spec, workspace.backbone_dir),
+        plan, sources, tuple(findings), dataset, covered, inputs.images, executor.describe(), seen,
+        trained_model(plan, inputs.spec, workspace.backbone_dir),
     )  # fmt: skip
 
 
-def probed(plan: Plan, images: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
+def probed(plan: Plan, pins: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
     """(the plan with the version of TAO that its platform has, the platform's executor, what it found out)."""
     workspace = Workspace.at(plan.workspace)
     place = Place(
-        plan.platform, plan.settings, workspace.root, images, plan.engine,
+        plan.platform, plan.settings, workspace.root, pins, plan.engine,
         air_gapped=plan.network == AIR_GAP,
     )  # fmt: skip
     executor = make_executor(place)
     probes = executor.probe()
     if plan.platform != LOCAL:
-        plan = replace(plan, tao=tao_version(probes, plan, images[TAO_PYT]))
+        plan = replace(plan, tao=tao_version(probes, plan, pins[TAO_PYT]))
     return plan, executor, probes
 
 
@@ -227,16 +229,18 @@ def _approved_plan(paths: RunPaths, record: Mapping[str, Any]) -> Plan:
 
     Raises InputError where anything that its code covers is not what it was.
     """
+    digest = str(record["digest"])
     asked = {**record["plan"], "workspace": str(Places.of(paths, record).workspace)}
-    if approvals.known(record["digest"], approvals.CHECKED):
+    if approvals.known(digest, approvals.CHECKED):
         plan = _current(Plan.from_json(asked))
-        workspace = Workspace.at(plan.workspace)
-        pins = {key: image(key) for key in image_keys()}
-        now = code_covers(plan, digests(workspace, plan, _hash_if_there), pins)
+        covered = digests(Workspace.at(plan.workspace), plan, _hash_if_there)
+        # Pictures are not opened again: `deft verify` reads every byte of them, and training what it needs.
+        covered |= {name: digest for name, digest in record["inputs"].items() if name.startswith(IMAGES_OF)}
+        now = code_covers(plan, covered, images())
     else:  # made elsewhere, or the note of it is gone: what this machine has not checked is checked
         result = preflight(asked)
         plan, now = result.plan, result.record()
-    if approval_digest(now) != record["digest"]:
+    if approval_digest(now) != digest or code_of(digest) != record["approval_code"]:
         shown = {**record["inputs"], **record.get("images", {})}
         changed = [name for name, value in {**now["inputs"], **now["images"]}.items() if shown.get(name) != value]
         raise InputError(
@@ -255,7 +259,7 @@ def _current(plan: Plan) -> Plan:
     fixed = {"anomalygen_labels": "the approved plan"}
     plan = replace(plan, **generator_values(Workspace.at(plan.workspace), plan.to_json(), fixed))
     check_plan(plan)
-    plan, _, probes = probed(plan, {key: image(key) for key in image_keys()})
+    plan, _, probes = probed(plan, images())
     refuse_blocking(probes)
     return plan
 

@@ -24,6 +24,11 @@ def code_covers(plan: Plan, inputs: Mapping[str, str], images: Mapping[str, str]
     }  # fmt: skip
 
 
+def code_of(digest: str) -> str:
+    """What a person types to approve the Summary of this digest."""
+    return digest[:_CODE_LENGTH].upper()
+
+
 @dataclass(frozen=True)
 class Preflight:
     """What Pre-Flight found: the plan with the source of each value, findings, data counts and the approval code."""
@@ -48,4 +53,4 @@ class Preflight:
 
     @property
     def code(self) -> str:
-        return self.digest[:_CODE_LENGTH].upper()
+        return code_of(self.digest)

@@ -61,7 +61,9 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), rep
 def remarks(result: Preflight) -> list[str]:
     """What the tables do not say by themselves."""
     plan, data = result.plan, result.dataset
+    seen = next(f.text for f in result.findings if f.text.startswith("lights "))
     lines = [
+        f"- Pictures as the model gets them: {seen}; lights in the order of the spec's input_map, as TAO joins them.",
         f"- Heavy work runs on {result.where}.",
         "- FAR is the false *alarm* rate: PASS components called NO_PASS, of all PASS components of the KPI set.",
         *(

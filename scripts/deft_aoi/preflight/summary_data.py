@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deft_aoi.data.label_review import Review
+from deft_aoi.data.review_counts import count_review
 
 _SHOWN = 8
 _TABLE = "label_review.csv"
@@ -43,11 +44,12 @@ def review_lines(found: Review, *, screen: bool = True) -> list[str]:
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     if found.table.empty:
         return [*lines, "", "No label is in doubt."]
-    mined = "stays out where mining, judging it anew, doubts it still" if screen else "may be mined as it is"
+    mined = "stays out if mining still doubts it when it checks again" if screen else "may be mined as it is"
+    counts = count_review(found.table["verdict"].tolist())
     lead = (
-        f"{len(found.table)} labels are in doubt ({_TABLE} has all). Unless a person mends or "
-        f"removes such a row and Pre-Flight runs again, a training row is trained on as it is, a pool row {mined}. "
-        "The most doubtful:"
+        f"{counts.rows} labels are in doubt ({_TABLE} has all). These are the rows for a person to check; gap analysis "
+        "may add more. Unless a person fixes or removes such a row and Pre-Flight runs again, a training row is "
+        f"trained on as it is, a pool row {mined}. The most doubtful:"
     )
     lines += ["", lead, ""]
     for row in found.table.head(_SHOWN).to_dict("records"):

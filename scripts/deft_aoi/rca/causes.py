@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deft_aoi.base.names import PASS
 from deft_aoi.engine.images import REACH
 
 LABEL, GOLDEN, REGISTRATION, DRIFT, UNSEEN, MODEL = CAUSES = (
@@ -20,6 +21,13 @@ DRIFT_RATIO, DRIFT_LEAST = 5.0, 0.15  # times the usual spread of the brightness
 FAR_AWAY = 1.25  # nearest training row of the label, in units of what 95 % of the training rows have
 
 
+_MOVES = (
+    "shift", "offset", "displac", "misplac", "misalign", "position", "rotat", "skew", "tilt", "move", "tombston",
+    "versatz", "verdreht", "verschob", "decal", "décal", "desplaz", "偏移", "偏位",
+    "移位", "错位", "錯位", "歪", "ずれ", "틀어짐",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was measured of one sample; NaN where it could not be.
@@ -29,7 +37,8 @@ class Evidence:
     largest over the lights, `split` between two lights, `usual_*` the 95th percentile of good parts; `gain` by light:
     brightness of test over golden; `usual_gain` by light: (median, spread) of the good parts that the model
     learned from, else of the set; `training_rows` with the sample's label; `distance` to the nearest of them, 1 where
-    95 % of the training rows have a nearer one.
+    95 % of the training rows have a nearer one; `two_level`: the pictures are black and white, so their brightness says
+    how much is drawn in them and nothing of the light.
     """
 
     doubt: float = math.nan
@@ -43,6 +52,8 @@ class Evidence:
     usual_gain: Mapping[str, tuple[float, float]] | None = None
     training_rows: int | None = None
     distance: float = math.nan
+    label: str = PASS
+    two_level: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +70,12 @@ def propose(found: Evidence) -> Cause:
         return Cause(LABEL, f"doubt {found.doubt:.2f}{', likely a label error' if found.likely else ''}")
     if found.golden_ratio >= GOLDEN_RATIO:
         return Cause(GOLDEN, f"golden differs {found.golden_ratio:.1f} times as much as its siblings do")
-    if found.shift >= SHIFT or found.shift >= max(SHIFT_RATIO * found.usual_shift, SHIFT_LEAST):
+    far = found.shift >= SHIFT or found.shift >= max(SHIFT_RATIO * found.usual_shift, SHIFT_LEAST)
+    if far and not names_a_move(found.label):
         return Cause(REGISTRATION, f"golden moved {found.shift:.1f} px, 95 % of good parts {found.usual_shift:.1f}")
     if found.split >= max(SPLIT_RATIO * found.usual_split, SPLIT_LEAST):
         return Cause(REGISTRATION, f"lights registered {found.split:.1f} px apart, usually {found.usual_split:.1f}")
-    if drift := drifted(found):
+    if not found.two_level and (drift := drifted(found)):
         return drift
     if found.training_rows == 0:
         return Cause(UNSEEN, "no training row has this label")
@@ -71,6 +83,12 @@ def propose(found: Evidence) -> Cause:
         return Cause(UNSEEN, f"nearest training row {found.distance:.1f} times as far as usual")
     near = f"similar training rows at {found.distance:.1f}" if not math.isnan(found.distance) else "nothing else found"
     return Cause(MODEL, f"{near}, doubt {found.doubt:.2f}" if not math.isnan(found.doubt) else near)
+
+
+def names_a_move(label: str) -> bool:
+    """Whether a defect's name says that the part is not where it belongs: then its shift is the defect itself."""
+    plain = label.casefold()
+    return any(word in plain for word in _MOVES)
 
 
 def drifted(found: Evidence) -> Cause | None:

@@ -28,7 +28,9 @@ JUDGES = 3000  # rows of the analysed set, beside the weak ones, that judge labe
 _GOLDEN_SIDE = 64  # pixels at which goldens are compared
 _SIBLINGS = 4
 _LEAST_SIBLINGS = 2
-_FACTS = 4  # dx, dy, mean of test, mean of golden
+_FACTS = 5  # dx, dy, mean of test, mean of golden, share of pixels at either end of the grey scale
+_ENDS = (48, 207)  # grey levels that a black-and-white picture stays outside of, JPEG's noise among them
+_TWO_LEVEL = 0.95  # share of such pixels
 _NEVER = math.inf
 _BLOCK = 1024  # rows whose distances are in memory together
 _PLACES = (("project", "object_name"), ("comp_type_2", "part_type"))  # columns that tell where a golden belongs
@@ -98,6 +100,8 @@ def measure(
             usual_gain=usual_gain,
             training_rows=counts[n] if known else None,
             distance=float(distance[n]),
+            label=str(scored["label"].iloc[weak[n]]),
+            two_level=bool(facts[n, :, 4].min() >= _TWO_LEVEL),
         )
         for n in range(len(weak))
     ]
@@ -116,8 +120,9 @@ def _good_gains(known: Known | None, optics: Optics) -> NDArray[np.float64] | No
 
 
 def pair_facts(rows: pd.DataFrame, root: Path, optics: Optics) -> Table:
-    """(rows, lights, 4): shift of golden onto test (dx, dy) in pixels, mean grey of test and of golden."""
-    store = Store("pairfacts", {"version": 1, "width": optics.width, "height": optics.height}, _FACTS)
+    """(rows, lights, 5): shift of golden onto test (dx, dy) in pixels, mean grey of test and of golden, share of their
+    pixels that are black or white."""
+    store = Store("pairfacts", {"version": 2, "width": optics.width, "height": optics.height}, _FACTS)
     files: list[tuple[str, str]] = []
     for light in optics.lights:
         pair = (image_paths(rows, column, root, light, optics.ext) for column in ("input_path", "golden_path"))
@@ -148,7 +153,9 @@ def _facts(test: bytes, golden: bytes, optics: Optics) -> Table:
         return np.zeros(_FACTS, np.float32)
     pair: Pair = make_pair(images[0], images[1], optics.width, optics.height)
     inner = luminance(pair.test)[pair.rows, pair.columns], luminance(pair.golden)[pair.rows, pair.columns]
-    return np.array([*pair.shift, inner[0].mean(), inner[1].mean()], np.float32)
+    both = np.concatenate([part.ravel() for part in inner])
+    ends = np.mean((both < _ENDS[0]) | (both > _ENDS[1]))
+    return np.array([*pair.shift, inner[0].mean(), inner[1].mean(), ends], np.float32)
 
 
 def _split(facts: Table) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,13 @@ class Sealed:
         return cls(sha256_file(csv), read_rows(csv))
 
 
-def openings(workspace: Workspace) -> list[Opening]:
-    """Every opening known of this workspace, oldest first: the ledger's, and those of journals that it lacks."""
+def openings(workspace: Workspace, known: Mapping[Path, Sequence[journal.Entry]] | None = None) -> list[Opening]:
+    """Every opening of this workspace, oldest first: the ledger's, and those of journals that it lacks. `known` are
+    journals, by their file, that the caller has read."""
     found = {_key(one): one for one in _ledger(workspace)}
     for folder in workspace.runs():
-        for entry in journal.read(RunPaths(folder).log):
+        log = RunPaths(folder).log
+        for entry in known[log] if known and log in known else journal.read(log):
             facts = entry.get("facts", {})
             if entry["stage"] == ACCEPTANCE and entry["status"] == "ok":
                 one = {name: facts[name] for name in _KEY} | {"ts": entry["ts"]}
@@ -46,26 +48,23 @@ def openings(workspace: Workspace) -> list[Opening]:
     return sorted(found.values(), key=lambda one: str(one["ts"]))
 
 
-def number_of(workspace: Workspace, sealed: Sealed, opening: Mapping[str, Any]) -> int:
-    """The opening's place among those that saw rows of the set: 1 for one that nobody has opened before."""
-    before = []
-    for one in openings(workspace):
-        if _key(one) == _key(opening):
-            break
-        before.append(one)
-    return 1 + sum(_shares_rows(workspace, one, sealed) for one in before)
-
-
 def seen_before(workspace: Workspace, sealed: Sealed) -> int:
     """How many openings saw rows of the set."""
     return sum(_shares_rows(workspace, one, sealed) for one in openings(workspace))
 
 
-def record(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
-    """Write an opening into the ledger, before any score exists; returns its number. The same model again is the same
-    opening: it tells nothing new."""
+def record(
+    workspace: Workspace,
+    csv: Path,
+    opening: Mapping[str, Any],
+    known: Mapping[Path, Sequence[journal.Entry]] | None = None,
+) -> int:
+    """Write an opening into the ledger, before any score exists; returns its place among those that saw rows of the
+    set: 1 for one that nobody has opened before. The same model again is the same opening: it tells nothing new."""
     with locked(workspace.acceptance_ledger.with_suffix(".lock")):
-        if _key(opening) not in {_key(one) for one in openings(workspace)}:
+        found = openings(workspace, known)
+        keys = [_key(one) for one in found]
+        if _key(opening) not in keys:
             copy = _copy(workspace, str(opening["csv_sha256"]))
             if not copy.is_file():
                 atomic_write(copy, lambda stream: stream.write(csv.read_bytes()))
@@ -75,7 +74,9 @@ def record(workspace: Workspace, csv: Path, opening: Mapping[str, Any]) -> int:
                 stream.flush()
                 os.fsync(stream.fileno())
             sync_folder(workspace.acceptance_ledger.parent)
-        return number_of(workspace, Sealed.at(csv), opening)
+        before = found[: keys.index(_key(opening))] if _key(opening) in keys else found
+        sealed = Sealed.at(csv)
+        return 1 + sum(_shares_rows(workspace, one, sealed) for one in before)
 
 
 def opening_of(run_name: str, checkpoint: Path, threshold: float, csv: Path) -> Opening:

@@ -210,8 +210,17 @@ def encode(entry: Mapping[str, Any]) -> bytes:
     return json.dumps(entry, ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode("utf-8")
 
 
+HEAD = 16  # letters of a head that are shown
+
+
 def line_hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
+
+
+def head_after(head: str, entry: Mapping[str, Any]) -> str:
+    """Head of the chain after one more line, from the head before it ("" at the start): it stands for every line so
+    far, and stays when token use is written into them."""
+    return line_hash((head + content_hash(entry)).encode())
 
 
 def content_hash(entry: Mapping[str, Any]) -> str:

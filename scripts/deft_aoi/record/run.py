@@ -20,6 +20,7 @@ from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE, OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
 
+IMAGES_OF = "images of "  # an approved input: the hash of all pictures of a set
 OPEN, AIR_GAP = "open", "airgap"
 
 

@@ -183,7 +183,7 @@ def _count_line(known: dict[str, Any], entry: Mapping[str, Any]) -> None:
     """How far the state has read: lines, a digest over all of them, the last one's hash and the last judgement."""
     last = journal.content_hash(entry)
     judged = Judged(known["evaluated"], known["met"]).after(entry)
-    digest = journal.line_hash((known["digest"] + last).encode())
+    digest = journal.head_after(known["digest"], entry)
     known.update(lines=known["lines"] + 1, digest=digest, last=last, evaluated=judged.label, met=judged.met)
 
 

@@ -41,7 +41,11 @@ def check_chain(source: Source) -> Record:
         if entry["seq"] != number or ("prev" in entry and entry["prev"] != previous):
             return _check(name, False, f"line {number} does not follow the line before it")
         previous = journal.line_hash(line)
-    return _check(name, True, f"{plural(len(lines), 'line')}, each naming the hash of the one before")
+    head = ""
+    for entry in source.entries:
+        head = journal.head_after(head, entry)
+    told = f"{plural(len(lines), 'line')}, each naming the hash of the one before; head {head[: journal.HEAD]}"
+    return _check(name, True, f"{told}. Note it elsewhere: whoever can write this folder could rebuild the chain")
 
 
 def check_figures(iterations: list[Record]) -> Record:

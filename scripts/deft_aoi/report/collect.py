@@ -16,29 +16,26 @@ from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import PASS, parse_csv
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.margin import margin
-from deft_aoi.record.order import (
-    ANOMALYGEN,
-    DATA_MERGE,
-    DATA_MINING,
-    EVALUATE,
-    LOOP_STOP,
-    RCA,
-    ROUTING,
-    TRAIN,
-    champion_label,
-)
+from deft_aoi.record import order
+from deft_aoi.record.order import champion_label
 from deft_aoi.record.state import model_sentence
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.proof import proof, sealed_words, told_apart
 from deft_aoi.report.quotable import named_figures
-from deft_aoi.report.samples import source_words
+from deft_aoi.report.samples import barred_words, source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import synthetic_facts
 from deft_aoi.report.words import listed
 
 SCHEMA_VERSION = 1
-PARTS = {TRAIN: "train", RCA: "rca", ROUTING: "routing", ANOMALYGEN: "anomalygen", DATA_MINING: "mining"}
+PARTS = {
+    order.TRAIN: "train",
+    order.RCA: "rca",
+    order.ROUTING: "routing",
+    order.ANOMALYGEN: "anomalygen",
+    order.DATA_MINING: "mining",
+}
 PROVENANCES = ("base_train", "previous_iter_train", "mining_pool")
 
 
@@ -82,7 +79,7 @@ def run_facts(source: Source, iterations: list[Record]) -> Record:
     status = source.status()
     last = source.entries[-1] if source.entries else None
     config = source.config
-    stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == LOOP_STOP), {})
+    stop = next((e.get("facts") or {} for e in source.entries if e["stage"] == order.LOOP_STOP), {})
     return {
         "id": source.paths.root.name,
         "model": model_sentence(source.state.get("config") or {}),
@@ -165,7 +162,7 @@ def contact_sheet(source: Source, folder: str | None) -> str | None:
 
 def evaluation(source: Source, label: str, part: Record) -> Record | None:
     """KPI figures of one model, from its scores; from the journal alone only where the CSV is gone."""
-    facts = source.facts(label, EVALUATE) or {
+    facts = source.facts(label, order.EVALUATE) or {
         k: part[k] for k in ("far_pct", "threshold", "inference_csv") if part.get(k)
     }
     if facts.get("far_pct") is None:
@@ -200,7 +197,7 @@ def evaluation(source: Source, label: str, part: Record) -> Record | None:
         "best_ckpt_kind": facts.get("best_ckpt_kind") or part.get("best_ckpt_kind"),
         "best_ckpt_path": source.shown(facts.get("best_ckpt_path") or part.get("best_ckpt_path")),
         "candidates": {kind: one.get("far_pct") for kind, one in (facts.get("candidates") or {}).items()},
-        "source": source.shown(named) if csv else source.line(label, EVALUATE),
+        "source": source.shown(named) if csv else source.line(label, order.EVALUATE),
     }
 
 
@@ -223,7 +220,7 @@ def verdict_of(source: Source, record: Record, facts: Record) -> Verdict | None:
 
 def merge(source: Source, label: str) -> Record | None:
     """Rows of the combined training set by provenance, counted in the provenance CSV."""
-    facts = source.facts(label, DATA_MERGE)
+    facts = source.facts(label, order.DATA_MERGE)
     if not facts:
         return None
     csv = source.locate(facts.get("provenance_csv"))
@@ -239,7 +236,7 @@ def merge(source: Source, label: str) -> Record | None:
         "provenance": {name: int(counts.get(name, 0)) for name in PROVENANCES},
         "synthetic_rows": synthetic,
         "by_label": by_label,
-        "source": source.shown(csv) if csv else source.line(label, DATA_MERGE),
+        "source": source.shown(csv) if csv else source.line(label, order.DATA_MERGE),
     }
 
 
@@ -274,7 +271,7 @@ def result(source: Source, iterations: list[Record], best: str | None) -> Record
 
 def final_sheet(source: Source, best: str) -> str | None:
     """The contact sheet of the model that was handed over; None before the end."""
-    last = next((e for e in reversed(source.entries) if e["stage"] == LOOP_STOP and e["status"] == "ok"), None)
+    last = next((e for e in reversed(source.entries) if e["stage"] == order.LOOP_STOP and e["status"] == "ok"), None)
     facts = (last or {}).get("facts") or {}
     return contact_sheet(source, facts.get("rca_dir")) if facts.get("analysed") == best else None
 
@@ -286,8 +283,8 @@ def classical(source: Source) -> Record | None:
         found = measure.figures(measure.load_scores(csv), source.recall)
         return {**{k: found[k] for k in ("far_pct", "far_995_pct", "auroc")}, "source": source.paths.relative(csv)}
     for label in source.labels:
-        if facts := source.facts(label, EVALUATE).get("classical"):
-            return {**facts, "source": source.line(label, EVALUATE)}
+        if facts := source.facts(label, order.EVALUATE).get("classical"):
+            return {**facts, "source": source.line(label, order.EVALUATE)}
     return None
 
 
@@ -303,6 +300,7 @@ def honesty(source: Source, iterations: list[Record], proved: Record, best: str 
         policy = str(source.config.get("policy") or "knn")
         asked = str(source.config.get("rca_source") or "kpi")
         lines.append(source_words(policy, asked))
+        lines += barred_words([it["mining"] for it in iterations if it["mining"]])
     lines.append(sealed_words(proved["acceptance"], best))
     found = next((it["evaluate"] for it in iterations if it["evaluate"] and it["label"] == best), None)
     against = next((one for one in proved["challengers"] if one["label"] == best), None)

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyarrow import ArrowInvalid, string
-from pyarrow import csv as arrow_csv
-from pyarrow import float64 as arrow_float64
+from pyarrow import ArrowInvalid
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.rows import PASS, SCORE
+from deft_aoi.base.rows import PASS, SCORE, read_columns
 from deft_aoi.kpi.bounds import lower_bound, upper_bound
 from deft_aoi.kpi.sweep import RECALL_TOLERANCE, Sweep, at_threshold, auroc, operating_point, sweep
 
@@ -70,13 +68,8 @@ def load_scores(csv: Path) -> Scored:
 
     Raises InputError where a column is absent or a score is no finite number.
     """
-    options = arrow_csv.ConvertOptions(
-        include_columns=["label", SCORE],
-        column_types={"label": string(), SCORE: arrow_float64()},
-        strings_can_be_null=False,
-    )
     try:
-        table = arrow_csv.read_csv(csv, convert_options=options)
+        table = read_columns(csv, ["label", SCORE], numbers=[SCORE])
     except (ArrowInvalid, KeyError) as error:
         raise InputError(f"{csv}: not an inference CSV with label and {SCORE} ({error})") from error
     score = table[SCORE].to_numpy().astype(np.float64)
@@ -108,13 +101,7 @@ def near_threshold(csv: Path, scored: Scored, threshold: float) -> list[dict[str
     middle = int(np.searchsorted(scored.score[ranked], threshold, side="right"))
     rows = ranked[max(0, middle - NEAR) : middle + NEAR]
     wanted = ["object_name", "boardname"]
-    options = arrow_csv.ConvertOptions(
-        include_columns=wanted,
-        include_missing_columns=True,
-        column_types=dict.fromkeys(wanted, string()),
-        strings_can_be_null=False,
-    )
-    table = arrow_csv.read_csv(csv, convert_options=options).take(rows)
+    table = read_columns(csv, wanted, absent=True).take(rows)
     names, boards = (table[name].to_pylist() for name in wanted)
     return [
         {"name": name, "label": str(scored.label[row]), "board": board or "", "score": float(scored.score[row])}

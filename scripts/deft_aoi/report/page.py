@@ -12,21 +12,7 @@ from markupsafe import Markup
 from deft_aoi.base.paths import BASELINE, image_root
 from deft_aoi.base.rows import PASS
 from deft_aoi.engine.difference import FULL_HEAT
-from deft_aoi.record.order import (
-    ACCEPTANCE,
-    ANOMALYGEN,
-    DATA_MERGE,
-    DATA_MINING,
-    EVALUATE,
-    FINETUNE,
-    LOOP_STOP,
-    PRUNE,
-    RCA,
-    RESOLVE,
-    ROLLBACK,
-    ROUTING,
-    TRAIN,
-)
+from deft_aoi.record import order
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
 from deft_aoi.report.narrative import Narrative, tell
@@ -40,10 +26,10 @@ STATUS_WORDS = {
     "not_started": "NOT STARTED", "in_progress": "IN PROGRESS", "hard_stop": "HARD STOP", "complete": "COMPLETE",
 }  # fmt: skip
 STAGE_WORDS = {
-    TRAIN: "train", EVALUATE: "evaluate", RCA: "gap analysis", ROUTING: "routing",
-    ANOMALYGEN: "synthetic pairs", FINETUNE: "generator fine-tuning", DATA_MINING: "mining",
-    DATA_MERGE: "merge", LOOP_STOP: "stop", RESOLVE: "decision", PRUNE: "pruning",
-    ACCEPTANCE: "acceptance", ROLLBACK: "rollback",
+    order.TRAIN: "train", order.EVALUATE: "evaluate", order.RCA: "gap analysis", order.ROUTING: "routing",
+    order.ANOMALYGEN: "synthetic pairs", order.FINETUNE: "generator fine-tuning", order.DATA_MINING: "mining",
+    order.DATA_MERGE: "merge", order.LOOP_STOP: "stop", order.RESOLVE: "decision", order.PRUNE: "pruning",
+    order.ACCEPTANCE: "acceptance", order.ROLLBACK: "rollback",
 }  # fmt: skip
 
 
@@ -208,7 +194,7 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
 
 def pairs_to_show(source: Source, one: Record, shown: list[Record]) -> list[gallery.Pair] | None:
     """The worst pairs of a model, then the latest mined rows; None where its scores or the spec are gone."""
-    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics()
+    csv, optics = source.locate(one["evaluate"]["inference_csv"]), source.optics
     if csv is None or optics is None:
         return None
     usual = image_root(source.workspace)
@@ -228,7 +214,7 @@ def picture_keys(run_dir: Path, facts: Record) -> list[tuple[str, str]]:
 def mined_rows(source: Source, shown: list[Record], optics: Optics) -> list[gallery.Pair]:
     """Pairs of the last iteration that mined."""
     for it in reversed(shown):
-        parquet = source.locate(source.facts(it["label"], DATA_MINING).get("mining_mined_parquet"))
+        parquet = source.locate(source.facts(it["label"], order.DATA_MINING).get("mining_mined_parquet"))
         if parquet is not None:
             return gallery.mined_pairs(parquet, source.workspace, optics, MINED)
     return []

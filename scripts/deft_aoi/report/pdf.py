@@ -38,7 +38,15 @@ def print_pdf(page: Path) -> Path:
             "--no-pdf-header-footer", f"--print-to-pdf={made}", page.absolute().as_uri(),
         ]  # fmt: skip
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_LIMIT_S,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
             raise InputError(f"{program}: no PDF of {page} within {_LIMIT_S} s; print it from the browser") from error
         if not made.is_file():

@@ -73,8 +73,8 @@ def _gather(source: Source) -> tuple[Source, Record, Narrative]:
 
 
 @cache
-def _room() -> Environment:
-    """The templates, compiled once in a process."""
+def templates() -> Environment:
+    """The page's templates, compiled once in a process: a stage renders two pages, and a whole loop a dozen."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     room = Environment(
@@ -102,4 +102,4 @@ def to_html(source: Source, facts: Record, told: Narrative, focus: str | None) -
         "script": Markup(script),
         "script_hash": Markup(digest),
     }
-    return _room().get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)
+    return templates().get_template(TEMPLATE).render(**page(source, facts, told, focus), **inline)

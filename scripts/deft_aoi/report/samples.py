@@ -5,6 +5,7 @@ from __future__ import annotations
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.rows import PASS
 from deft_aoi.data.label_review import read_review
+from deft_aoi.data.review_counts import count_review
 from deft_aoi.rca.causes import CAUSES
 from deft_aoi.report.source import Record, Source
 
@@ -29,6 +30,17 @@ def source_words(policy: str, asked: str) -> str:
     if asked == "kpi":
         return "Mined rows are neighbours of weak KPI rows, so the KPI set also steered the training data."
     return f"Mined rows are neighbours of weak {asked} rows; no KPI row took part."
+
+
+def barred_words(mined: list[Record]) -> list[str]:
+    """How many pool rows were left out since they show a picture of a set that judges."""
+    counts = [sum(one["barred"].values()) for one in mined if one.get("barred")]
+    if not counts:
+        return []
+    return [
+        f"{max(counts):,} pool rows are near-duplicates (re-encoded, brightened or moved) of rows that judge: "
+        "they were never mined."
+    ]
 
 
 def samples(source: Source, shown: list[Record]) -> Record | None:
@@ -83,11 +95,12 @@ def review(source: Source) -> Record | None:
     if table.empty:
         return None
     judged = table["verdict"] != ""
+    counts = count_review(table["verdict"].tolist())
     table = table.assign(judged=judged).sort_values(["judged", "doubt"], ascending=False, kind="stable")
     return {
         "rows": table.head(_REVIEW_ROWS).to_dict("records"),
-        "all": len(table),
-        "judged": int(judged.sum()),
+        "all": counts.rows,
+        "judged": counts.judged,
         "path": source.paths.relative(path),
     }
 

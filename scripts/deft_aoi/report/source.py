@@ -65,6 +65,7 @@ class Source:
     def recall(self) -> float:
         return self.target.recall if self.target else 1.0
 
+    @cached_property
     def optics(self) -> Optics | None:
         """Lights and file names of the images; None where the spec is gone."""
         spec = self.locate(self.config.get("specs_file")) or self.workspace / "specs/baseline_spec.yaml"

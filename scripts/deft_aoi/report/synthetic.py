@@ -71,7 +71,7 @@ def shown_synthetic(source: Source, facts: Record, focus: str | None) -> Record 
 
 def sheet(source: Source, labels: list[str]) -> Record | None:
     """At most `SHEET` pairs, one label after the other; of the newest iteration whose pairs are on disk."""
-    optics = source.optics()
+    optics = source.optics
     for label in reversed(labels) if optics else ():
         facts = source.facts(label, ANOMALYGEN)
         csv = source.locate(facts.get("rows_csv")) or source.paths.synth_pool / STAGED_ROWS

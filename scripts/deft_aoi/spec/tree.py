@@ -14,11 +14,10 @@ import yaml
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.names import check_lights
-from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import shown
 from deft_aoi.base.safe_yaml import parse_yaml, read_yaml, yaml_bytes, yaml_of
+from deft_aoi.spec.older_keys import KEYS_FILE, successor
 
-KEYS_FILE = SKILL_ROOT / "specs/experiment_keys.yaml"
 DATASETS = ("train_dataset", "validation_dataset", "test_dataset", "infer_dataset")
 MAX_SIDE = 4096  # pixels that a network is fed with
 _LARGEST = (1 << 32) - 1  # NumPy's and torch's seeds
@@ -66,7 +65,7 @@ def parse_spec(content: bytes, path: Path) -> tuple[Spec, list[str]]:
     if not isinstance(spec, dict):
         raise InputError(f"{path}: expected a mapping of TAO experiment keys (task, model, dataset, train)")
     problems = []
-    for key, problem in _tree_problems(spec, " (TAO refuses unknown keys at start); remove it"):
+    for key, problem in _tree_problems(spec, " (TAO refuses unknown keys at start); "):
         problems.append(f"{path}: {problem}")
         drop(spec, key)
     return spec, problems
@@ -79,16 +78,18 @@ def known_keys() -> dict[str, Any]:
     return tree
 
 
-def _check_tree(spec: Spec, where: str, advice: str = "") -> None:
+def _check_tree(spec: Spec, where: str) -> None:
     """Refuse unknown keys, a plain value where TAO has a group of keys, and numbers that are none."""
-    for _, problem in _tree_problems(spec, advice):
+    for _, problem in _tree_problems(spec, ""):
         raise InputError(f"{where}: {problem}")
 
 
 def _tree_problems(spec: Spec, advice: str) -> Iterable[tuple[Sequence[Any], str]]:
     """(key by its parts, what TAO's schema has against it); the caller may drop the key before it asks for the next."""
     for parts in list(_unknown(spec, known_keys())):
-        yield parts, f"Key {shown('.'.join(map(str, parts)))} not in 'ExperimentConfig'{advice}"
+        key = ".".join(map(str, parts))
+        told = f"{advice}{successor(spec, key)}" if advice else ""
+        yield parts, f"Key {shown(key)} not in 'ExperimentConfig'{told}"
     for key in list(_misshapen(spec, known_keys())):
         yield key.split("."), f"{key} is {shown(get(spec, key))}; expected a mapping, as in TAO's schema"
     for key, least in WHOLE_NUMBERS.items():
@@ -224,7 +225,8 @@ def spec_text(spec: Spec) -> str:
 
 @dataclass(frozen=True)
 class Optics:
-    """What a spec says of the images: light names in channel order, extension, size in pixels."""
+    """What a spec says of the images: light names in the order of the YAML, which is the one that TAO joins them in
+    whatever their numbers are, extension, size in pixels."""
 
     lights: tuple[str, ...]
     ext: str
@@ -253,4 +255,4 @@ def optics(spec: Mapping[str, Any], where: Path) -> Optics:
             f"{where}: image_width {shown(width)} and image_height {shown(height)}: expected whole pixels "
             f"from 16 to {MAX_SIDE}"
         )
-    return Optics(tuple(sorted(map(str, mapping), key=lambda light: mapping[light])), ext, width, height)
+    return Optics(tuple(map(str, mapping)), ext, width, height)

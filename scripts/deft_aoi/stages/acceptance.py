@@ -101,7 +101,8 @@ def _open(run: Run, facts: dict[str, Any]) -> int:
             evidence=str(checkpoint),
             remedy="deft verify names what changed; put it back, then: deft resolve --reason TEXT",
         )
-    return record(run.workspace, csv, opening_of(run.paths.root.name, checkpoint, float(facts["threshold"]), csv))
+    opening = opening_of(run.paths.root.name, checkpoint, float(facts["threshold"]), csv)
+    return record(run.workspace, csv, opening, {run.paths.log: run.entries})
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""Stage `anomalygen`: bring synthetic pairs into the run, made before (pregen_ingest) or here (inference_only)."""
+"""Stage `anomalygen`: bring synthetic pairs into the run, made before (pregen_ingest) or here.
+
+Here they are made by a generator (inference_only) or from PASS rows (patches)."""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import read_rows
 from deft_aoi.executors.base import Task
 from deft_aoi.record.run import Run
-from deft_aoi.stages import anomalygen_inline, realism_task, source_embeddings
+from deft_aoi.stages import anomalygen_inline, anomalygen_patches, realism_task, source_embeddings
 from deft_aoi.stages.routing import INLINE
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.synthetic.pregenerated import MANIFEST, ROWS, stage_pregen, verify_pregen
@@ -20,6 +22,8 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     embedded, and the pairs are screened."""
     if run.plan.synthetic == INLINE:
         yield from anomalygen_inline.tasks(run, label)
+    elif run.plan.synthetic == anomalygen_patches.MODE:
+        anomalygen_patches.stage(run, label)
     elif run.plan.synthetic == PREGEN:
         if iter_number(label) == 1:
             stage_pregen(run.workspace, run.paths, run.optics)
@@ -36,6 +40,8 @@ def collect(run: Run, label: str) -> StageResult:
     """Raises HardStop where the customer's folder changed since it was staged."""
     if run.plan.synthetic == INLINE:
         return anomalygen_inline.collect(run, label)
+    if run.plan.synthetic == anomalygen_patches.MODE:
+        return anomalygen_patches.collect(run, label)
     if run.plan.synthetic != PREGEN:
         return StageResult("no synthetic source in this run", {"mode": "off", "pairs": 0})
     manifest = run.paths.synth_pool / MANIFEST

@@ -17,7 +17,7 @@ import pandas as pd
 
 from deft_aoi.base.errors import HardStop, InputError
 from deft_aoi.base.files import atomic_write_json, move_aside, sha256_file
-from deft_aoi.base.paths import iter_number
+from deft_aoi.base.paths import Workspace, iter_number
 from deft_aoi.base.rows import PASS, normalise_label, parse_csv, read_rows, write_rows
 from deft_aoi.data.pairs import Pair, convert_pairs, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
@@ -125,15 +125,22 @@ def anomaly_of(defect_type: str) -> str:
 def source_rows(run: Run, label: str) -> pd.DataFrame:
     """Real rows that training has seen so far, paths relative to the workspace, without the boards that judge.
 
-    A board of the KPI or the validation set gives no picture to the generator, whatever table its rows stand in.
+    A board of a set that judges gives no picture to the generator, whatever table its rows stand in.
     """
     rows, provenance = earlier_rows(run, label)
-    held: set[str] = set()
-    for csv in (run.workspace.kpi_csv, run.workspace.validation_csv):
-        table = read_rows(csv)
-        held |= set(table["boardname"]) if "boardname" in table.columns else set()
-    keep = (provenance["origin"] == "real").to_numpy() & ~rows["boardname"].isin(held - {""}).to_numpy()
+    held = judging_boards(run.workspace)
+    keep = (provenance["origin"] == "real").to_numpy() & ~rows["boardname"].isin(held).to_numpy()
     return rows[keep].reset_index(drop=True)
+
+
+def judging_boards(workspace: Workspace) -> set[str]:
+    """Boards of the KPI, the validation and the acceptance set."""
+    held: set[str] = set()
+    for csv in (workspace.kpi_csv, workspace.validation_csv, workspace.acceptance_csv):
+        if csv.is_file():
+            table = read_rows(csv)
+            held |= set(table["boardname"]) if "boardname" in table.columns else set()
+    return held - {""}
 
 
 def requested(run: Run, label: str, entries: Sequence[Entry]) -> dict[str, int]:

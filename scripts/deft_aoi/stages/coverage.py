@@ -80,10 +80,8 @@ def forecast(free: Mapping[str, int], weak: Mapping[str, int], budget: Budget, p
     while left > 0 and (open_ := [name for name in reach if given[name] < reach[name]]):
         defects = [name for name in open_ if name != PASS]
         halves = {PASS: left - left // 2, **dict.fromkeys(defects, left // 2 // max(len(defects), 1))}
-        if PASS not in open_:
-            halves = dict.fromkeys(defects, left // len(defects))
-        elif not defects:
-            halves = {PASS: left}
+        if PASS not in open_ or not defects or left < budget.rows:  # what is left over is shared equally
+            halves = dict.fromkeys(open_, left // len(open_))
         before = left
         for name in open_:
             more = min(halves[name], reach[name] - given[name])

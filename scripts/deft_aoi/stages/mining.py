@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from deft_aoi.base.errors import HardStop, InputError
 from deft_aoi.base.paths import Workspace, iter_label, iter_number
-from deft_aoi.base.rows import PASS, SCORE, is_defect, read_rows, scores_of
+from deft_aoi.base.rows import IDENTITY, PASS, SCORE, read_rows, scores_of
 from deft_aoi.executors.base import Task
 from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.mining import select
 from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import scale_of
 from deft_aoi.mining.neighbours import neighbours
-from deft_aoi.mining.screen import Policy, screened, too_doubtful
+from deft_aoi.mining.screen import Policy, Screened
 from deft_aoi.mining.select import UNLABELLED, Limits, Neighbours, Pick, Stock
 from deft_aoi.record.facts import Mined
 from deft_aoi.record.run import Run
@@ -30,9 +30,17 @@ from deft_aoi.stages import mining_files as files
 from deft_aoi.stages import mining_tasks as heavy
 from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.leaks import stop_on_leaks
-from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.stages.mining_choice import Pool, kept_neighbours, kept_pool
-from deft_aoi.stages.mining_pool import has_labels, look_at, source_pool, taken_contents, target_rows, used_rows
+from deft_aoi.stages.mining_pool import (
+    has_labels,
+    look_at,
+    source_pool,
+    taken_contents,
+    target_rows,
+    used_rows,
+    without_copies,
+)
+from deft_aoi.stages.mining_screen import Screening
 from deft_aoi.stages.stage import StageResult
 
 AUTO_POLICY = "auto"
@@ -41,8 +49,6 @@ NEED_LABELS = ("weakness", "weakness+diverse", "knn+label", "random-balanced")
 ENCODER_FOLDER = "augmentation/encoder"
 SOURCE, TARGET = "embed_source", "embed_target"
 _DEPTH = 200  # neighbours of a target that are looked at
-_SHORTLIST = 4  # candidates whose label is judged, for each place
-_JUDGES = 6000  # pool rows that judge labels beside the training rows
 
 
 def default_policy(pool: Iterable[str]) -> tuple[str, str]:
@@ -86,10 +92,9 @@ def check_encoder(workspace: Workspace, encoder: str, platform: str) -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """What the search gave: picks, those kept out for their label with their doubt, candidates by label."""
+    """What the search gave: the selection, how far each label is doubted, candidates by label."""
 
-    picks: list[Pick]
-    review: list[Pick]
+    screened: Screened
     doubt: NDArray[np.float64]
     candidates: Counter[str]
     scores: NDArray[np.float64] | None
@@ -102,7 +107,7 @@ def open_pool(run: Run, label: str) -> Pool:
 
 def pool_now(run: Run, label: str) -> Pool:
     """The pool as it is on disk, and which of its rows may be taken."""
-    rows, targets = source_pool(run), target_rows(run, label)
+    (rows, barred), targets = without_copies(run, source_pool(run)), target_rows(run, label)
     seen = look_at(run, rows)
     used = used_rows(run, label, rows)
     free = seen.readable & ~used
@@ -117,11 +122,11 @@ def pool_now(run: Run, label: str) -> Pool:
         rows["label"].to_numpy(str), free, rows["boardname"].to_numpy(str), seen.coarse, seen.content.__getitem__,
         taken_contents(run, label),
     )  # fmt: skip
-    return Pool(rows, targets, stock, int((~seen.readable).sum()))
+    return Pool(rows, targets, stock, int((~seen.readable).sum()), barred)
 
 
 def tasks(run: Run, label: str) -> Iterator[Task]:
-    """What the policy needs to know of the unused pool, then, where labels are screened, how its candidates look.
+    """What the policy needs to know of the unused pool, then, where labels are screened, how judges and offers look.
 
     A later task is made from what an earlier one wrote.
     """
@@ -137,7 +142,8 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     if run.plan.policy in select.BY_NEIGHBOUR:
         yield _embedding(run, label, TARGET, _files(run, pool.targets, run.workspace.images))
     if screens(run, pool):
-        yield heavy.measuring(run, label, judged_rows(run, label, pool))
+        policy, scores, _ = chosen_policy(run, label, pool)
+        yield from Screening(run, label, pool.rows, pool.stock, policy, limits(run), scores).tasks()
 
 
 def _files(run: Run, rows: pd.DataFrame, root: Path) -> list[str]:
@@ -157,9 +163,9 @@ def screens(run: Run, pool: Pool) -> bool:
 def collect(run: Run, label: str) -> StageResult:
     pool = open_pool(run, label)
     found = search(run, label, pool)
-    if not found.picks:
+    if not found.screened.picks:
         raise nothing_left(run, len(pool.rows), len(pool.free))
-    picks, rows = found.picks, pool.rows
+    picks, rows = found.screened.picks, pool.rows
     mined = files.pick_frame(run, rows, pool.targets, picks, found.scores)
     mined["content"] = [pool.stock.content(pick.row) for pick in picks] if pool.stock.content else ""
     if (mined["label"] == UNLABELLED).any():
@@ -170,8 +176,9 @@ def collect(run: Run, label: str) -> StageResult:
         rows.loc[at, "label"] = mined["label"].to_numpy()
         picks = [Pick(row, select.NO_TARGET, 0, None, "") for row in at]
     artifacts = files.write_results(run, label, rows, picks, mined, sum(found.candidates.values()))
-    review = files.pick_frame(run, rows, pool.targets, found.review, found.scores)
-    artifacts += (files.write_review(run, label, review, found.doubt[[p.row for p in found.review]].tolist()),)
+    suspects = found.screened.review
+    review = files.pick_frame(run, rows, pool.targets, suspects, found.scores)
+    artifacts += (files.write_review(run, label, review, found.doubt[[p.row for p in suspects]].tolist()),)
     stop_on_leaks(run, rows.iloc[[pick.row for pick in picks]].drop(columns="origin"), artifacts[1])
     kept = Counter(mined["label"])
     candidates = sum(found.candidates.values())
@@ -188,17 +195,25 @@ def collect(run: Run, label: str) -> StageResult:
         },
         "synthetic_kept": int((mined["origin"] == "synthetic").sum()),
         "unreadable": pool.unreadable,
+        "barred": pool.barred,
         "label_review": len(review),
-        "doubted_kept": (doubted := files.doubted_before(run, mined)),
-        "warnings": warnings(run, label, pool.targets, rows, len(mined)),
+        "offers": {"asked": found.screened.asked, "suspect": found.screened.suspect},
+        "doubted_kept": len(doubted := files.doubted_before(run, mined)),
+        "warnings": [*warnings(run, label, pool.targets, rows, len(mined)), *stopped_asking(found.screened)],
     }
     summary = f"{len(mined)} rows mined of {len(pool.free)} unused ({facts['synthetic_kept']} synthetic)"
     if len(review):
         listed = run.paths.relative(run.paths.mining(label) / f"{files.REVIEW}.csv")
-        summary += f" · {len(review)} kept out for a doubtful label: {listed}"
+        summary += f" · {len(review)} kept out for a suspected label error: {listed}"
+    if pool.barred:
+        sets = ", ".join(f"{count} of {name}" for name, count in pool.barred.items())
+        summary += f" · pool rows barred as near-duplicates of rows that judge: {sets}"
     if doubted:
-        why = "judged anew and kept" if screens(run, pool) else "not judged anew"
-        summary += f" · {doubted} of them were in doubt before ({run.paths.label_review.name}): {why}"
+        why = (
+            "re-checked with the rows known now, their label fits" if screens(run, pool) else "labels are not screened"
+        )
+        named = ", ".join(doubted[:3]) + (", ..." if len(doubted) > 3 else "")
+        summary += f" · {len(doubted)} of them were suspect before ({run.paths.label_review.name}): {named}; {why}"
     summary += "".join(f" · {text}" for text in facts["warnings"])
     return StageResult(summary, facts, artifacts)
 
@@ -214,22 +229,20 @@ def nothing_left(run: Run, rows: int, unused: int) -> HardStop:
     )
 
 
-def limits(run: Run, rows: int | None = None) -> Limits:
+def limits(run: Run) -> Limits:
     plan = run.plan
     bound = plan.max_per_board or -(-plan.mine_rows // 4)
-    return Limits(rows or plan.mine_rows, plan.top_k_per_target, plan.min_similarity, bound, plan.min_distance)
+    return Limits(plan.mine_rows, plan.top_k_per_target, plan.min_similarity, bound, plan.min_distance)
 
 
 def search(run: Run, label: str, pool: Pool) -> Found:
-    """Apply the approved policy, without rows whose label is in doubt."""
+    """Apply the approved policy, without rows whose label is suspect."""
     policy, scores, candidates = chosen_policy(run, label, pool)
     if not screens(run, pool):
-        return Found(policy(pool.stock, limits(run)), [], np.zeros(len(pool.rows)), candidates, scores)
-    doubt, doubtful = judge_labels(run, label, pool)
-    # Only judged rows may be taken: the shortlist is what the policy wants most.
-    judged = replace(pool.stock, free=pool.stock.free & ~np.isnan(doubt))
-    result = screened(policy, judged, limits(run), doubtful)
-    return Found(result.picks, result.review, doubt, candidates, scores)
+        picks = policy(pool.stock, limits(run))
+        return Found(Screened(picks, [], 0, 0, False), np.zeros(len(pool.rows)), candidates, scores)
+    offers = Screening(run, label, pool.rows, pool.stock, policy, limits(run), scores).offers()
+    return Found(offers.result(), offers.known_doubt(), candidates, scores)
 
 
 def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.float64] | None, Counter[str]]:
@@ -245,9 +258,7 @@ def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.
         reached = np.unique(near.index[near.index >= 0])
         picks = select.knn_label if name == "knn+label" else select.knn
         return partial(picks, wanted, near), None, Counter(stock.labels[reached].tolist())
-    scores = np.full(len(pool.rows), np.nan)
-    csv = run.paths.mining(label) / heavy.SCORES / "inference.csv"
-    scores[pool.free] = scores_of(csv, read_rows(csv, required=(SCORE,))[SCORE])
+    scores = pool_scores(run.paths.mining(label) / heavy.SCORES / "inference.csv", pool.rows)
     if name == "uncertain":
         return partial(select.uncertain, scores, float(run.champion()[1]["threshold"])), scores, free_labels
     if name == "weakness":
@@ -266,6 +277,15 @@ def _nearest(run: Run, label: str, pool: Pool) -> Neighbours:
     )  # fmt: skip
 
 
+def pool_scores(csv: Path, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """(n,) score of each row, joined by what the rows are: NaN where one was not scored, as when its image came back
+    after that."""
+    found, names = read_rows(csv, required=(SCORE, *IDENTITY)), list(IDENTITY)
+    values = pd.Series(scores_of(csv, found[SCORE]).to_numpy(), index=pd.MultiIndex.from_frame(found[names]))
+    values = values[~values.index.duplicated()]
+    return values.reindex(pd.MultiIndex.from_frame(rows[names])).to_numpy(np.float64)
+
+
 def _diverse(scores: NDArray[np.float64], looks: NDArray[np.float32], stock: Stock, limits: Limits) -> list[Pick]:
     return select.weakness_diverse(scores, replace(stock, looks=looks), limits)
 
@@ -279,37 +299,14 @@ def _vectors(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) ->
     return component_matrix(held, light_files(rows, root, run.optics), made.with_name("components.npy"))
 
 
-def judged_rows(run: Run, label: str, pool: Pool) -> pd.DataFrame:
-    """Rows whose labels judge each other, `place` their pool row or -1: training rows, candidates, further pool rows.
-
-    A pool of up to 6,000 rows is judged whole; of a larger one that many rows by chance and the candidates.
-    """
-    known = earlier_rows(run, label)[0].assign(place=-1)
-    policy, _, _ = chosen_policy(run, label, pool)
-    wanted = [pick.row for pick in policy(pool.stock, limits(run, _SHORTLIST * run.plan.mine_rows))]
-    labelled = pool.free[pool.stock.labels[pool.free] != UNLABELLED]
-    judges = np.random.default_rng(run.plan.seed).permutation(labelled)[:_JUDGES]
-    places = np.union1d(judges, np.array(wanted, np.int64))
-    asked = pool.rows.iloc[places].drop(columns="origin").assign(place=places)
-    return pd.concat([known, asked], ignore_index=True).fillna("")
-
-
-def judge_labels(run: Run, label: str, pool: Pool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(doubt of every pool row, NaN where it was not judged; rows that are kept out)."""
-    from deft_aoi.data.label_noise import enough, label_doubt  # scikit-learn and cleanlab take seconds to import
-
-    csv, features = heavy.measured(run, label)
-    rows = read_rows(csv)
-    places = rows["place"].to_numpy().astype(np.int64)
-    doubt, likely = np.full(len(pool.rows), np.nan), np.zeros(len(pool.rows), bool)
-    there = places >= 0
-    defect = is_defect(rows["label"]).to_numpy()
-    if not enough(defect):
-        doubt[places[there]] = 0.0
-        return doubt, likely
-    judged = label_doubt(np.load(features), defect, list(rows["boardname"]), seed=run.plan.seed)
-    doubt[places[there]], likely[places[there]] = judged.doubt[there], judged.likely[there]
-    return doubt, too_doubtful(doubt, likely)
+def stopped_asking(found: Screened) -> list[str]:
+    """What to say where the pool was not asked for more, because most of what it offers is suspect."""
+    if not found.stopped or 2 * found.suspect <= found.asked:
+        return []
+    return [
+        f"{found.suspect} of {found.asked} offered rows have a suspect label, so the pool was not asked for more: have "
+        "its labels checked"
+    ]
 
 
 def warnings(run: Run, label: str, targets: pd.DataFrame, pool: pd.DataFrame, kept: int) -> list[str]:

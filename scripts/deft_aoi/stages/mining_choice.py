@@ -6,7 +6,7 @@ the pool gets in between do not change what a place means. `deft resolve` sets i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Pool:
     targets: pd.DataFrame
     stock: Stock
     unreadable: int
+    barred: Mapping[str, int]  # rows left out as near-duplicates of rows that judge, by set
 
     @property
     def free(self) -> NDArray[np.int64]:
@@ -72,7 +73,9 @@ def _write(folder: Path, pool: Pool) -> None:
     assert looks is not None  # other users of a stock do without
     assert content is not None
     atomic_write(folder / "looks.npy", lambda stream: np.save(stream, looks))
-    atomic_write_json(folder / "pool.json", {"unreadable": pool.unreadable, "taken": sorted(stock.taken)})
+    atomic_write_json(
+        folder / "pool.json", {"unreadable": pool.unreadable, "barred": dict(pool.barred), "taken": sorted(stock.taken)}
+    )
     table = pool.rows.copy()
     table[_FREE], table[_CONTENT] = stock.free, [content(row) for row in range(len(stock))]
     write_parquet(folder / "pool.parquet", table)
@@ -87,4 +90,4 @@ def _read(run: Run, label: str, folder: Path) -> Pool:
         rows["label"].to_numpy(str), table[_FREE].to_numpy(bool), rows["boardname"].to_numpy(str),
         np.load(folder / "looks.npy"), content.__getitem__, frozenset(facts["taken"]),
     )  # fmt: skip
-    return Pool(rows, target_rows(run, label), stock, facts["unreadable"])
+    return Pool(rows, target_rows(run, label), stock, facts["unreadable"], facts["barred"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import atomic_write_text
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.rows import (
     IDENTITY,
     PASS,
@@ -90,12 +91,13 @@ def write_results(
     return tuple(folder / name for name in ("mined.parquet", "mining_pool.csv", "knn_summary.csv"))
 
 
-def doubted_before(run: Run, mined: pd.DataFrame) -> int:
-    """Mined rows whose label Pre-Flight or a person put into the run's label_review.csv."""
+def doubted_before(run: Run, mined: pd.DataFrame) -> list[str]:
+    """Names of mined rows whose label Pre-Flight or a person put into the run's label_review.csv."""
     listed = read_review(run.paths.label_review)
     listed = listed[listed["set"] == POOL]
     known = set(zip(listed["input_path"], listed["object_name"], strict=True))
-    return sum(row in known for row in zip(mined["input_path"], mined["object_name"], strict=True))
+    rows = zip(mined["input_path"], mined["object_name"], strict=True)
+    return [f"{folder}/{name}" for folder, name in rows if (folder, name) in known]
 
 
 def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float]) -> Path:
@@ -140,9 +142,9 @@ def asked_labels(run: Run, label: str, queue: pd.DataFrame) -> pd.DataFrame:
         merged["label"] = merged["label"].fillna(UNLABELLED).map(normalise_label)
         filled = merged[merged["label"] != UNLABELLED]
         if len(filled):
-            odd = filled[(filled["label"] != PASS) & (filled["label"].str.upper() == PASS)]
-            if len(odd):
-                raise _labels_needed(path, f"{len(odd)} labels spell PASS in another way, as {odd['label'].iloc[0]!r}")
+            odd = [text for text in filled["label"] if text != PASS and (means_good(text) or names_nothing(text))]
+            if odd:
+                raise _labels_needed(path, f"{len(odd)} labels are neither PASS nor a defect's name, as {odd[0]!r}")
             return filled.reset_index(drop=True)
     else:
         write_sheet(path, queue)

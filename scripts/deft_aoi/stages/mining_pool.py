@@ -16,15 +16,21 @@ from deft_aoi.mining.index import unit
 from deft_aoi.mining.select import UNLABELLED
 from deft_aoi.record.facts import Mined, Routed
 from deft_aoi.record.run import Run
+from deft_aoi.stages.leaks import near_copies
 from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 
-def source_pool(run: Run) -> pd.DataFrame:
-    """Real pool plus staged synthetic pairs; paths relative to the workspace, `origin` says which is which.
+def without_copies(run: Run, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """(the rows but near-duplicates of rows that judge, how many are left out by the set that they copy)."""
+    copies = pd.Series(near_copies(run, rows), index=rows.index, dtype=object)
+    counts = copies[copies != ""].value_counts().sort_index()
+    return rows[copies == ""].reset_index(drop=True), {str(name): int(count) for name, count in counts.items()}
 
-    A row that an append-only pool names twice stands once.
-    """
+
+def source_pool(run: Run) -> pd.DataFrame:
+    """Real pool plus staged synthetic pairs as they are now; paths relative to the workspace, `origin` says which is
+    which. A row that an append-only pool names twice counts once."""
     real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
     frames = [real.assign(origin="real")]
     synthetic = run.paths.synth_pool / "sdg_rows.csv"

@@ -13,7 +13,7 @@ from deft_aoi.spec.tree import Spec, dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
 from deft_aoi.stages.task_specs import task_spec, without_nulls
 
-SCORES, PAIRS = "score_pool", "measure_pairs"
+SCORES = "score_pool"
 TRUNK = "trunk"
 TAO_ENCODER = "tao"  # SigLIP in NVIDIA's data services container
 _HUB_SIGLIP = "google/siglip-base-patch16-224"
@@ -60,19 +60,19 @@ def scoring(run: Run, label: str, rows: pd.DataFrame) -> Task:
     return Task(SCORES, command, output, expects=expects, finished=FINISHED, image=TAO_PYT, gpus=1)
 
 
-def measuring(run: Run, label: str, rows: pd.DataFrame) -> Task:
+def measuring(run: Run, label: str, name: str, rows: pd.DataFrame) -> Task:
     """How far test and golden of these rows differ: what the screening judges labels by."""
-    csv, features = measured(run, label)
-    where = run.paths.mining(label) / f"{PAIRS}.yaml"
+    csv, features = measured(run, label, name)
+    where = run.paths.mining(label) / f"{name}.yaml"
     dump_spec(where, _over(run, label, csv, rows))
     command = ("pair_features", "-e", str(where), f"results_dir={features.parent}")
-    return Task(PAIRS, command, features.parent, expects=(features,))
+    return Task(name, command, features.parent, expects=(features,))
 
 
-def measured(run: Run, label: str) -> tuple[Path, Path]:
+def measured(run: Run, label: str, name: str) -> tuple[Path, Path]:
     """(the rows that are measured, their features)."""
     folder = run.paths.mining(label)
-    return folder / "pairs_to_measure.csv", folder / PAIRS / "features.npy"
+    return folder / f"{name}.csv", folder / name / "features.npy"
 
 
 def _over(run: Run, label: str, csv: Path, rows: pd.DataFrame) -> Spec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import DeftError
 from deft_aoi.base.paths import BASELINE
 from deft_aoi.base.rows import read_rows
@@ -84,7 +85,8 @@ def last_look(run: Run, best: str) -> dict[str, str]:
 
 def ask_for_review(run: Run, found: Analysis, source: str, label: str) -> None:
     """Bring weak rows whose label is in doubt into label_review.csv."""
-    doubted = found.weak[found.weak["cause"] == LABEL].assign(line=lambda rows: rows["row"] + 2)
+    csv = run.workspace.kpi_csv if source == KPI else run.workspace.validation_csv
+    doubted = found.weak[found.weak["cause"] == LABEL].assign(line=lambda rows: [line_of(csv, r) for r in rows["row"]])
     merge(run.paths, review_rows(doubted, source, f"gap analysis of {label}"))
 
 

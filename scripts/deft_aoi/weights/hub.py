@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import sha256_file, sync_folder
+from deft_aoi.weights.reach import why_unreachable
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -110,4 +111,4 @@ def _why(error: Exception, hub: Any, repo_id: str, filename: str, token: str | N
     if part is not None and part.is_file() and part.stat().st_size:
         size = part.stat().st_size
         return f"{what}: cut off after {size:,} bytes ({type(error).__name__}); type the command again to go on there"
-    return f"{what}: the hub cannot be reached ({type(error).__name__}); check the network, or pass --source FILE"
+    return f"{what}: the hub cannot be reached: {why_unreachable(error)}, or pass --source FILE"

@@ -73,7 +73,9 @@ def flags_of(name: str) -> str:
     """Flags of a contract script."""
     environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": str(SKILL_ROOT / "scripts")}
     command = [sys.executable, "-m", "deft_aoi.cli.main", name, "--help"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode != 0:
         raise InputError(f"deft {name} --help failed: {done.stderr.strip()}")
     return flags_in(done.stdout)

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     for name, labels in summary.labels.items():
         shown = " ".join(f"{label} {count}" for label, count in labels.items())
         print(f"{name:<11}{sum(labels.values()):>6} rows  {shown}")
+    if summary.full_scale:
+        print(f"pictures of more than 8 bits: written with 8, {summary.full_scale:,} became 255 in all of them")
     if summary.skipped:
         print(skipped_text(summary.skipped, shown=10), file=sys.stderr)
     print(f"wrote {summary.workspace}: {summary.boards} boards")

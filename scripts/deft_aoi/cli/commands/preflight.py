@@ -51,8 +51,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-similarity", type=float, help="cosine floor of a mined row (default: 0.9)")
     parser.add_argument(
         "--synthetic",
-        choices=("off", "pregen_ingest", "inference_only"),
-        help="default: pregen_ingest where pairs are, else off; inference_only generates in each iteration",
+        choices=("off", "pregen_ingest", "inference_only", "patches"),
+        help="default: pregen_ingest where pairs are, else off; inference_only generates in each iteration; patches "
+        "makes defects of no known type from PASS rows",
     )
     parser.add_argument("--num-sdg", type=int, help="synthetic pairs asked for in one iteration (default: 20)")
     parser.add_argument("--project", help="AnomalyGen project: its checkpoint and data set folders (default: pcb)")

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
     """Stages until the time is up, the loop ends or a person or the reporter is due; returns the exit code."""
+    from deft_aoi.base.console import whole
     from deft_aoi.base.safe_paths import printable
     from deft_aoi.cli.commands.status import standing
     from deft_aoi.cli.commands.step import asks_for_reporter, look_lines, say_end
@@ -57,7 +58,7 @@ def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
     while True:
         outcome = driver.step(results_dir, wait=max(0.0, deadline - time.monotonic()))
         if not as_json:
-            print(printable(outcome.line), flush=True)
+            whole(printable(outcome.line))  # each of them, also where a pipe shows twelve lines
             look += look_lines(outcome.run.entries) if outcome.code in (OK, COMPLETE) else []
         if outcome.code != OK:
             break

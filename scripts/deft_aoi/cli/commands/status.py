@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deft_aoi.base import csv_text
 from deft_aoi.base.console import command_line, print_json
 from deft_aoi.base.errors import OK
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.base.safe_paths import printable
 from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.data.review_counts import count_review
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
 from deft_aoi.executors.platform_choice import ELSEWHERE
@@ -88,10 +89,9 @@ def closing_lines(paths: RunPaths) -> list[str]:
         lines.append(" · ".join(f"{word}{result.get(name)}" for word, name in _BEST))
         if isinstance(caveats := facts.get("honesty"), list):
             lines.append(f"caveats: {' '.join(map(str, caveats))}")
-    verdicts = [row.get("verdict") or "" for row in _review_rows(paths.label_review)]
-    shared = verdicts.count("systematic")  # of the picture or the line, not of the label
-    asked = f"{len(verdicts) - shared} rows for a person to check, {sum(map(bool, verdicts)) - shared} with a verdict"
-    asked += f"; {shared} noted as systematic" if shared else ""
+    counts = count_review([row.get("verdict") or "" for row in _review_rows(paths.label_review)])
+    asked = f"{counts.rows} rows for a person to check, {counts.judged} with a verdict"
+    asked += f"; {counts.systematic} noted as systematic" if counts.systematic else ""
     wanted = (paths.report, paths.best_model, paths.reference, paths.inference_spec)
     made = [str(path) for path in wanted if path.is_file()]
     made.append(f"{paths.label_review} ({asked})")
@@ -101,9 +101,8 @@ def closing_lines(paths: RunPaths) -> list[str]:
 def _review_rows(path: Path) -> list[dict[str, str]]:
     """Rows of label_review.csv; none where it is absent or unreadable: `deft verify` and the stages say so."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error):
+        return csv_text.records(path)
+    except (OSError, ValueError, csv_text.Error):
         return []
 
 

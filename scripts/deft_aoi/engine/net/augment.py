@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,17 +33,38 @@ def augmented(pixels: Tensor, turn: Tensor, shift: Tensor) -> tuple[Tensor, Tens
     return _pick(pixels[:, 0], y, x), _pick(pixels[:, 1], moved_y, moved_x)
 
 
+@dataclass(frozen=True)
+class Patched:
+    """A batch whose last rows have a patch. For those rows, (k,) bool: the patch is a defect; nobody can tell.
+
+    Where both are false the row is as good as before.
+    """
+
+    test: Tensor
+    golden: Tensor
+    defect: Tensor
+    unclear: Tensor
+
+
 @torch.no_grad()
-def pasted(test: Tensor, how: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The last rows with a patch of their own image put elsewhere: a defect of no known type.
+def patched(test: Tensor, golden: Tensor, how: Tensor, golden_share: float) -> Patched:
+    """The last rows with a patch of one of their images put elsewhere in it: a defect of no known type.
 
     A few labelled types alone teach a network to miss every other type; a patch from elsewhere (CutPaste: Li et al.,
-    CVPR 2021) teaches it that what the golden lacks counts. `test` uint8 (n, planes, h, w); `how` (k, 7) in [0, 1):
-    centre (y, x), half height and width, box or ellipse, whence (y, x); the same place in all planes. Returns the
-    images, and for the k rows (k,) bool: the patch is a defect (some 3 x 3 pixels changed by half of the image's
-    range); nobody can tell. Else the row is as good as before.
+    CVPR 2021) teaches it that any difference counts. In the test it is something that the golden lacks, in the golden
+    something that the test lacks. `test`, `golden` uint8 (n, planes, h, w); `how` (k, PASTE_NUMBERS) in [0, 1): centre
+    (y, x), half height and width, box or ellipse, whence (y, x), and which image: the golden where below
+    `golden_share`. The same place in all planes.
     """
-    own = test[-len(how) :]
+    into_golden = functional.pad(how[:, 7] < golden_share, (len(test) - len(how), 0)).view(-1, 1, 1, 1)
+    changed, other = torch.where(into_golden, golden, test), torch.where(into_golden, test, golden)
+    new, defect, unclear = _with_patch(changed[-len(how) :], how)
+    changed = torch.cat([changed[: -len(how)], new])
+    return Patched(torch.where(into_golden, other, changed), torch.where(into_golden, changed, other), defect, unclear)
+
+
+def _with_patch(own: Tensor, how: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The images changed; whether some 3 x 3 pixels changed by half of the image's range; whether nobody can tell."""
     height, width = own.shape[2:]
     part = how.view(len(how), -1, 1, 1).unbind(1)
     y = torch.arange(height, device=own.device).view(1, -1, 1)
@@ -56,7 +79,7 @@ def pasted(test: Tensor, how: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     change = functional.avg_pool2d((new.float() - own.float()).abs() / 255, 3, 1).amax((2, 3))
     needed = (_OF_RANGE * (before.amax((2, 3)) - before.amin((2, 3)))).clamp(min=_AT_LEAST)
     seen = (change / needed).amax(1)
-    return torch.cat([test[: -len(how)], new]), seen >= 1, (seen >= _STILL_GOOD) & (seen < 1)
+    return new, seen >= 1, (seen >= _STILL_GOOD) & (seen < 1)
 
 
 def _pick(images: Tensor, y: Tensor, x: Tensor) -> Tensor:

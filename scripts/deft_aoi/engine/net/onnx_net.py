@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,11 @@ def onnx_logits(path: Path, model: bytes, weights_hash: str, table: PixelTable) 
 
     Raises TaskError where the file was written for another checkpoint.
     """
+    return logits_of(open_session(path, model, weights_hash), len(table), table.read)
+
+
+def open_session(path: Path, model: bytes, weights_hash: str) -> Any:
+    """ONNX Runtime's session of the checked bytes of `path`; raises TaskError where they are another checkpoint's."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -111,11 +117,16 @@ def onnx_logits(path: Path, model: bytes, weights_hash: str, table: PixelTable) 
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     if session.get_modelmeta().custom_metadata_map.get(WEIGHTS_HASH) != weights_hash:
         raise TaskError(f"{path}: was written for another checkpoint; copy the .onnx that came with the .pth")
+    return session
+
+
+def logits_of(session: Any, count: int, read: Callable[[slice], Bytes]) -> npt.NDArray[np.float64]:
+    """(count,) logits of the pixels that `read` gives for a slice of rows, (n, 2, planes, height, width)."""
     fixed = session.get_inputs()[0].shape[0]
     chunk = fixed if isinstance(fixed, int) else _CHUNK
     parts = []
-    for start in range(0, len(table), chunk):
-        pixels: Bytes = table.read(slice(start, start + chunk))
+    for start in range(0, count, chunk):
+        pixels = read(slice(start, start + chunk))
         pair = {"test": np.ascontiguousarray(pixels[:, 0]), "golden": np.ascontiguousarray(pixels[:, 1])}
         parts.append(session.run(["logits"], pair)[0])
     return np.concatenate(parts).astype(np.float64)

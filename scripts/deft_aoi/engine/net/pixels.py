@@ -20,7 +20,7 @@ import numpy.typing as npt
 from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import locked, sha256_json
 from deft_aoi.base.rows import image_paths
-from deft_aoi.base.safe_images import problem
+from deft_aoi.base.safe_images import DECODER, problem
 from deft_aoi.engine.cache import content_key
 from deft_aoi.engine.features.table import in_parallel, read_bytes
 from deft_aoi.engine.images import decode, make_pair
@@ -75,7 +75,8 @@ class Archive:
     def __init__(self, optics: Optics, channels: int) -> None:
         self.shape = (2, channels, optics.height, optics.width)
         self.record = int(np.prod(self.shape))
-        parameters = {"version": VERSION, "channels": channels, "width": optics.width, "height": optics.height}
+        sides = {"width": optics.width, "height": optics.height}
+        parameters = {"version": VERSION, "decoder": DECODER, "channels": channels, **sides}
         self.folder = kind_folder("pixels") / sha256_json(parameters)[:16]
         self.pixels, self.keys = self.folder / "pixels.bin", self.folder / KEYS
         self._places: dict[bytes, int] = {}
@@ -192,16 +193,26 @@ def _take_in(
             hits += 1
             continue
         images = [_with_channels(part, name, channels) for part, name in zip(data, names, strict=True)]
-        pair = make_pair(images[0], images[1], optics.width, optics.height)
-        record = np.stack([pair.test, pair.golden]).reshape(2, optics.height, optics.width, channels)
-        archive.put(keys[-1], np.rint(record.transpose(0, 3, 1, 2)).clip(0, 255).astype(np.uint8))
+        archive.put(keys[-1], pair_pixels(images[0], images[1], optics))
     return keys, hits
+
+
+def pair_pixels(test: Bytes, golden: Bytes, optics: Optics) -> Bytes:
+    """(2, channels, height, width): test, and golden registered onto it, both of the same channels."""
+    pair = make_pair(test, golden, optics.width, optics.height)
+    record = np.stack([pair.test, pair.golden]).reshape(2, optics.height, optics.width, -1)
+    return np.rint(record.transpose(0, 3, 1, 2)).clip(0, 255).astype(np.uint8)
 
 
 def _with_channels(data: bytes, name: str, channels: int) -> Bytes:
     image = decode(data)
     if image is None:
         raise TaskError(f"{name}: {problem(data) or 'not a readable image'}; replace or remove its row")
+    return as_channels(image, channels)
+
+
+def as_channels(image: Bytes, channels: int) -> Bytes:
+    """A decoded image as grey (h, w) or RGB (h, w, 3)."""
     if channels == 3:
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)

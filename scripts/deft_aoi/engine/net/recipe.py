@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 TURNS = 8
-PASTE_NUMBERS = 7
+PASTE_NUMBERS = 8
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,15 @@ class Recipe:
     weight_decay: float = 0.02
     shift: int = 3
     smoothing: float = 0.01
-    pasted_share: float = 0.0  # of a batch: PASS rows that get a patch of their own image put elsewhere
+    pasted_share: float = 0.0  # of a batch: PASS rows where a piece of one image is copied to another place in it
+    golden_share: float = 0.5  # of those: the golden is changed, not the test
     trunk_share: float = 0.02  # of the learning rate, for a staged backbone that is fine-tuned
 
     def epoch_steps(self, rows: int, *, later: bool) -> int:
         return max(self.later_steps if later else self.steps, rows // self.rows_per_step)
 
 
-ON_GPU = Recipe(net_width=48, steps=150, later_steps=120, images=12, rows_per_step=40, pasted_share=1 / 12)
+ON_GPU = Recipe(net_width=48, steps=150, later_steps=120, images=12, rows_per_step=40, pasted_share=1 / 4)
 # No patches: in so short a training they cost more than they gave (benchmarks/results/net.md).
 ON_CPU = Recipe(net_width=16, steps=40, later_steps=30, images=2, rows_per_step=40)
 
@@ -47,7 +48,7 @@ class Draw:
     """Rows and augmentation of the steps of one epoch.
 
     `rows`, `turn` (steps, batch); `shift` (steps, batch, 2); `paste` (steps, pasted, PASTE_NUMBERS) in [0, 1): how
-    net_augment.pasted changes the last `pasted` rows of a batch.
+    net_augment.patched changes the last `pasted` rows of a batch.
     """
 
     rows: npt.NDArray[np.int64]

@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from deft_aoi.engine.net.augment import augmented, pasted
+from deft_aoi.engine.net.augment import augmented, patched
 from deft_aoi.engine.net.batches import Pixels, sent, shares
 from deft_aoi.engine.net.facts import NetFacts, Tensors
 from deft_aoi.engine.net.inputs import fuse
@@ -165,10 +165,10 @@ class Trainer:
         test, golden = augmented(self.pixels.batch(), self.turn, self.shift)
         target, weight = self.target, self.weight
         if changed := len(self.paste):
-            test, defect, unclear = pasted(test, self.paste)
-            low = self.job.recipe.smoothing
-            target = torch.cat([target[:-changed], torch.where(defect, 1 - low, low)])
-            weight = torch.cat([weight[:-changed], weight[-changed:] * ~unclear])
+            batch = patched(test, golden, self.paste, self.job.recipe.golden_share)
+            test, golden, low = batch.test, batch.golden, self.job.recipe.smoothing
+            target = torch.cat([target[:-changed], torch.where(batch.defect, 1 - low, low)])
+            weight = torch.cat([weight[:-changed], weight[-changed:] * ~batch.unclear])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False):
             logits = self.model(fuse(test, golden)).float()
         loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")

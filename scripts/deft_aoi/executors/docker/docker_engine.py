@@ -22,6 +22,7 @@ from deft_aoi.base.files import atomic_write
 from deft_aoi.base.finding import BLOCK
 from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, check_wanted, ending, secret_values, wanted
+from deft_aoi.executors.docker.daemon_words import no_answer
 from deft_aoi.executors.docker.docker_probe import image_here, probes, registry_login, run_once
 from deft_aoi.executors.local import LocalExecutor
 from deft_aoi.executors.records import add_to_handle, read_handle, record_end, recorded_end, write_handle
@@ -129,10 +130,8 @@ class DockerExecutor:
         except APIError as error:
             raise Unreachable(f"Docker daemon at {where}: {error.explanation or error}") from error
         except (DockerException, RequestException) as error:
-            raise Unreachable(
-                f"the Docker daemon at {where} does not answer ({_short(error)}); start it, or set DOCKER_HOST, then "
-                "type the same command again: nothing is lost"
-            ) from error
+            text = f"{no_answer(error, _short(error))}, then type the same command again: nothing is lost"
+            raise Unreachable(text) from error
 
     def _same_daemon(self, client: docker.DockerClient, handle: dict[str, Any]) -> None:
         """Another daemon does not know the job's container; asking it must not count as a lost job."""

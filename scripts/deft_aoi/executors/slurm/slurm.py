@@ -164,7 +164,8 @@ class SlurmExecutor:
             called, text = list(command), None
         try:
             done = subprocess.run(
-                called, input=text, capture_output=True, text=True, timeout=_TIMEOUT, check=False,
+                called, input=text, capture_output=True, text=True, encoding="utf-8", errors="replace",
+                timeout=_TIMEOUT, check=False,
                 env=os.environ | (secrets or {}), stdin=subprocess.DEVNULL if text is None else None,
             )  # fmt: skip
         except FileNotFoundError as error:

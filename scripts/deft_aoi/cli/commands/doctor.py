@@ -1,0 +1,41 @@
+"""`deft doctor`: what stands in the way of a run, by cause, with what fixes it."""
+
+from __future__ import annotations
+
+import argparse
+
+from deft_aoi.base.console import next_line, print_json
+from deft_aoi.base.errors import OK, REFUSED
+
+HELP = """Say everything that Pre-Flight would say about a workspace's files and this machine, grouped by cause, with
+the command that fixes each. Reads only: no run directory is made and no plan is written. Exit 2 where something would
+block a run, else 0."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
+    parser.add_argument("--platform", help="where heavy work would run (default: local); see list_tao_platforms")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the platform")
+    parser.add_argument("--engine", help="engine of platform local, as in deft preflight")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    from deft_aoi.preflight.doctor import examine
+
+    asked = {"workspace": args.workspace, "platform": args.platform, "set": args.set, "engine": args.engine}
+    groups = examine({name: value for name, value in asked.items() if value is not None})
+    blocking = sum(group.blocks for group in groups)
+    if args.json:
+        print_json({"blocks": blocking, "causes": [group.to_json() for group in groups]})
+        return REFUSED if blocking else OK
+    for group in groups:
+        count = f"{group.blocks} block" if group.blocks else "notes only"
+        print(f"{group.title} ({len(group.findings)} findings, {count}); fix: {group.fix}")
+        for finding in group.findings:
+            print(f"  {finding.level}: {finding.text}")
+    said = "nothing stands in the way of a run" if not blocking else f"{blocking} findings would block a run"
+    print(f"{args.workspace}: {said}, {len(groups)} causes")
+    if not blocking:
+        print(next_line("preflight", "--workspace", args.workspace, "--max-iterations", "N"))
+    return REFUSED if blocking else OK

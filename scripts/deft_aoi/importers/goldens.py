@@ -1,0 +1,100 @@
+"""Which golden a part is compared with: the one named for it, the nearest of its component's, or one that is built."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deft_aoi.base import safe_images
+from deft_aoi.data.pairs import encode
+from deft_aoi.engine.images import luminance, register, resize, translate
+from deft_aoi.importers.likeness import Look, Small, coarse, nearest
+from deft_aoi.importers.reading import Files, Golden, Part
+
+MEDIAN_LEAST, MEDIAN_MOST = 5, 25  # good parts that a median is made of
+_NEAREST_MOST = 60  # good parts of a component that are kept as goldens where no median can be made
+_AGREE = 0.8  # coarse correlation with their median from which on parts show one and the same thing
+
+Looks = Mapping[Path, Look]
+
+
+class Library:
+    """Goldens by name and by component; `looks` has the first light's picture of each, unreadable ones are left out."""
+
+    def __init__(self, goldens: Sequence[Golden], looks: Looks) -> None:
+        self.goldens = tuple(golden for golden in goldens if golden.files[0][1] in looks)
+        self._looks = looks
+        self._by_name: dict[str, list[Golden]] = defaultdict(list)
+        self._by_component: dict[str, list[Golden]] = defaultdict(list)
+        for golden in self.goldens:
+            for name in {golden.key, golden.key.rpartition("/")[2]}:
+                self._by_name[name].append(golden)
+            self._by_component[golden.component].append(golden)
+
+    def golden_of(self, part: Part, small: Small) -> Golden | None:
+        """The golden that is named for the part or named as it is, else the nearest of its component's; without
+        components the nearest of all. A part is never its own golden."""
+        names = [name for name in (part.golden, part.key.rpartition("/")[2]) if name]
+        named = [golden for name in names for golden in self._by_name.get(name, ()) if golden.files != part.files]
+        if named:
+            return named[0]
+        able = [golden for golden in self._by_component.get(part.component, ()) if golden.files != part.files]
+        if not able:
+            return None
+        return able[nearest(small, [self._looks[golden.files[0][1]].small for golden in able])]
+
+
+def build(component: str, teachers: Sequence[Part], looks: Looks, work: Path, number: int) -> list[Golden]:
+    """Goldens of a component that has none, from good parts: the median of those that agree with each other, written
+    into `work` as one file for each light; else these parts themselves, of which the nearest counts."""
+    known = [part for part in teachers if part.files[0][1] in looks]
+    if len(known) >= MEDIAN_LEAST:
+        small = np.stack([looks[part.files[0][1]].small for part in known])
+        middle = np.median(small, axis=0).astype(np.uint8)
+        likeness = np.stack([coarse(one) for one in small]) @ coarse(middle)
+        if float(np.median(likeness)) >= _AGREE:
+            chosen = [known[place] for place in np.argsort(-likeness, kind="stable")[:MEDIAN_MOST]]
+            files = _medians(chosen, work, number)
+            if files is not None:
+                names = tuple(sorted(part.name for part in chosen))
+                source = f"median of {len(chosen)} good parts"
+                return [Golden(f"{component or 'all'}_median", files, component, source, names)]
+    kept = [
+        known[place] for place in np.linspace(0, len(known) - 1, min(len(known), _NEAREST_MOST)).round().astype(int)
+    ]
+    return [Golden(part.key, part.files, component, f"good part {part.name}", (part.name,)) for part in kept]
+
+
+def _medians(parts: Sequence[Part], work: Path, number: int) -> Files | None:
+    """One median picture for each light; None where a picture cannot be read."""
+    files = []
+    for place, (light, _) in enumerate(parts[0].files):
+        median = median_picture([part.files[place][1] for part in parts])
+        if median is None:
+            return None
+        path = work / f"median_{number:04d}_{light}.png"
+        path.write_bytes(encode(median, ".png"))
+        files.append((light, path))
+    return tuple(files)
+
+
+def median_picture(paths: Sequence[Path]) -> Small | None:
+    """Median of pictures after each is registered onto the first, in the first one's size and channels."""
+    first = safe_images.read(paths[0])
+    if first is None:
+        return None
+    flags = cv2.IMREAD_GRAYSCALE if first.ndim == 2 else cv2.IMREAD_COLOR
+    target = luminance(first.astype(np.float32))
+    moved = [first]
+    for path in paths[1:]:
+        image = safe_images.read(path, flags)
+        if image is None:
+            return None
+        same = resize(image, first.shape[1], first.shape[0]).astype(np.float32)
+        move = register(luminance(same), target)
+        moved.append(np.clip(np.rint(translate(same, *move)), 0, 255).astype(np.uint8))
+    return np.asarray(np.median(np.stack(moved), axis=0).round(), np.uint8)

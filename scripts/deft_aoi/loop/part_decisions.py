@@ -1,0 +1,156 @@
+"""What a model says of single parts of the line: golden, score, decision, and a heat map of what is not PASS."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deft_aoi.base.files import atomic_write
+from deft_aoi.base.rows import PASS
+from deft_aoi.data.pairs import encode
+from deft_aoi.engine.difference import heat, registered
+from deft_aoi.engine.images import decode, resize
+from deft_aoi.engine.live import Picture, Scorer
+from deft_aoi.importers.goldens import Library
+from deft_aoi.importers.likeness import SIDE
+from deft_aoi.importers.naming import Naming
+from deft_aoi.importers.reading import Golden, Part
+from deft_aoi.kpi.reuse import decide
+from deft_aoi.spec.tree import Optics
+
+HEAT = "heat"
+REVIEW, NO_PASS = "REVIEW", "NO_PASS"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One part: `score` None and `problem` filled where it could not be scored, which is for a person to look at."""
+
+    part: str
+    component: str
+    board: str
+    golden: str
+    golden_source: str
+    score: float | None
+    threshold: float
+    by_threshold: str
+    decision: str
+    heat: str
+    problem: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """What decides: the model, its band for a person, the goldens, and how names are read."""
+
+    scorer: Scorer
+    view: Optics
+    threshold: float
+    band: tuple[float, float] | None
+    library: Library
+    naming: Naming
+    output: Path
+
+
+def decide_chunk(
+    names: Sequence[str], line: Line, found: Mapping[str, Mapping[str, Path]], stamps: Mapping[str, str]
+) -> list[Decision]:
+    """Decisions of some parts, in order; what cannot be scored goes to a person."""
+    ready: list[tuple[str, Golden, list[tuple[Picture, Picture]]]] = []
+    problems: dict[str, str] = {}
+    for name in names:
+        outcome = _pair_up(name, found[name], line)
+        if isinstance(outcome, str):
+            problems[name] = outcome
+        else:
+            ready.append((name, *outcome))
+    scores = line.scorer([pairs for _, _, pairs in ready]) if ready else np.empty(0, np.float32)
+    scored = {name: (float(score), golden, pairs) for (name, golden, pairs), score in zip(ready, scores)}
+    blank = {name: _blank(name, line, stamps[name]) for name in names}
+    return [
+        replace(blank[name], problem=problems[name]) if name in problems else _decided(blank[name], *scored[name], line)
+        for name in names
+    ]
+
+
+def _blank(name: str, line: Line, stamp: str) -> Decision:
+    """A part that nothing is known of yet: it is for a person."""
+    component, board = line.naming.component_of(name), line.naming.board_of(name)
+    return Decision(name, component, board, "", "", None, line.threshold, "", REVIEW, "", "", stamp)
+
+
+def _decided(
+    blank: Decision, score: float, golden: Golden, pairs: Sequence[tuple[Picture, Picture]], line: Line
+) -> Decision:
+    decision = str(decide(np.array([score]), line.threshold, line.band)[0])
+    return replace(
+        blank,
+        golden=golden.key,
+        golden_source=golden.source,
+        score=score,
+        by_threshold=NO_PASS if score > line.threshold else PASS,
+        decision=decision,
+        heat="" if decision == PASS else _write_heat(blank.part, pairs, line.output),
+    )
+
+
+def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, list[tuple[Picture, Picture]]] | str:
+    """The part's golden and its decoded pairs, or why it has none."""
+    lacking = [light for light in line.view.lights if light not in files]
+    if lacking:
+        return f"no picture under light {', '.join(lacking)}"
+    tests = [_picture(files[light]) for light in line.view.lights]
+    for light, test in zip(line.view.lights, tests):
+        if test is None:
+            return f"not a readable image: {files[light].name}"
+    order = tuple((light, files[light]) for light in line.view.lights)
+    part = Part(name, "", order, name, component=line.naming.component_of(name))
+    assert tests[0] is not None
+    golden = line.library.golden_of(part, _small(tests[0]))
+    if golden is None:
+        return f"no golden for component {part.component or '(not told by the name)'}"
+    pairs = [(test, _golden_picture(path)) for test, (_, path) in zip(tests, golden.files)]
+    whole = [(test, master) for test, master in pairs if test is not None and master is not None]
+    return (golden, whole) if len(whole) == len(pairs) else f"golden {golden.key} is not a readable image"
+
+
+def _picture(path: Path) -> Picture | None:
+    try:
+        return decode(path.read_bytes())
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=512)
+def _golden_picture(path: Path) -> Picture | None:
+    return _picture(path)
+
+
+def _small(picture: Picture) -> Picture:
+    grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _write_heat(name: str, pairs: Sequence[tuple[Picture, Picture]], output: Path) -> str:
+    """PNG of test, golden and difference, one row a light; its path below `output`."""
+    rows = []
+    for pair in pairs:
+        test, golden = map(_bgr, pair)
+        golden = resize(golden, test.shape[1], test.shape[0])
+        rows.append(np.hstack([test, golden, heat(test, registered(test, golden)[0])]))
+    width = max(row.shape[1] for row in rows)
+    wide = [cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT) for row in rows]
+    relative = f"{HEAT}/{name}.png"
+    atomic_write(output / relative, lambda stream: stream.write(encode(np.vstack(wide), ".png")))
+    return relative
+
+
+def _bgr(picture: Picture) -> Picture:
+    code = cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR
+    return np.asarray(cv2.cvtColor(picture, code), np.uint8)

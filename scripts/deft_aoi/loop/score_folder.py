@@ -1,0 +1,243 @@
+"""`deft score --images`: decide a folder of new pictures, with goldens found by the rule of `deft import`.
+
+Every part becomes one line of decisions.jsonl, durable before the next chunk begins; a second call goes on behind the
+last whole line. Nothing of the folder is copied.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write, atomic_write_json
+from deft_aoi.base.rows import PASS
+from deft_aoi.base.safe_paths import workspace_of
+from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.engine.engine_choice import TAO
+from deft_aoi.engine.features.table import in_parallel
+from deft_aoi.engine.live import load_scorer
+from deft_aoi.importers.goldens import Library
+from deft_aoi.importers.library_files import FOLDER, load_goldens
+from deft_aoi.importers.likeness import looks_of
+from deft_aoi.importers.naming import find_naming, split_light
+from deft_aoi.importers.tree import list_tree
+from deft_aoi.kpi.reuse import drift, review_band
+from deft_aoi.loop.part_decisions import HEAT, NO_PASS, REVIEW, Decision, Line, decide_chunk
+from deft_aoi.loop.score import checked_checkpoint, load_model, read_reference
+from deft_aoi.spec.tree import Optics, load_spec, optics
+
+LINES, TABLE, RECORD = "decisions.jsonl", "decisions.csv", "score.json"
+
+
+@dataclass(frozen=True)
+class FolderScores:
+    """Counts by decision, how many were decided in this call and how fast, and what to worry about."""
+
+    parts: int
+    fresh: int
+    seconds: float
+    decisions: dict[str, int]
+    threshold: float
+    band: tuple[float, float] | None
+    unscored: int
+    warnings: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        return {**asdict(self), "band": list(self.band) if self.band else None, "warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True)
+class Station:
+    """A model at a folder of pictures; `known` holds what was decided so far, by part."""
+
+    model_file: Path
+    images: Path
+    line: Line
+    reference: Mapping[str, Any] | None
+    known: dict[str, dict[str, Any]]
+
+    def decide_new(self) -> FolderScores:
+        """Decide what is not known yet; write decisions.jsonl, decisions.csv, score.json and a heat map of each part
+        that is not PASS."""
+        began, output = time.monotonic(), self.line.output
+        found = list_parts(self.images, self.line.view, empty=True)
+        stamps = {part: _stamp(files) for part, files in found.items()}
+        todo = [part for part in found if self.known.get(part, {}).get("stamp") != stamps[part]]
+        work = functools.partial(decide_chunk, line=self.line, found=found, stamps=stamps)
+        for decided in in_parallel(work, todo, "parts"):
+            _append(output / LINES, decided)
+            self.known.update({one.part: asdict(one) for one in decided})
+        rows = [self.known[part] for part in found]
+        result = _summary(rows, len(todo), time.monotonic() - began, self.line, self.reference)
+        if todo or not (output / TABLE).is_file():
+            _write_table(output / TABLE, rows)
+            record = {"model": str(self.model_file), "images": str(self.images), **result.record()}
+            atomic_write_json(output / RECORD, record)
+        return result
+
+
+def open_station(
+    model_file: Path,
+    images: Path,
+    output: Path,
+    *,
+    goldens: Path | None = None,
+    review_share: float,
+    empty: bool = False,
+) -> Station:
+    """Load the model, its goldens and what `output` already holds; `images` may be `empty` where pictures will come.
+
+    Raises InputError where they do not fit each other.
+    """
+    images, output = images.expanduser().resolve(), output.expanduser().resolve()
+    if output.is_relative_to(images):
+        raise InputError(f"--output-dir {output}: is inside the folder that is scored; choose one outside {images}")
+    if not 0 <= review_share < 1:
+        raise InputError(f"--review-share {review_share}: expected a fraction from 0 to below 1, as 0.02 for 2 %")
+    model = load_model(model_file)
+    spec = Path(model["training_spec"])
+    view = optics(load_spec(spec), spec)
+    reference = read_reference(model_file, model)
+    band = review_band(reference, review_share) if reference and review_share else None
+    line = _line(model_file, model, view, band, goldens, list(list_parts(images, view, empty=empty)), output)
+    facts = {"checkpoint_sha256": model.get("checkpoint_sha256"), "threshold": line.threshold, "band": band}
+    return Station(model_file, images, line, reference, resume(output, facts))
+
+
+def watch(station: Station, every: float) -> Iterator[FolderScores]:
+    """What is new in the folder, looked for every `every` seconds, without end."""
+    while True:
+        result = station.decide_new()
+        if result.fresh:
+            yield result
+        time.sleep(every)
+
+
+def _line(
+    model_file: Path, model: Mapping[str, Any], view: Optics, band: tuple[float, float] | None, goldens: Path | None,
+    parts: Sequence[str], output: Path,
+) -> Line:  # fmt: skip
+    engine = str(model.get("engine"))
+    if engine == TAO:
+        raise InputError(
+            f"{model_file}: a TAO model runs on its platform, from a table: deft score --model {model_file} --csv CSV"
+        )
+    homes = [goldens] if goldens else [model_file.parent / FOLDER, workspace_of(model_file.resolve().parent) / FOLDER]
+    home = next((folder for folder in homes if folder.is_dir()), None)
+    if home is None:
+        raise InputError(
+            f"{homes[-1]}: no such folder; expected the goldens that deft import keeps in a workspace; name a "
+            "folder of goldens by --goldens DIR"
+        )
+    given, naming = load_goldens(home, view.lights)
+    if naming is None:
+        naming = find_naming(list(parts), frozenset(golden.key for golden in given))
+        if naming.component is None:
+            given = [replace(golden, component="") for golden in given]
+    library = Library(given, looks_of([golden.files[0][1] for golden in given]))
+    if not library.goldens:
+        raise InputError(f"{home}: none of its {len(given)} goldens can be read")
+    scorer = load_scorer(engine, checked_checkpoint(model_file, dict(model)), view)
+    return Line(scorer, view, float(model["threshold"]), band, library, naming, output)
+
+
+def list_parts(images: Path, view: Optics, *, empty: bool) -> dict[str, dict[str, Path]]:
+    """Pictures of each part by light, parts by their path below the folder, without light and extension."""
+    found: dict[str, dict[str, Path]] = {}
+    for picture in list_tree(images, empty=empty).pictures:
+        name, light = split_light(picture.stem, view.lights)
+        if light is None and len(view.lights) == 1:
+            light = view.lights[0]
+        found.setdefault("/".join((*picture.folders, name)), {})[light or ""] = picture.path
+    return found
+
+
+def _stamp(files: Mapping[str, Path]) -> str:
+    """Changes when a picture of the part does."""
+    states = [(light, path.stat()) for light, path in sorted(files.items())]
+    return " ".join(f"{light}:{state.st_size}:{state.st_mtime_ns}" for light, state in states)
+
+
+def resume(output: Path, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Decisions that `output` holds, by part; a last line that a kill cut off is removed.
+
+    Raises InputError where they are another model's.
+    """
+    kept = output / "model.json"
+    wanted = json.loads(json.dumps(facts))
+    if kept.is_file() and parse_json(kept.read_text(encoding="utf-8")) != wanted:
+        raise InputError(f"{output}: holds decisions of another model or --review-share; choose another --output-dir")
+    atomic_write_json(kept, wanted)
+    path = output / LINES
+    if not path.is_file():
+        return {}
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    try:
+        rows = [json.loads(text) for text in data[:whole].splitlines()]
+        return {row["part"]: row for row in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); move it away and score again") from None
+
+
+def _append(path: Path, decided: Sequence[Decision]) -> None:
+    with open(path, "ab") as stream:
+        stream.write(b"".join(json.dumps(asdict(one), ensure_ascii=False).encode() + b"\n" for one in decided))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = [name for name in Decision.__dataclass_fields__ if name != "stamp"]
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    atomic_write(path, lambda stream: stream.write(text.getvalue().encode()))
+
+
+def _summary(
+    rows: Sequence[Mapping[str, Any]], fresh: int, seconds: float, line: Line, reference: Mapping[str, Any] | None
+) -> FolderScores:
+    count = Counter(str(row["decision"]) for row in rows)
+    scores = np.array([row["score"] for row in rows if row["score"] is not None], np.float64)
+    unscored = len(rows) - scores.size
+    warnings = []
+    if reference is None:
+        warnings.append("no best_model_reference.json beside the model: no rows for a person, no drift check")
+    elif (found := drift(scores, reference)) and found.warning:
+        warnings.append(found.warning)
+    if unscored:
+        why = Counter(str(row["problem"]) for row in rows if row["problem"]).most_common(1)[0]
+        warnings.append(f"{unscored:,} parts could not be scored and are for a person, most of them: {why[0]}")
+    decisions = {name: count[name] for name in (PASS, NO_PASS, REVIEW)}
+    return FolderScores(len(rows), fresh, seconds, decisions, line.threshold, line.band, unscored, tuple(warnings))
+
+
+def text(result: FolderScores, output: Path) -> str:
+    """What a person reads."""
+    parts, speed = max(result.parts, 1), result.fresh / max(result.seconds, 1e-9)
+    shares = ", ".join(f"{name} {count:,} ({count / parts:.1%})" for name, count in result.decisions.items())
+    lines = [
+        f"{result.parts:,} parts: {shares}",
+        f"{result.fresh:,} decided now in {result.seconds:.1f} s, {speed:.1f} parts/s",
+        f"NO_PASS when score > {result.threshold!r}",
+    ]
+    if result.band:
+        lines.append(f"REVIEW, too near the threshold for a machine: {result.band[0]:.6g} to {result.band[1]:.6g}")
+    lines += [f"WARNING: {warning}" for warning in result.warnings]
+    return "\n".join([*lines, f"wrote {output / TABLE}, {LINES}, {HEAT}/"])

@@ -1,0 +1,208 @@
+"""deft score --images: a folder of new pictures is decided where it is, with goldens found by the import's rule."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import atomic_write_json, sha256_file
+from deft_aoi.base.paths import Workspace
+from deft_aoi.base.rows import PASS, is_defect, read_rows
+from deft_aoi.cli.main import main
+from deft_aoi.engine.features.checkpoint import load_checkpoint, save_checkpoint
+from deft_aoi.engine.features.head import probabilities, start_head
+from deft_aoi.engine.features.table import feature_table
+from deft_aoi.engine.net.facts import NetFacts
+from deft_aoi.engine.net.net_checkpoint import load_checkpoint as load_net
+from deft_aoi.engine.net.net_checkpoint import save_checkpoint as save_net
+from deft_aoi.engine.net.net_checkpoint import scoring_model
+from deft_aoi.engine.net.onnx_net import onnx_logits
+from deft_aoi.engine.net.pixels import pixel_table
+from deft_aoi.loop.score_folder import FolderScores, open_station
+from deft_aoi.spec.tree import load_spec, optics
+from door_pictures import line, save, shot
+
+
+def make_model(workspace: Workspace) -> Path:
+    """A head fitted to nothing but the spread of the training rows, handed over as a finished run does."""
+    view = optics(load_spec(workspace.spec), workspace.spec)
+    rows = read_rows(workspace.training_csv)
+    values = feature_table(rows, workspace.images, view).values
+    head = start_head(view.lights, values, is_defect(rows["label"]).to_numpy())
+    scores, defect = head.scores(values), is_defect(rows["label"]).to_numpy()
+    run = workspace.results / "run_20260101_000000"
+    save_checkpoint(run / "best.pth", head, view)
+    threshold = float((scores[~defect].max() + scores[defect].min()) / 2)
+    model = {
+        "checkpoint": str(run / "best.pth"), "checkpoint_sha256": sha256_file(run / "best.pth"), "threshold": threshold,
+        "training_spec": str(workspace.spec), "engine": "features", "images_dir": str(workspace.images),
+    }  # fmt: skip
+    atomic_write_json(run / "best_model.json", model)
+    return run / "best_model.json"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("model")
+    line(root / "in", boards=10, components=3, goldens=2)
+    words = ["--workspace", str(root / "w"), "--size", "48", "--image-ext", ".png", "--yes"]
+    assert main(["import", str(root / "in"), *words]) == 0
+    return make_model(Workspace.at(root / "w"))
+
+
+def new_pictures(root: Path) -> Path:
+    """Two further boards, as the station writes them: 6 good parts and 2 defects in folders of boards."""
+    for board in (300, 301):
+        for number in range(3):
+            save(root / f"SN{board}/SN{board}_R{number + 1}.png", shot(number, board))
+        save(root / f"SN{board}/again/SN{board}_R{board % 3 + 1}.png", shot(board % 3, board + 50, defect=True))
+    return root
+
+
+def scored(model: Path, images: Path, output: Path, goldens: Path | None = None) -> FolderScores:
+    return open_station(model, images, output, goldens=goldens, review_share=0.02).decide_new()
+
+
+def test_a_folder_is_decided_without_a_table_and_left_as_it_is(model: Path, tmp_path: Path) -> None:
+    images = new_pictures(tmp_path / "today")
+    before = sorted(path for path in images.rglob("*"))
+    assert main(["score", "--model", str(model), "--images", str(images)]) == 0
+    assert sorted(path for path in images.rglob("*")) == before
+    rows = pd.read_csv(tmp_path / "today_scored/decisions.csv", keep_default_na=False)
+    assert len(rows) == 8
+    assert set(rows.loc[rows["part"].str.contains("again"), "decision"]) == {"NO_PASS"}
+    assert set(rows.loc[~rows["part"].str.contains("again"), "decision"]) == {PASS}
+    assert dict(zip(rows["component"], rows["golden"], strict=True)) == {"R1": "R1", "R2": "R2", "R3": "R3_median"}
+    assert set(rows["board"]) == {"SN300", "SN301"}
+    lines = [json.loads(text) for text in (tmp_path / "today_scored/decisions.jsonl").read_text().splitlines()]
+    assert [(one["part"], one["score"]) for one in lines] == list(zip(rows["part"], rows["score"], strict=True))
+    for row in rows.itertuples():
+        assert (row.heat != "") == (row.decision != PASS)
+        if row.heat:
+            assert cv2.imread(str(tmp_path / "today_scored" / row.heat)).shape == (48, 3 * 48, 3)
+
+
+def test_scores_are_those_of_inference_on_the_same_files(model: Path, tmp_path: Path) -> None:
+    workspace = Workspace.at(model.parents[2])
+    rows = read_rows(workspace.kpi_csv)
+    images = tmp_path / "kpi"
+    images.mkdir()
+    for name in rows["object_name"]:
+        shutil.copy(workspace.images / f"pairs/test/{name}_SolderLight.png", images / f"{name}.png")
+    scored(model, images, tmp_path / "out")
+    mine = pd.read_csv(tmp_path / "out/decisions.csv").set_index("part")["score"]
+    view = optics(load_spec(workspace.spec), workspace.spec)
+    head = load_checkpoint(model.parent / "best.pth", view)
+    theirs = pd.Series(head.scores(feature_table(rows, workspace.images, view).values), rows["object_name"])
+    assert len(mine) == len(rows)
+    np.testing.assert_array_equal(mine.astype(np.float32), theirs.loc[mine.index])
+
+
+def test_a_second_call_decides_what_is_new_and_goes_on_after_a_kill(model: Path, tmp_path: Path) -> None:
+    images, output = new_pictures(tmp_path / "today"), tmp_path / "out"
+    whole = scored(model, images, output)
+    table = (output / "decisions.csv").read_bytes()
+    assert (whole.parts, whole.fresh) == (8, 8)
+    assert scored(model, images, output).fresh == 0
+    lines = (output / "decisions.jsonl").read_bytes().splitlines(keepends=True)
+    (output / "decisions.jsonl").write_bytes(b"".join(lines[:5]) + lines[5][:40])
+    assert scored(model, images, output).fresh == 3
+    assert (output / "decisions.csv").read_bytes() == table
+    save(images / "SN300/SN300_R1.png", shot(0, 1, defect=True))
+    save(images / "SN302_R1.png", shot(0, 302))
+    again = scored(model, images, output)
+    assert (again.parts, again.fresh) == (9, 2)
+    assert again.decisions["NO_PASS"] == whole.decisions["NO_PASS"] + 1
+
+
+def test_what_cannot_be_scored_is_for_a_person(model: Path, tmp_path: Path) -> None:
+    images = tmp_path / "today"
+    save(images / "SN300_R1.png", shot(0, 300))
+    save(images / "SN300_U9.png", shot(9, 300))
+    (images / "SN301_R1.png").write_bytes(b"cut off")
+    result = scored(model, images, tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/decisions.csv", keep_default_na=False).set_index("part")
+    assert result.unscored == 2
+    assert (rows.loc["SN300_U9", "decision"], rows.loc["SN300_U9", "problem"]) == (
+        "REVIEW",
+        "no golden for component U9",
+    )
+    assert rows.loc["SN301_R1", "problem"] == "not a readable image: SN301_R1.png"
+    assert rows.loc["SN301_R1", "decision"] == "REVIEW"
+
+
+def test_any_folder_of_goldens_serves(model: Path, tmp_path: Path) -> None:
+    images = new_pictures(tmp_path / "today")
+    for number in range(3):
+        save(tmp_path / f"mine/R{number + 1}.png", shot(number, 7, move=0))
+    scored(model, images, tmp_path / "out", tmp_path / "mine")
+    rows = pd.read_csv(tmp_path / "out/decisions.csv")
+    assert dict(zip(rows["component"], rows["golden"], strict=True)) == {"R1": "R1", "R2": "R2", "R3": "R3"}
+
+
+def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
+    images = new_pictures(tmp_path / "today")
+    with pytest.raises(InputError, match="inside the folder that is scored"):
+        scored(model, images, images / "out")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no pictures in it"):
+        scored(model, tmp_path / "none", tmp_path / "out")
+    scored(model, images, tmp_path / "out")
+    other = json.loads(model.read_text()) | {"threshold": 0.25}
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved/best_model.json").write_text(json.dumps(other))
+    with pytest.raises(InputError, match="another model"):
+        scored(tmp_path / "moved/best_model.json", images, tmp_path / "out", tmp_path / "today/SN300")
+    with pytest.raises(InputError, match="--goldens DIR"):
+        scored(tmp_path / "moved/best_model.json", images, tmp_path / "out2")
+    (tmp_path / "moved/best_model.json").write_text(json.dumps(other | {"engine": "tao"}))
+    with pytest.raises(InputError, match=r"a TAO model runs on its platform.*--csv"):
+        scored(tmp_path / "moved/best_model.json", images, tmp_path / "out2")
+    assert main(["score", "--model", str(model)]) == 2
+
+
+def random_net(width: int) -> dict[str, np.ndarray]:
+    """Weights of an early-fusion network of one plane, by the names of its parts."""
+    rng = np.random.default_rng(0)
+    sizes = (width, width, 2 * width, 3 * width, 3 * width)
+    shapes = {"stem.weight": (width, 3, 3, 3), "stem.bias": (width,), "head.weight": (1, 6 * width), "head.bias": (1,)}
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        block = f"blocks.{number}"
+        shapes |= {f"{block}.first.weight": (outputs, inputs, 3, 3), f"{block}.second.weight": (outputs, outputs, 3, 3)}
+        shapes |= {f"{block}.skip.weight": (outputs, inputs, 1, 1)}
+        parts = [f"{block}.{place}_norm.{part}" for place in ("first", "second") for part in ("weight", "bias")]
+        shapes |= dict.fromkeys(parts, (outputs,))
+        parts = [f"{block}.{place}_norm.running_{part}" for place in ("first", "second") for part in ("mean", "var")]
+        shapes |= dict.fromkeys(parts, (outputs,))
+    drawn = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    return {name: np.abs(value) + 0.5 if name.endswith("var") else value for name, value in drawn.items()}
+
+
+def test_a_net_model_gives_the_scores_of_inference(model: Path, tmp_path: Path) -> None:
+    """By its ONNX, without torch; another handed-over model in the same workspace."""
+    workspace = Workspace.at(model.parents[2])
+    view = optics(load_spec(workspace.spec), workspace.spec)
+    run = workspace.results / "run_20260102_000000"
+    save_net(run / "best.pth", random_net(4), NetFacts.of(view, 1, 4))
+    facts = {**json.loads(model.read_text()), "engine": "net", "checkpoint": str(run / "best.pth")}
+    atomic_write_json(run / "best_model.json", facts | {"checkpoint_sha256": sha256_file(run / "best.pth")})
+    rows = read_rows(workspace.kpi_csv)
+    images = tmp_path / "kpi"
+    images.mkdir()
+    for name in rows["object_name"]:
+        shutil.copy(workspace.images / f"pairs/test/{name}_SolderLight.png", images / f"{name}.png")
+    scored(run / "best_model.json", images, tmp_path / "out")
+    mine = pd.read_csv(tmp_path / "out/decisions.csv").set_index("part")["score"]
+    loaded = load_net(run / "best.pth", view)
+    pixels = pixel_table(rows, workspace.images, view, 1, "rows")
+    theirs = probabilities(onnx_logits(loaded.onnx, scoring_model(loaded), loaded.digest, pixels))
+    np.testing.assert_allclose(mine.loc[rows["object_name"]], theirs, atol=1e-6)
+    assert mine.std() > 1e-3
