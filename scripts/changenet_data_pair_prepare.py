@@ -15,10 +15,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="changenet_data_pair_prepare.py", description=__doc__)
     parser.add_argument("--input-dir", type=Path, required=True, help="inspected images, as PCB+bridge_00000.png")
     parser.add_argument("--golden-dir", type=Path, required=True, help="goldens under the same names")
-    parser.add_argument("--output", type=Path, default=Path("dataset.csv"), help="CSV to write (default: dataset.csv)")
-    parser.add_argument("--label", help="label of every row (default: read from the names)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("dataset.csv"), help="CSV to write (default: dataset.csv)"
+    )
+    parser.add_argument(
+        "-l", "--label", help="label of every row (default: read from the names, ng where a name has none)"
+    )
     parser.add_argument("--images-dir", type=Path, help="root of the written images (default: images beside the CSV)")
-    parser.add_argument("--subdir", default="sdg", help="folder of these images in it (default: sdg)")
+    parser.add_argument(
+        "--subdir", default="sdg", help="images go to its folders SUBDIR_ng and SUBDIR_ok (default: sdg)"
+    )
     parser.add_argument("--light", action="append", help="light name, repeatable (default: SolderLight)")
     parser.add_argument("--image-ext", default=".jpg", help="extension of the written images (default: .jpg)")
     return parser

@@ -39,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from deft_aoi.base.paths import RunPaths
+    from deft_aoi.base.versions import image
+    from deft_aoi.executors.base import PAIDF_ANOMALYGEN, TAO_PYT
     from deft_aoi.preflight.inputs import read_inputs
     from deft_aoi.preflight.plan_values import asked_workspace, make_plan
     from deft_aoi.preflight.preflight import initial_state
@@ -50,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if paths.state.exists() and not args.force:
         raise InputError(f"{paths.state}: already there; pass --force to replace it")
     begun = initial_state(plan, paths, approval=None)
-    begun["config"]["train_container"] = args.train_container
-    begun["config"]["anomalygen"] |= {"container": args.ag_container}
+    begun["config"]["train_container"] = args.train_container or image(TAO_PYT)
+    begun["config"]["anomalygen"] |= {"container": args.ag_container or image(PAIDF_ANOMALYGEN)}
     state.save(paths.state, begun)
     print(paths.state)
     return 0

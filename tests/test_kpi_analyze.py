@@ -71,7 +71,7 @@ def test_summary_of_a_usual_set_fits_a_screen(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     write_analysis(path, tmp_path / "out", contract=parse_target("FAR < 0.5% at recall >= 99.5%"))
     shown = (tmp_path / "out/summary.txt").read_text().splitlines()
-    assert len(shown) <= 30
+    assert len(shown) <= 33
     assert max(map(len, shown)) <= 100
     assert shown[0].startswith("100% recall threshold: ")
     for words in ("false calls by board (40)", "by component (7)", "by light (2)", "9 more labels", "One defect sets"):
@@ -83,21 +83,36 @@ def test_threshold_metrics_can_be_read_back_exactly(tmp_path: Path) -> None:
     record = write_analysis(path, tmp_path / "out")
     with open(tmp_path / "out/threshold_metrics.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["threshold", "tp", "fp", "tn", "fn", "precision", "recall", "f1", "far"]
+    assert list(rows[0]) == [
+        "threshold", "tp", "fp", "tn", "fn", "precision", "recall", "f1", "far",
+        "accuracy", "predicted_no_pass_count", "actual_no_pass_count", "actual_pass_count",
+    ]  # fmt: skip
     assert len(rows) == len(np.unique(read_scored(path).score)) + 1
     full = [row for row in rows if float(row["recall"]) == 1.0][-1]
     assert float(full["threshold"]) == record["recall_100"]["threshold"]
     assert float(full["far"]) == record["recall_100"]["far"]
+    tp, fp, tn, fn = (int(full[name]) for name in ("tp", "fp", "tn", "fn"))
+    assert float(full["accuracy"]) == (tp + tn) / (tp + fp + tn + fn)
+    assert (full["predicted_no_pass_count"], full["actual_no_pass_count"]) == (str(tp + fp), str(tp + fn))
+    said = (tmp_path / "out/summary.txt").read_text()
+    assert said.splitlines()[1].startswith("Best F1 threshold: ")
+    assert f"TN={tn:,}, FP={fp:,}, FN={fn:,}, TP={tp:,}" in said
 
 
 def test_missed_defects_at_best_f1_are_listed_with_their_line(tmp_path: Path) -> None:
     path = scored_csv(tmp_path, [("PASS", "0.1"), ("short", "0.05"), *[("open", "0.9")] * 3, *[("PASS", "0.2")] * 9])
-    write_analysis(path, tmp_path / "out")
+    record = write_analysis(path, tmp_path / "out")
     with open(tmp_path / "out/best_f1_missed_no_pass_samples.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["line"], row["label"], row["object_name"], row["boardname"]) for row in rows] == [
         ("3", "short", "C1", "0004")
     ]
+    named = {name.removeprefix("analysis_"): value for name, value in rows[0].items() if name.startswith("analysis_")}
+    threshold = record["best_f1"]["threshold"]
+    assert named == {
+        "row_index": "1", "score": "0.05", "threshold": str(threshold), "actual_label_group": "NO_PASS",
+        "predicted_label_group": "PASS", "outcome": "FN",
+    }  # fmt: skip
 
 
 def test_record_says_which_defect_sets_the_threshold(tmp_path: Path) -> None:

@@ -72,6 +72,21 @@ def test_a_good_csv_passes_with_either_base(tmp_path: Path) -> None:
     assert (report.rows, report.missing_files, report.labels) == (3, 0, {"PASS": 1, "short": 1, "open": 1})
 
 
+def test_an_absolute_folder_of_the_workspace_and_two_spellings_of_a_label(tmp_path: Path) -> None:
+    root = workspace(tmp_path)
+    csv = write(tmp_path / "t.csv", f"{root}/kpi/images/in,{root}/kpi/images/gold,PASS,a,B", "in,gold,Short,b,B")
+    report = validate_training_csv(csv, root)
+    assert report.problems == [
+        f"{csv}, line 3: label 'Short'; expected 'short': a second spelling would be a defect of its own (1 such rows)"
+    ]
+    record = report.to_json()
+    assert [record[name] for name in ("rows_checked", "missing_file_count", "train_val_leakage_overlap_count")] == [
+        2,
+        0,
+        0,
+    ]
+
+
 def test_leak_is_found_between_merged_and_base_paths(tmp_path: Path) -> None:
     root = workspace(tmp_path)
     csv = write(tmp_path / "t.csv", "kpi/images/in/,kpi/images/gold,short,a,B", "in,gold,PASS,b,B")

@@ -66,10 +66,12 @@ def test_table_points_at_its_images(tmp_path: Path) -> None:
     summary = prepare_pairs(ng, ok, tmp_path / "out/dataset.csv")
     rows = read_rows(tmp_path / "out/dataset.csv")
     assert tuple(rows.columns) == COLUMNS
-    assert list(rows["label"]) == ["bridge", "missing"]
+    assert list(rows["label"]) == ["bridge", "missing", "ng"]
+    assert set(rows["input_path"]) == {"sdg_ng"}
+    assert set(rows["golden_path"]) == {"sdg_ok"}
     check_images(rows, tmp_path, tmp_path / "out/images", ["SolderLight"], ".jpg")
     assert json.loads((tmp_path / "out/ingest_summary.json").read_text()) == summary
-    assert [entry["file"] for entry in summary["skipped"]] == ["unnamed.png"]
+    assert summary["skipped"] == []
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -83,13 +85,14 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_script_with_a_fixed_label_and_two_lights(tmp_path: Path) -> None:
     folders(tmp_path, "R1_White", "R1_Red", "R2_White")
-    flags = ["--input-dir", "ng", "--golden-dir", "ok", "--label", "Shift", "--light", "White", "--light", "Red",
+    flags = ["--input-dir", "ng", "--golden-dir", "ok", "-l", "Shift", "-o", "dataset.csv",
+             "--light", "White", "--light", "Red",
              "--image-ext", ".png", "--images-dir", "pics", "--subdir", "s"]  # fmt: skip
     done = subprocess.run([sys.executable, SCRIPT, *flags], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "wrote dataset.csv: 1 rows (shift 1)\n"
     assert "R2_White.png (no image for light Red)" in done.stderr
-    assert (tmp_path / "pics/s/golden/R1_Red.png").is_file()
+    assert (tmp_path / "pics/s_ok/R1_Red.png").is_file()
 
 
 @pytest.mark.parametrize(

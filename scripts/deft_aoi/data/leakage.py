@@ -22,6 +22,8 @@ from deft_aoi.base.rows import (
     PASS,
     csv_bytes,
     label_problems,
+    means_good,
+    normalise_label,
     parse_as_tao,
     read_rows,
     reading_problems,
@@ -89,8 +91,13 @@ class Report:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready copy with `ok`."""
-        return {"ok": self.ok, **asdict(self)}
+        """JSON-ready copy with `ok`, and three counts under the names of NVIDIA's script too."""
+        bank = {
+            "rows_checked": self.rows,
+            "missing_file_count": self.missing_files,
+            "train_val_leakage_overlap_count": len(self.leaks),
+        }
+        return {"ok": self.ok, **asdict(self), **bank}
 
 
 def find_leaks(
@@ -149,6 +156,7 @@ def validate_training_csv(
     report.problems += reading_problems(csv, rows, parse_as_tao(csv, csv_bytes(csv), (*IDENTITY, "label")))
     _check_classes(report, rows)
     _check_blanks(report, rows, csv)
+    _check_written(report, rows, csv)
     bases = _Bases(workspace)
     found = bases.files(rows, lights, ext)
     report.distinct_files, report.missing_files = bases.looked_up, len(found.missing)
@@ -218,7 +226,10 @@ class _Bases:
                 if absent:
                     first = {name: line for line, name in reversed(list(enumerate(names, start=2))) if name in absent}
                     missing += [(line, name + tail) for name, line in first.items()]
-            keys = [f"{self._base.get(f'{name}_{lights[0]}{ext}') or self.root}/{name}" for name in names]
+            keys = [
+                name if name.startswith("/") else f"{self._base.get(f'{name}_{lights[0]}{ext}') or self.root}/{name}"
+                for name in names
+            ]
         return _Found(keys, sorted(missing))
 
     def near(self, rows: pd.DataFrame, row: int, file: str, lights: Sequence[str], ext: str) -> str | None:
@@ -232,7 +243,10 @@ class _Bases:
     def _find(self, name: str) -> str | None:
         if name not in self._base:
             candidates = (str(self.root), str(self.images))
-            self._base[name] = next((base for base in candidates if os.path.isfile(f"{base}/{name}")), None)
+            if name.startswith(f"{self.root}/"):  # an absolute folder of the workspace
+                self._base[name] = "" if os.path.isfile(name) else None
+            else:
+                self._base[name] = next((base for base in candidates if os.path.isfile(f"{base}/{name}")), None)
         return self._base[name]
 
 
@@ -267,6 +281,18 @@ def _check_blanks(report: Report, rows: pd.DataFrame, csv: Path) -> None:
             row = int(bad.to_numpy().argmax())
             found = f"{csv}, line {line_of(csv, row)}: {column} is {rows[column].iloc[row]!r}"
             report.problems.append(f"{found}; expected text without blanks around it ({int(bad.sum())} such rows)")
+
+
+def _check_written(report: Report, rows: pd.DataFrame, csv: Path) -> None:
+    """Spellings of one defect's name that the loop would unite and a training by this CSV would not."""
+    odd = (rows["label"] != rows["label"].map(normalise_label)) & ~rows["label"].map(means_good)
+    if odd.any():
+        at = int(odd.to_numpy().argmax())
+        label = rows["label"].iloc[at]
+        report.problems.append(
+            f"{csv}, line {line_of(csv, at)}: label {label!r}; expected {normalise_label(label)!r}: a second spelling "
+            f"would be a defect of its own ({int(odd.sum())} such rows)"
+        )
 
 
 def _check_repeats(report: Report, rows: pd.DataFrame, keys: list[str], csv: Path) -> None:

@@ -15,6 +15,7 @@ from deft_aoi.base.rows import PASS, normalise_label, write_rows
 from deft_aoi.data.pairs import check_ext, convert_pairs, depth_of, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 
+UNNAMED = "ng"
 SUMMARY = "ingest_summary.json"
 
 
@@ -22,9 +23,10 @@ def prepare_pairs(
     inputs: Path, goldens: Path, output: Path, *, label: str | None = None, images_dir: Path | None = None,
     subdir: str = "sdg", lights: Sequence[str] = ("SolderLight",), ext: str = ".jpg",
 ) -> dict[str, Any]:  # fmt: skip
-    """Write `output` (14 columns) and the images `<images_dir>/<subdir>/{input,golden}/<name>_<light><ext>`.
+    """Write `output` (14 columns) and the images `<images_dir>/<subdir>_{ng,ok}/<name>_<light><ext>`.
 
-    The table's paths are relative to `images_dir` (default: images beside `output`); `label` overrules the names.
+    The table's paths are relative to `images_dir` (default: images beside `output`); `label` overrules the names, and a
+    name without a label is `ng`.
     Returns what ingest_summary.json beside `output` holds: rows, by_label, skipped files with reasons. Raises
     InputError where the table or one of the images exists already, or no pair is usable.
     """
@@ -33,10 +35,10 @@ def prepare_pairs(
     if fixed == "" or (fixed and names_nothing(fixed)):
         raise InputError(f"--label {label!r}: expected PASS or the name of a defect")
     images = images_dir or output.parent / "images"
-    folders = (images / subdir / "input", images / subdir / "golden")
+    folders = (images / f"{subdir}_ng", images / f"{subdir}_ok")
     found, skipped = match_pairs(
         list_images(inputs, "--input-dir"), list_images(goldens, "--golden-dir"), lights,
-        lambda name: fixed or label_from_name(name),
+        lambda name: fixed or label_from_name(name) or UNNAMED,
     )  # fmt: skip
     if not found:
         raise InputError(f"{inputs}: no usable pair, the first: {skipped[0].file} ({skipped[0].reason})")
@@ -49,7 +51,7 @@ def prepare_pairs(
     rows = rows_frame(
         [
             {
-                "input_path": f"{subdir}/input", "golden_path": f"{subdir}/golden", "label": pair.label,
+                "input_path": folders[0].name, "golden_path": folders[1].name, "label": pair.label,
                 "object_name": pair.name, "project": subdir,
             }
             for pair in pairs

@@ -202,6 +202,10 @@ def write_threshold_metrics(path: Path, swept: Sweep) -> None:
     columns = {
         "threshold": swept.threshold, "tp": swept.tp, "fp": swept.fp, "tn": swept.tn, "fn": swept.fn,
         "precision": swept.precision, "recall": swept.recall, "f1": swept.f1, "far": swept.far,
+        "accuracy": (swept.tp + swept.tn) / (swept.n_pass + swept.n_defect),
+        "predicted_no_pass_count": swept.tp + swept.fp,
+        "actual_no_pass_count": swept.tp + swept.fn,
+        "actual_pass_count": swept.fp + swept.tn,
     }  # fmt: skip
     buffer = io.BytesIO()
     buffer.write((",".join(columns) + "\n").encode())
@@ -210,8 +214,15 @@ def write_threshold_metrics(path: Path, swept: Sweep) -> None:
 
 
 def _write_missed(path: Path, scored: Scored, threshold: float) -> None:
-    """Defects at or below `threshold` with every column of the input, in row order; for a person's spreadsheet."""
+    """Defects at or below `threshold` with every column of the input, in row order; for a person's spreadsheet.
+
+    The `analysis_` columns are those of NVIDIA's script.
+    """
     missed = np.flatnonzero(scored.defect & (scored.score <= threshold))
     rows = read_some(scored.csv, missed)
     rows.insert(0, "line", [scored.line(int(row)) for row in missed])
+    rows = rows.assign(
+        analysis_row_index=missed, analysis_score=scored.score[missed], analysis_threshold=threshold,
+        analysis_actual_label_group="NO_PASS", analysis_predicted_label_group=PASS, analysis_outcome="FN",
+    )  # fmt: skip
     write_sheet(path, rows)

@@ -19,8 +19,15 @@ def point_line(point: Record) -> str:
     )
 
 
+def counts_line(point: Record) -> str:
+    """Accuracy and the confusion matrix of one threshold."""
+    counts = {name: point[name] for name in ("tn", "fp", "fn", "tp")}
+    accuracy = (point["tp"] + point["tn"]) / sum(counts.values())
+    return f"accuracy={accuracy:.4f}, " + ", ".join(f"{name.upper()}={count:,}" for name, count in counts.items())
+
+
 def summary_text(record: Record) -> str:
-    """At most 30 lines of at most 100 columns, whatever the number of labels and boards."""
+    """At most 33 lines of at most 100 columns, whatever the number of labels and boards."""
     return (
         "\n".join([*head(record), "", *points(record), "", *setter(record), "", *labels(record), *worst(record)]) + "\n"
     )
@@ -31,6 +38,11 @@ def head(record: Record) -> list[str]:
     name = record["csv"] if len(record["csv"]) < 40 else "..." + record["csv"][-37:]
     lines = [
         f"100% recall threshold: {point_line(record['recall_100'])}",
+        f"Best F1 threshold: {point_line(record['best_f1'])}",
+        *(
+            f"at {name}: {counts_line(record[key])}"
+            for name, key in (("100% recall", "recall_100"), ("best F1", "best_f1"))
+        ),
         f"{name}: {record['n_pass']:,} PASS rows, {record['n_defect']:,} defects{boards}; AUROC {record['auroc']:.6f}",
         "A part is called NO_PASS when its score > threshold. FAR = false calls / PASS rows.",
     ]
