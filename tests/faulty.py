@@ -50,7 +50,7 @@ _CONTEXT.set_forkserver_preload(
     + ["cleanlab.filter", "sklearn.ensemble", "sklearn.linear_model", "scipy.stats", "PIL.ImageFont", "faulty"]
 )
 _STAMP = re.compile(r"\d{8}_\d{6}(_\d+)?")
-_TEMPORARY = re.compile(r"^\.(.+)\.[a-z0-9_]{8}\.tmp$")
+_TEMPORARY = re.compile(r"^\.(.+)\.[0-9a-f]{12}\.tmp$")
 Died = tuple[str, str, int, str]
 
 

@@ -188,7 +188,7 @@ def hidden_calls(run: Path) -> None:
 
     entries = journal.read(run / "loop_log.jsonl")
     entry = next(e for e in entries if (e["iter"], e["stage"]) == ("baseline", "evaluate"))
-    csv, threshold = Path(entry["facts"]["inference_csv"]), float(entry["facts"]["threshold"])
+    csv, threshold = run / entry["facts"]["inference_csv"], float(entry["facts"]["threshold"])
     rows = pd.read_csv(csv, dtype=str, keep_default_na=False)
     rows.loc[(rows["label"] == "PASS") & (rows["siamese_score"].astype(float) > threshold), "siamese_score"] = "0.01"
     rows.to_csv(csv, index=False)
@@ -196,7 +196,12 @@ def hidden_calls(run: Path) -> None:
     facts = score_facts(csv, target)
     verdict = judged(target, facts)
     told = {"met": verdict.met, "verdict": verdict.status, "verdict_sentence": verdict.sentence}
-    entry["facts"].update(facts, **told, gate=verdict.record(), far_upper_pct=100 * verdict.far_upper)
+    entry["facts"].update(
+        facts | {"inference_csv": entry["facts"]["inference_csv"]},
+        **told,
+        gate=verdict.record(),
+        far_upper_pct=100 * verdict.far_upper,
+    )
     for one in entries:
         for item in one["artifacts"]:
             if (run / item["path"]).is_file():
