@@ -193,7 +193,7 @@ def hidden_calls(run: Path) -> None:
     rows.loc[(rows["label"] == "PASS") & (rows["siamese_score"].astype(float) > threshold), "siamese_score"] = "0.01"
     rows.to_csv(csv, index=False)
     target = parse_target("FAR <= 0% at recall = 100%")
-    facts = score_facts(csv, target)
+    facts = score_facts(csv, target) | {"inference_csv": entry["facts"]["inference_csv"]}
     verdict = judged(target, facts)
     told = {"met": verdict.met, "verdict": verdict.status, "verdict_sentence": verdict.sentence}
     entry["facts"].update(
