@@ -35,7 +35,7 @@ def near_image(
 
 
 def forget() -> None:
-    """Look anew into every folder."""
+    """Look into every folder again."""
     _names.cache_clear()
     _folders.cache_clear()
 
