@@ -69,7 +69,8 @@ def script(name: str, *words: object, cwd: Path | None = None, env: Mapping[str,
 
 def engine(program: str, *words: object, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Done:
     """One of the embedded engine's command lines, under TAO's name for it or its module's."""
-    module = importlib.import_module(ENGINES.get(program, f"deft_aoi.engine.{program}"))
+    named = {path.rpartition(".")[2]: path for path in ENGINES.values()}
+    module = importlib.import_module(ENGINES.get(program) or named[program.rpartition(".")[2]])
     return call(lambda told: guarded(program, lambda: module.main(told)), *words, env=env, cwd=cwd)
 
 

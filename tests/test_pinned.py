@@ -81,6 +81,6 @@ def test_template_spec_is_valid_and_equals_what_importers_write(tmp_path: Path) 
 
 def test_spec_of_two_lights_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
-    path.write_text(yaml.safe_dump(baseline_spec(lights=("White", "Solder"), ext=".png", size=96)))
+    path.write_text(yaml.safe_dump(baseline_spec(lights=("White", "Solder"), ext=".png", size=96), sort_keys=False))
     seen = optics(load_spec(path), path)
     assert (seen.lights, seen.ext, seen.width) == (("White", "Solder"), ".png", 96)
