@@ -68,7 +68,7 @@ def one_level_less(root: Path) -> None:
 
 def in_the_newer_place(root: Path) -> None:
     (root / "kpi/images").rename(root / "images")
-    (root / "kpi/images").mkdir()
+    (root / "kpi/images/old").mkdir(parents=True)  # else the newer place is taken as it is
 
 
 def folder_capitals(root: Path) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from deft_aoi.base.csv_text import line_of
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import means_good, names_nothing
 from deft_aoi.base.near_files import forget, near_image
 from deft_aoi.base.paths import image_root
 from deft_aoi.base.rows import (
@@ -22,7 +23,6 @@ from deft_aoi.base.rows import (
     PASS,
     csv_bytes,
     label_problems,
-    means_good,
     normalise_label,
     parse_as_tao,
     read_rows,
@@ -285,7 +285,8 @@ def _check_blanks(report: Report, rows: pd.DataFrame, csv: Path) -> None:
 
 def _check_written(report: Report, rows: pd.DataFrame, csv: Path) -> None:
     """Spellings of one defect's name that the loop would unite and a training by this CSV would not."""
-    odd = (rows["label"] != rows["label"].map(normalise_label)) & ~rows["label"].map(means_good)
+    named = ~rows["label"].map(means_good) & ~rows["label"].map(names_nothing)  # those have a finding of their own
+    odd = (rows["label"] != rows["label"].map(normalise_label)) & named
     if odd.any():
         at = int(odd.to_numpy().argmax())
         label = rows["label"].iloc[at]

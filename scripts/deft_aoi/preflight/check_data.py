@@ -61,7 +61,7 @@ def image_digests(seen: Examined, workspace: Workspace, *, sealed: bool) -> dict
 
 
 def findings_beside(
-    inputs: Inputs, *, sealed: bool, engine: str, seconds: float = BESIDE_SECONDS, notes: bool = False
+    inputs: Inputs, *, sealed: bool, engine: str, seconds: float | None = None, notes: bool = False
 ) -> list[Finding]:
     """What the images of the usable sets have against the run, where another finding blocks it already: as much as can
     be seen within some `seconds`, since a refusal must not be waited for; the rest comes with the next call.
@@ -70,7 +70,7 @@ def findings_beside(
     `notes` adds what does not block, near-duplicates too.
     """
     safe = [one for one in inputs.readable_sets() if _stays_inside(one, inputs.workspace)]
-    audit = audit_sets(safe, limit=NEW_FILES, seconds=seconds, near=notes)
+    audit = audit_sets(safe, limit=NEW_FILES, seconds=BESIDE_SECONDS if seconds is None else seconds, near=notes)
     shared = audit.shared
     unnamed = {SYNTHETIC} | (set() if sealed else {ACCEPTANCE})
     named = shared["kind"].isin(["path", "row"])

@@ -289,7 +289,7 @@ def initial_state(
         },
         "approval": approval,
     }
-    config |= {"model": dict(model)} if model else {}
+    config |= {"model": {name: model.get(name) for name in ("sentence", "changenet")}} if model else {}
     places = Places(paths.root, workspace.root)
     return state.initial(
         started_at=utc_now(),
