@@ -29,6 +29,8 @@ FILES = {
     "e2e/test_bank_loop.py": LOOP,
     "e2e/test_labelling_queue.py": LOOP,
     "e2e/test_signals.py": LOOP,
+    "e2e/test_run_wait.py": LOOP,
+    "test_moved_workspace.py": LOOP,
     "test_net.py": PLATFORM,
     "test_net_backbone.py": PLATFORM,
     "test_encoders.py": PLATFORM,

@@ -28,6 +28,11 @@ def rate(run: Path) -> list[float]:
     return [entry["facts"]["far_pct"] for entry in entries(run) if entry["stage"] == "evaluate"]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def null_engine(null_engine_in_module: None) -> None:
+    """What is tested here is where files are, whoever wrote them."""
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody moved."""
