@@ -36,7 +36,7 @@ FILES = {
     "test_encoders.py": PLATFORM,
     "test_net_patches.py": PLATFORM,
     "test_run_task.py": LOOP,
-    "test_output.py": LOOP,
+    "test_console.py": LOOP,
     "test_inline.py": LOOP,
     "test_finetune.py": LOOP,
     "test_source_embeddings.py": LOOP,

@@ -1,4 +1,4 @@
-"""data.doubt: planted wrong labels come first, whatever the split; rows are judged by others only."""
+"""data.label_noise: planted wrong labels come first, whatever the split; rows are judged by others only."""
 
 from __future__ import annotations
 
