@@ -34,6 +34,7 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="deft-state-")
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="deft-cache-")
     os.environ["DEFT_CACHE_DIR"] = _cache.name
+os.environ.pop("DEFT_LAUNCHER", None)  # the same words whether `scripts/deft test` or pytest was typed
 os.environ[lanes.MARK] = str(os.getpid())
 
 settings.register_profile("deft", deadline=None, database=None, derandomize=bool(os.environ.get("CI")))
