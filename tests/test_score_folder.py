@@ -15,7 +15,7 @@ import pytest
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, sha256_file
 from deft_aoi.base.paths import Workspace
-from deft_aoi.base.rows import PASS, is_defect, read_rows
+from deft_aoi.base.rows import PASS, image_paths, is_defect, read_rows, write_rows
 from deft_aoi.cli.main import main
 from deft_aoi.engine.features.checkpoint import load_checkpoint, save_checkpoint
 from deft_aoi.engine.features.head import probabilities, start_head
@@ -26,6 +26,7 @@ from deft_aoi.engine.net.net_checkpoint import save_checkpoint as save_net
 from deft_aoi.engine.net.net_checkpoint import scoring_model
 from deft_aoi.engine.net.onnx_net import onnx_logits
 from deft_aoi.engine.net.pixels import pixel_table
+from deft_aoi.loop.score import score
 from deft_aoi.loop.score_folder import FolderScores, open_station
 from deft_aoi.spec.tree import load_spec, optics
 from door_pictures import line, save, shot
@@ -137,6 +138,35 @@ def test_what_cannot_be_scored_is_for_a_person(model: Path, tmp_path: Path) -> N
     )
     assert rows.loc["SN301_R1", "problem"] == "not a readable image: SN301_R1.png"
     assert rows.loc["SN301_R1", "decision"] == "REVIEW"
+
+
+def test_12_bit_pictures_are_not_scored_as_if_they_were_dark(model: Path, tmp_path: Path) -> None:
+    images = tmp_path / "today"
+    for name, factor in (("SN300_R1", 16), ("SN301_R1", 257)):
+        save(images / f"{name}.png", shot(0, 300))
+        picture = cv2.imread(str(images / f"{name}.png"), cv2.IMREAD_GRAYSCALE).astype(np.uint16)
+        cv2.imwrite(str(images / f"{name}.png"), picture * factor)
+    scored(model, images, tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/decisions.csv", keep_default_na=False).set_index("part")
+    assert rows.loc["SN300_R1", "decision"] == "REVIEW"
+    assert "12-bit data" in rows.loc["SN300_R1", "problem"]
+    assert rows.loc["SN301_R1", "problem"] == ""
+
+
+def test_a_table_of_12_bit_pictures_is_refused(model: Path, tmp_path: Path) -> None:
+    workspace = Workspace.at(model.parents[2])
+    rows = read_rows(workspace.training_csv).head(4)
+    view = optics(load_spec(workspace.spec), workspace.spec)
+    for column in ("input_path", "golden_path"):
+        for name in image_paths(rows, column, workspace.images, view.lights[0], view.ext):
+            picture = cv2.imread(name, cv2.IMREAD_GRAYSCALE).astype(np.uint16)
+            target = tmp_path / "images" / Path(name).relative_to(workspace.images)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), picture * 16)
+    write_rows(tmp_path / "new.csv", rows)
+    with pytest.raises(InputError, match=r"more than 8 bits a value.*12-bit data"):
+        score(model, tmp_path / "new.csv", tmp_path / "out", images_dir=tmp_path / "images")
+    assert not (tmp_path / "out/decisions.csv").exists()
 
 
 def test_any_folder_of_goldens_serves(model: Path, tmp_path: Path) -> None:

@@ -42,6 +42,16 @@ def common_scale(files: Iterable[Path]) -> int:
     return full_scale(largest) if largest else 0
 
 
+def depth_problem(files: Iterable[Path], *, clips: bool) -> str | None:
+    """Why pictures that are to be scored cannot be used as they are; None where nothing speaks against them."""
+    known = {path: safe_images.largest_value(_bytes(path)) for path in files}
+    path, largest = max(known.items(), key=lambda item: item[1], default=(Path(), 0))
+    if not largest:
+        return None
+    level, text = depth_words(largest, clips=clips)
+    return f"{path} has more than 8 bits a value, {text}" if level == BLOCK else None
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -12,6 +12,7 @@ import numpy as np
 
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.rows import PASS
+from deft_aoi.data.depth import depth_problem
 from deft_aoi.data.pairs import encode
 from deft_aoi.engine.difference import heat, registered
 from deft_aoi.engine.images import decode, resize
@@ -109,6 +110,8 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
     for light, test in zip(line.view.lights, tests):
         if test is None:
             return f"not a readable image: {files[light].name}"
+    if problem := depth_problem([files[light] for light in line.view.lights], clips=False):
+        return problem
     order = tuple((light, files[light]) for light in line.view.lights)
     part = Part(name, "", order, name, component=line.naming.component_of(name))
     assert tests[0] is not None

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, move_aside, sha256_file
 from deft_aoi.base.paths import REFERENCE, RunPaths
 from deft_aoi.base.rows import PASS, SCORE, read_rows, write_rows
+from deft_aoi.data.depth import depth_problem
+from deft_aoi.data.sets import set_of
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import Executor, Place, Task
@@ -22,7 +26,7 @@ from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.loop import driver
 from deft_aoi.record.locations import Places
 from deft_aoi.record.run import load_run, read_json
-from deft_aoi.spec.tree import dump_spec, load_spec, put
+from deft_aoi.spec.tree import dump_spec, load_spec, optics, put
 from deft_aoi.stages.evaluate import inference_task
 from deft_aoi.stages.finish import inference_spec
 
@@ -149,12 +153,23 @@ def _infer(model_file: Path, model: dict[str, Any], output: Path, images_dir: Pa
     put(spec, "dataset.classify.infer_dataset.images_dir", str(images_dir))
     put(spec, "inference.checkpoint", str(checkpoint))
     put(spec, "inference.results_dir", str(output / "inference"))
-    rows = len(read_rows(output / "rows.csv"))
-    put(spec, "dataset.classify.batch_size", min(int(spec["dataset"]["classify"].get("batch_size") or rows), rows))
+    rows = read_rows(output / "rows.csv")
+    _check_depth(rows, output / "rows.csv", images_dir, spec, clips=model.get("engine") == TAO)
+    size = int(spec["dataset"]["classify"].get("batch_size") or len(rows))
+    put(spec, "dataset.classify.batch_size", min(size, len(rows)))
     dump_spec(output / "score.yaml", spec)
     task = inference_task("score", output / "score.yaml", output / "inference")
     _run(task, _executor(model_file, model, output), output / "job")
     return output / "inference/inference.csv"
+
+
+def _check_depth(rows: pd.DataFrame, csv: Path, root: Path, spec: Mapping[str, Any], *, clips: bool) -> None:
+    """Raises InputError where the pictures keep more bits than a decoder of 8 can use; one that is not on this machine
+    is left to the task."""
+    new = set_of("score", csv, rows, root, optics(spec, csv))
+    files = dict.fromkeys(Path(name) for light in (*new.files, *new.goldens) for name in light)
+    if problem := depth_problem(files, clips=clips):
+        raise InputError(problem)
 
 
 def _executor(model_file: Path, model: dict[str, Any], output: Path) -> Executor:
