@@ -21,7 +21,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.executors.local import EXIT, HANDLE, LocalExecutor, alive, began
+from deft_aoi.executors.base import EXIT, HANDLE
+from deft_aoi.executors.local import LocalExecutor, alive, began
 from deft_aoi.executors.tao_status import read_status
 from deft_aoi.record import journal
 from inside import jobs_by

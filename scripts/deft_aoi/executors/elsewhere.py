@@ -17,8 +17,8 @@ import pandas as pd
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, atomic_write_text, utc_now
 from deft_aoi.base.rows import IDENTITY, SCORE, read_rows, write_rows
-from deft_aoi.base.safe_yaml import parse_json
-from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Place, Probe, Task
+from deft_aoi.executors.base import HANDLE, LOG, JobState, Place, Probe, Task
+from deft_aoi.executors.records import open_handle, record_end, settled
 from deft_aoi.executors.tao_status import STATUS_FILE
 from deft_aoi.spec.tree import get, load_spec
 
@@ -47,15 +47,12 @@ class ElsewhereExecutor:
         message = {"date": utc_now(), "status": "SUCCESS", "message": task.finished or ""}
         atomic_write_text(task.output / STATUS_FILE, json.dumps(message) + "\n")
         atomic_write_text(job / LOG, said + "\n")
-        atomic_write_json(job / EXIT, {"returncode": 0, "seconds": time.monotonic() - started})
+        record_end(job, 0, time.monotonic() - started)
 
     def poll(self, job: Path) -> JobState:
-        if not (job / HANDLE).is_file():
-            return JobState("absent")
-        if not (job / EXIT).is_file():
-            return JobState("lost", reason="interrupted while scores were looked up")
-        record = parse_json((job / EXIT).read_bytes())
-        return JobState("finished", record["returncode"], record["seconds"])
+        if open_handle(job) is None:
+            return settled(job)
+        return JobState("lost", reason="interrupted while scores were looked up")
 
     def log(self, job: Path) -> Path:
         return job / LOG

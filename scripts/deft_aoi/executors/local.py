@@ -7,7 +7,6 @@ zombie (whose files are closed) counts as dead.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -22,7 +21,8 @@ from deft_aoi.base.files import atomic_write_json, flock, utc_now
 from deft_aoi.base.finding import OK
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import WORKSPACE_VARIABLE
-from deft_aoi.executors.base import EXIT, HANDLE, LOG, JobState, Probe, Task
+from deft_aoi.executors.base import HANDLE, LOG, JobState, Probe, Task
+from deft_aoi.executors.records import read_handle, recorded_end
 
 _TRIES, _RETRY_SECONDS = 20, 0.05
 LOCK = "alive.lock"
@@ -86,10 +86,7 @@ class LocalExecutor:
         seconds = time.time() - submitted(job)
         if alive(job):
             return JobState("running", seconds=seconds)
-        if (job / EXIT).is_file():
-            record = json.loads((job / EXIT).read_text(encoding="utf-8"))
-            return JobState("finished", record["returncode"], record["seconds"])
-        return JobState("lost", seconds=seconds)
+        return recorded_end(job) or JobState("lost", seconds=seconds)
 
     def log(self, job: Path) -> Path:
         return job / LOG
@@ -97,7 +94,7 @@ class LocalExecutor:
     def cancel(self, job: Path) -> None:
         """End the job's process group; nothing happens when it is not running."""
         if alive(job):
-            record = json.loads((job / HANDLE).read_text(encoding="utf-8"))
+            record = read_handle(job) or {}
             if "pid" in record:
                 os.killpg(record["pid"], signal.SIGTERM)
 
@@ -134,7 +131,7 @@ def began(job: Path) -> bool:
     """Whether the job's supervisor ever ran: it notes its process id, or says in the log why it could not."""
     if (job / LOG).is_file() and (job / LOG).stat().st_size:
         return True
-    return (job / HANDLE).is_file() and "pid" in json.loads((job / HANDLE).read_text(encoding="utf-8"))
+    return "pid" in (read_handle(job) or {})
 
 
 def alive(job: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.executors.base import HANDLE, Executor, JobState, Place, Probe, Task
+from deft_aoi.executors.base import Executor, JobState, Place, Probe, Task
 from deft_aoi.executors.local import LocalExecutor
+from deft_aoi.executors.records import read_handle
 
 LOCAL = "local"
 ELSEWHERE = "elsewhere"  # TAO trains and scores on a machine that this one cannot reach
@@ -72,7 +72,5 @@ class Routed:
 
     def _of(self, job: Path) -> Executor:
         """Whose job this is: the handle of a remote one names its platform."""
-        if (job / HANDLE).is_file():
-            handle = json.loads((job / HANDLE).read_text(encoding="utf-8"))
-            return self.remote if handle.get("platform") == self.platform else self.host
-        return self.host
+        handle = read_handle(job) or {}
+        return self.remote if handle.get("platform") == self.platform else self.host

@@ -37,6 +37,16 @@ def read_handle(job: Path) -> dict[str, Any] | None:
     return handle
 
 
+def open_handle(job: Path) -> dict[str, Any] | None:
+    """The handle of a job whose end is not recorded; None where :func:`settled` tells all."""
+    return None if (job / EXIT).is_file() else read_handle(job)
+
+
+def settled(job: Path) -> JobState:
+    """State of a job without an open handle: its recorded end, or that there is none."""
+    return (recorded_end(job) if (job / HANDLE).is_file() else None) or JobState("absent")
+
+
 def record_end(job: Path, returncode: int, seconds: float, reason: str = "") -> JobState:
     """Write the exit record and return the state that it means."""
     state = JobState("finished", returncode, round(seconds, 3), reason)

@@ -20,12 +20,12 @@ from deft_aoi.base.credentials import credential
 from deft_aoi.base.errors import DeftError, InputError, Unreachable
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.finding import BLOCK
-from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
+from deft_aoi.executors.base import LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, check_wanted, ending, secret_values, wanted
 from deft_aoi.executors.docker.daemon_words import no_answer
 from deft_aoi.executors.docker.docker_probe import image_here, probes, registry_login, run_once
 from deft_aoi.executors.local import LocalExecutor
-from deft_aoi.executors.records import add_to_handle, read_handle, record_end, recorded_end, write_handle
+from deft_aoi.executors.records import add_to_handle, open_handle, read_handle, record_end, settled, write_handle
 
 PLATFORM = "local-docker"
 _TIMEOUT = 60  # seconds for one answer of the daemon
@@ -56,11 +56,8 @@ class DockerExecutor:
             self._begin(client, job)
 
     def poll(self, job: Path) -> JobState:
-        handle = read_handle(job)
-        if handle is None:
-            return JobState("absent")
-        if (ended := recorded_end(job)) is not None:
-            return ended
+        if (handle := open_handle(job)) is None:
+            return settled(job)
         seconds = time.time() - handle["epoch"]
         pull = self.puller.poll(job / "pull")
         if pull.kind == "running":
@@ -83,8 +80,7 @@ class DockerExecutor:
         return job / LOG
 
     def cancel(self, job: Path) -> None:
-        handle = read_handle(job)
-        if handle is None or (job / EXIT).is_file():
+        if (handle := open_handle(job)) is None:
             return
         add_to_handle(job, cancelled=True)
         self.puller.cancel(job / "pull")

@@ -18,11 +18,19 @@ from urllib3.exceptions import HTTPError
 from deft_aoi.base.errors import Unreachable
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.finding import BLOCK
-from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
+from deft_aoi.executors.base import LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, ending, wanted
 from deft_aoi.executors.kubernetes.kube_manifest import job_manifest, service_manifest
 from deft_aoi.executors.kubernetes.kube_probe import batch, core, probes
-from deft_aoi.executors.records import add_to_handle, read_handle, record_end, recorded_end, write_handle
+from deft_aoi.executors.records import (
+    add_to_handle,
+    open_handle,
+    read_handle,
+    record_end,
+    recorded_end,
+    settled,
+    write_handle,
+)
 
 PLATFORM = "kubernetes"
 _TIMEOUT = (10, 60)  # seconds to connect, to answer
@@ -51,11 +59,8 @@ class KubernetesExecutor:
             self._create(api, job, asked)
 
     def poll(self, job: Path) -> JobState:
-        handle = read_handle(job)
-        if handle is None:
-            return JobState("absent")
-        if (ended := recorded_end(job)) is not None:
-            return ended
+        if (handle := open_handle(job)) is None:
+            return settled(job)
         seconds = time.time() - handle["epoch"]
         with self._cluster() as api:
             asked = Wanted.from_json(handle["container"])
@@ -78,8 +83,7 @@ class KubernetesExecutor:
         return job / LOG
 
     def cancel(self, job: Path) -> None:
-        handle = read_handle(job)
-        if handle is None or (job / EXIT).is_file():
+        if (handle := open_handle(job)) is None:
             return
         add_to_handle(job, cancelled=True)
         with self._cluster() as api:

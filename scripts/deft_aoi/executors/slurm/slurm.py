@@ -13,9 +13,9 @@ from typing import Any
 
 from deft_aoi.base.errors import InputError, Unreachable
 from deft_aoi.base.files import atomic_write_text
-from deft_aoi.executors.base import EXIT, LOG, JobState, Place, Probe, Task
+from deft_aoi.executors.base import LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, ending, secret_values, wanted
-from deft_aoi.executors.records import add_to_handle, read_handle, record_end, recorded_end, write_handle
+from deft_aoi.executors.records import add_to_handle, open_handle, record_end, recorded_end, settled, write_handle
 from deft_aoi.executors.slurm.slurm_script import RETURNCODE, SCRIPT, batch_script
 
 PLATFORM = "slurm"
@@ -54,11 +54,8 @@ class SlurmExecutor:
         self._hand_over(job, asked)
 
     def poll(self, job: Path) -> JobState:
-        handle = read_handle(job)
-        if handle is None:
-            return JobState("absent")
-        if (ended := recorded_end(job)) is not None:
-            return ended
+        if (handle := open_handle(job)) is None:
+            return settled(job)
         seconds = time.time() - handle["epoch"]
         number = handle.get("job_id") or self._find(job, handle)
         if number is None:  # the caller died before sbatch was asked
@@ -72,8 +69,7 @@ class SlurmExecutor:
         return job / LOG
 
     def cancel(self, job: Path) -> None:
-        handle = read_handle(job)
-        if handle is None or (job / EXIT).is_file():
+        if (handle := open_handle(job)) is None:
             return
         number = handle.get("job_id") or self._find(job, handle)
         if number is not None:
