@@ -38,21 +38,22 @@ def depth_words(largest: float, *, clips: bool) -> tuple[str, str]:
 def common_scale(files: Iterable[Path]) -> int:
     """The value that becomes 255 in every deep picture of an import: the range of all of them, so that test and golden
     stay comparable. 0 where no picture has more than 8 bits."""
-    largest = max((safe_images.largest_value(_bytes(path)) for path in files), default=0)
+    largest = max((safe_images.largest_value(content(path)) for path in files), default=0)
     return full_scale(largest) if largest else 0
 
 
-def depth_problem(files: Iterable[Path], *, clips: bool) -> str | None:
-    """Why pictures that are to be scored cannot be used as they are; None where nothing speaks against them."""
-    known = {path: safe_images.largest_value(_bytes(path)) for path in files}
-    path, largest = max(known.items(), key=lambda item: item[1], default=(Path(), 0))
+def depth_problem(pictures: Iterable[tuple[Path, bytes]], *, clips: bool) -> str | None:
+    """Why pictures, each with its file's content, cannot be scored as they are; None where they can."""
+    known = ((path, safe_images.largest_value(data)) for path, data in pictures)
+    path, largest = max(known, key=lambda item: item[1], default=(Path(), 0))
     if not largest:
         return None
     level, text = depth_words(largest, clips=clips)
     return f"{path} has more than 8 bits a value, {text}" if level == BLOCK else None
 
 
-def _bytes(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """Content of a file; nothing where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:

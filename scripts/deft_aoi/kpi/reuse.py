@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deft_aoi.base.errors import InputError
+from deft_aoi.base.names import PASS
 from deft_aoi.kpi.scored import Scored
 
+NO_PASS, REVIEW = "NO_PASS", "REVIEW"  # the decisions besides PASS
 REVIEW_SHARE = 0.02
 DRIFT_DISTANCE, DRIFT_CHANCE = 0.1, 0.01
 UNSEEN_SHARE = 0.05
@@ -45,12 +48,17 @@ def reference_of(scored: Scored, threshold: float) -> dict[str, Any]:
     }
 
 
-def review_band(reference: Mapping[str, Any], share: float = REVIEW_SHARE) -> tuple[float, float]:
-    """Scores that a person should look at, both ends included.
+def review_band(reference: Mapping[str, Any] | None, share: float = REVIEW_SHARE) -> tuple[float, float] | None:
+    """Scores that a person should look at, both ends included; None without a reference, and for a share of 0.
 
     The `share` of KPI PASS rows that lie nearest to the threshold by rank, half on either side; above it at least up to
     the lowest defect, since no row of the KPI set says anything of the scores in between.
+    Raises InputError for a share below 0, or of 1 and more.
     """
+    if not 0 <= share < 1:
+        raise InputError(f"--review-share {share}: expected a fraction from 0 to below 1, as 0.02 for 2 %")
+    if reference is None or not share:
+        return None
     levels, quantiles = np.array(reference["pass_levels"]), np.array(reference["pass_quantiles"])
     at = float(np.interp(reference["threshold"], quantiles, levels))
     low = float(np.interp(max(at - share / 2, 0.0), levels, quantiles))
@@ -60,9 +68,9 @@ def review_band(reference: Mapping[str, Any], share: float = REVIEW_SHARE) -> tu
 
 def decide(score: Reals, threshold: float, band: tuple[float, float] | None) -> NDArray[np.str_]:
     """PASS, NO_PASS, or REVIEW inside the band; shape (n,)."""
-    decision = np.where(score > threshold, "NO_PASS", "PASS")
+    decision = np.where(score > threshold, NO_PASS, PASS)
     if band is not None:
-        decision = np.where((score >= band[0]) & (score <= band[1]), "REVIEW", decision)
+        decision = np.where((score >= band[0]) & (score <= band[1]), REVIEW, decision)
     return decision
 
 

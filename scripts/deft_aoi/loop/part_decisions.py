@@ -12,7 +12,7 @@ import numpy as np
 
 from deft_aoi.base.files import atomic_write
 from deft_aoi.base.rows import PASS
-from deft_aoi.data.depth import depth_problem
+from deft_aoi.data.depth import content, depth_problem
 from deft_aoi.data.pairs import encode
 from deft_aoi.engine.difference import heat, registered
 from deft_aoi.engine.images import decode, resize
@@ -21,11 +21,10 @@ from deft_aoi.importers.goldens import Library
 from deft_aoi.importers.likeness import Look, look_of
 from deft_aoi.importers.naming import Naming
 from deft_aoi.importers.reading import Golden, Part
-from deft_aoi.kpi.reuse import decide
+from deft_aoi.kpi.reuse import NO_PASS, REVIEW, decide
 from deft_aoi.spec.tree import Optics
 
 HEAT = "heat"
-REVIEW, NO_PASS = "REVIEW", "NO_PASS"
 
 
 @dataclass(frozen=True)
@@ -106,13 +105,14 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
     lacking = [light for light in line.view.lights if light not in files]
     if lacking:
         return f"no picture under light {', '.join(lacking)}"
-    tests = [_picture(files[light]) for light in line.view.lights]
-    for light, test in zip(line.view.lights, tests):
-        if test is None:
-            return f"not a readable image: {files[light].name}"
-    if problem := depth_problem([files[light] for light in line.view.lights], clips=False):
-        return problem
     order = tuple((light, files[light]) for light in line.view.lights)
+    contents = [(path, content(path)) for _, path in order]
+    tests = [decode(data) for _, data in contents]
+    for (path, _), test in zip(contents, tests):
+        if test is None:
+            return f"not a readable image: {path.name}"
+    if problem := depth_problem(contents, clips=False):
+        return problem
     part = Part(name, "", order, name, component=line.naming.component_of(name))
     assert tests[0] is not None
     golden = line.library.golden_of(part, _look(tests[0]))
@@ -123,16 +123,9 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
     return (golden, whole) if len(whole) == len(pairs) else f"golden {golden.key} is not a readable image"
 
 
-def _picture(path: Path) -> Picture | None:
-    try:
-        return decode(path.read_bytes())
-    except OSError:
-        return None
-
-
 @functools.lru_cache(maxsize=512)
 def _golden_picture(path: Path) -> Picture | None:
-    return _picture(path)
+    return decode(content(path))
 
 
 def _look(picture: Picture) -> Look:

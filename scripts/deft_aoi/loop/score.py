@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, move_aside, sha256_file
 from deft_aoi.base.paths import REFERENCE, RunPaths
 from deft_aoi.base.rows import PASS, SCORE, read_rows, write_rows
-from deft_aoi.data.depth import depth_problem
+from deft_aoi.data.depth import content, depth_problem
 from deft_aoi.data.sets import set_of
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import Executor, Place, Task
 from deft_aoi.executors.tao_status import task_problem
-from deft_aoi.kpi.reuse import REVIEW_SHARE, decide, drift, review_band, unseen_components
+from deft_aoi.kpi.reuse import NO_PASS, REVIEW, REVIEW_SHARE, decide, drift, review_band, unseen_components
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.loop import driver
 from deft_aoi.record.locations import Places
@@ -81,38 +82,37 @@ def score(
     A CSV that already has `siamese_score` is only decided; any other is scored by the model, as a task of its own.
     Raises InputError where the model is not as it was handed over, or a row cannot be scored.
     """
-    if not 0 <= review_share < 1:
-        raise InputError(f"--review-share {review_share}: expected a fraction from 0 to below 1, as 0.02 for 2 %")
     model = load_model(model_file)
+    reference = read_reference(model_file, model)
+    band = review_band(reference, review_share)
     rows = read_rows(csv, required=_REQUIRED)
+    unlabelled = "label" not in rows.columns or (rows["label"] == "").any()
+    if unlabelled:
+        rows["label"] = rows["label"].replace("", UNLABELLED) if "label" in rows.columns else UNLABELLED
     if SCORE not in rows.columns:
-        rows["label"] = rows["label"].replace("", UNLABELLED) if "label" in rows.columns else UNLABELLED
-        write_rows(output / "rows.csv", rows)
-        csv = _infer(model_file, model, output, images_dir or Path(model["images_dir"]))
+        csv = _infer(model_file, model, rows, output, images_dir or Path(model["images_dir"]))
         rows = read_rows(csv, required=_REQUIRED)
-    elif "label" not in rows.columns or (rows["label"] == "").any():
-        rows["label"] = rows["label"].replace("", UNLABELLED) if "label" in rows.columns else UNLABELLED
+    elif unlabelled:
         csv = output / "rows.csv"
         write_rows(csv, rows)
-    scored = read_scored(csv)
-    result = _decided(scored, float(model["threshold"]), read_reference(model_file, model), review_share)
-    called = np.where(scored.score > result.threshold, "NO_PASS", PASS)
-    write_rows(
-        output / DECISIONS,
-        rows.assign(by_threshold=called, decision=decide(scored.score, result.threshold, result.band)),
-    )
+    scored, threshold = read_scored(csv), float(model["threshold"])
+    decision = decide(scored.score, threshold, band)
+    result = _result(scored, decision, threshold, band, reference)
+    by_threshold = decide(scored.score, threshold, None)
+    write_rows(output / DECISIONS, rows.assign(by_threshold=by_threshold, decision=decision))
     atomic_write_json(output / RECORD, {"model": str(model_file), **result.record()})
     return result
 
 
-def _decided(scored: Scored, threshold: float, reference: dict[str, Any] | None, share: float) -> Scores:
-    band = review_band(reference, share) if reference and share else None
-    decision = decide(scored.score, threshold, band)
+def _result(
+    scored: Scored, decision: NDArray[np.str_], threshold: float, band: tuple[float, float] | None,
+    reference: dict[str, Any] | None,
+) -> Scores:  # fmt: skip
     found = drift(scored.score, reference) if reference else None
     warnings = [found.warning if found else None, unseen_components(scored, reference) if reference else None]
     if reference is None:
         warnings.append(f"no {REFERENCE} beside the model: no rows for a person, no drift check")
-    counts = {name: int((decision == name).sum()) for name in (PASS, "NO_PASS", "REVIEW")}
+    counts = {name: int((decision == name).sum()) for name in (PASS, NO_PASS, REVIEW)}
     labelled = None
     if not (scored.label == UNLABELLED).any():
         called = scored.score > threshold
@@ -121,7 +121,7 @@ def _decided(scored: Scored, threshold: float, reference: dict[str, Any] | None,
             "n_defect": int(scored.defect.sum()),
             "false_calls": int((called & ~scored.defect).sum()),
             "escapes": int((~called & scored.defect).sum()),
-            "escapes_for_a_person": int((~called & scored.defect & (decision == "REVIEW")).sum()),
+            "escapes_for_a_person": int((~called & scored.defect & (decision == REVIEW)).sum()),
         }
     return Scores(
         int(scored.score.size), counts, threshold, band, found.distance if found else None,
@@ -140,8 +140,9 @@ def read_reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | 
     return reference
 
 
-def _infer(model_file: Path, model: dict[str, Any], output: Path, images_dir: Path) -> Path:
-    """Score `output/rows.csv` with the model; returns the scored CSV."""
+def _infer(model_file: Path, model: dict[str, Any], rows: pd.DataFrame, output: Path, images_dir: Path) -> Path:
+    """Score the rows, written to `output/rows.csv`, with the model; returns the scored CSV."""
+    write_rows(output / "rows.csv", rows)
     if not Path(model["checkpoint"]).is_file() and model.get("engine") == TAO:
         raise InputError(
             f"{model['checkpoint']}: not on this machine; score {output / 'rows.csv'} where it is (visual_changenet "
@@ -153,7 +154,6 @@ def _infer(model_file: Path, model: dict[str, Any], output: Path, images_dir: Pa
     put(spec, "dataset.classify.infer_dataset.images_dir", str(images_dir))
     put(spec, "inference.checkpoint", str(checkpoint))
     put(spec, "inference.results_dir", str(output / "inference"))
-    rows = read_rows(output / "rows.csv")
     _check_depth(rows, output / "rows.csv", images_dir, spec, clips=model.get("engine") == TAO)
     size = int(spec["dataset"]["classify"].get("batch_size") or len(rows))
     put(spec, "dataset.classify.batch_size", min(size, len(rows)))
@@ -168,7 +168,7 @@ def _check_depth(rows: pd.DataFrame, csv: Path, root: Path, spec: Mapping[str, A
     is left to the task."""
     new = set_of("score", csv, rows, root, optics(spec, csv))
     files = dict.fromkeys(Path(name) for light in (*new.files, *new.goldens) for name in light)
-    if problem := depth_problem(files, clips=clips):
+    if problem := depth_problem(((path, content(path)) for path in files), clips=clips):
         raise InputError(problem)
 
 
@@ -200,15 +200,21 @@ def _run(task: Task, executor: Executor, job: Path) -> None:
         )
 
 
+def limit_lines(threshold: float, band: tuple[float, float] | None) -> list[str]:
+    """What the scores are compared with, for a person."""
+    lines = [f"NO_PASS when score > {threshold!r}"]
+    if band:
+        lines.append(f"REVIEW, too near the threshold for a machine: {band[0]:.6g} to {band[1]:.6g}")
+    return lines
+
+
 def text(result: Scores, output: Path) -> str:
     """What a person reads."""
     share = {name: f"{count:,} ({count / result.rows:.1%})" for name, count in result.decisions.items()}
     lines = [
-        f"{result.rows:,} rows: PASS {share[PASS]}, NO_PASS {share['NO_PASS']}, REVIEW {share['REVIEW']}",
-        f"NO_PASS when score > {result.threshold!r}",
+        f"{result.rows:,} rows: PASS {share[PASS]}, NO_PASS {share[NO_PASS]}, REVIEW {share[REVIEW]}",
+        *limit_lines(result.threshold, result.band),
     ]
-    if result.band:
-        lines.append(f"REVIEW, too near the threshold for a machine: {result.band[0]:.6g} to {result.band[1]:.6g}")
     if result.labelled:
         known = result.labelled
         lines.append(

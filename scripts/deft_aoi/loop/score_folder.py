@@ -33,9 +33,9 @@ from deft_aoi.importers.library_files import FOLDER, load_goldens
 from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.naming import find_naming, split_light
 from deft_aoi.importers.tree import list_tree
-from deft_aoi.kpi.reuse import drift, review_band
-from deft_aoi.loop.part_decisions import HEAT, NO_PASS, REVIEW, Decision, Line, decide_chunk
-from deft_aoi.loop.score import checked_checkpoint, load_model, read_reference
+from deft_aoi.kpi.reuse import NO_PASS, REVIEW, drift, review_band
+from deft_aoi.loop.part_decisions import HEAT, Decision, Line, decide_chunk
+from deft_aoi.loop.score import checked_checkpoint, limit_lines, load_model, read_reference
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
 LINES, TABLE, RECORD = "decisions.jsonl", "decisions.csv", "score.json"
@@ -104,13 +104,11 @@ def open_station(
     images, output = images.expanduser().resolve(), output.expanduser().resolve()
     if output.is_relative_to(images):
         raise InputError(f"--output-dir {output}: is inside the folder that is scored; choose one outside {images}")
-    if not 0 <= review_share < 1:
-        raise InputError(f"--review-share {review_share}: expected a fraction from 0 to below 1, as 0.02 for 2 %")
     model = load_model(model_file)
     spec = Path(model["training_spec"])
     view = optics(load_spec(spec), spec)
     reference = read_reference(model_file, model)
-    band = review_band(reference, review_share) if reference and review_share else None
+    band = review_band(reference, review_share)
     line = _line(model_file, model, view, band, goldens, list(list_parts(images, view, empty=empty)), output)
     facts = {"checkpoint_sha256": model.get("checkpoint_sha256"), "threshold": line.threshold, "band": band}
     return Station(model_file, images, line, reference, resume(output, facts))
@@ -235,9 +233,7 @@ def text(result: FolderScores, output: Path) -> str:
     lines = [
         f"{result.parts:,} parts: {shares}",
         f"{result.fresh:,} decided now in {result.seconds:.1f} s, {speed:.1f} parts/s",
-        f"NO_PASS when score > {result.threshold!r}",
+        *limit_lines(result.threshold, result.band),
     ]
-    if result.band:
-        lines.append(f"REVIEW, too near the threshold for a machine: {result.band[0]:.6g} to {result.band[1]:.6g}")
     lines += [f"WARNING: {warning}" for warning in result.warnings]
     return "\n".join([*lines, f"wrote {output / TABLE}, {LINES}, {HEAT}/"])
