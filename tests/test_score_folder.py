@@ -33,7 +33,7 @@ from door_pictures import line, save, shot
 
 
 def make_model(workspace: Workspace) -> Path:
-    """A head fitted to nothing but the spread of the training rows, handed over as a finished run does."""
+    """An untrained head that knows the spread of the training rows only, written as a finished run writes its model."""
     view = optics(load_spec(workspace.spec), workspace.spec)
     rows = read_rows(workspace.training_csv)
     values = feature_table(rows, workspace.images, view).values

@@ -13,8 +13,8 @@ from deft_aoi.base.rows import write_sheet
 from deft_aoi.data.pairs import Pair, Skipped
 from deft_aoi.data.workspace_files import new_workspace
 from deft_aoi.importers.golden_check import Suspect, check_edited, check_goldens
+from deft_aoi.importers.golden_files import save_library
 from deft_aoi.importers.goldens import Library, Looks, build
-from deft_aoi.importers.library_files import save_library
 from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.reading import Golden, Part, Reading
 from deft_aoi.importers.sets import write_sets

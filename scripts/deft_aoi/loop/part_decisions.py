@@ -53,7 +53,7 @@ class Line:
     view: Optics
     threshold: float
     band: tuple[float, float] | None
-    library: Library
+    goldens: Library
     naming: Naming
     output: Path
 
@@ -115,7 +115,7 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
         return problem
     part = Part(name, "", order, name, component=line.naming.component_of(name))
     assert tests[0] is not None
-    golden = line.library.golden_of(part, _look(tests[0]))
+    golden = line.goldens.golden_of(part, _look(tests[0]))
     if golden is None:
         return f"no golden for component {part.component or '(not told by the name)'}"
     pairs = [(test, _golden_picture(path)) for test, (_, path) in zip(tests, golden.files)]

@@ -28,8 +28,8 @@ from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.engine.features.table import in_parallel
 from deft_aoi.engine.live import load_scorer
+from deft_aoi.importers.golden_files import FOLDER, load_goldens
 from deft_aoi.importers.goldens import Library
-from deft_aoi.importers.library_files import FOLDER, load_goldens
 from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.naming import find_naming, split_light
 from deft_aoi.importers.tree import list_tree

@@ -5,33 +5,21 @@ Scores the spec's inference rows by plain aligned absolute difference, no traini
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from deft_aoi.base.console import guarded
-from deft_aoi.base.errors import InputError
-from deft_aoi.base.rows import SCORE, read_rows, write_rows
-from deft_aoi.spec.tree import get, load_spec, optics, override
+from deft_aoi.base.rows import SCORE, write_rows
+from deft_aoi.engine.features.row_task import row_task
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="classical_baseline", description=__doc__)
-    parser.add_argument("-e", dest="spec", type=Path, required=True, help="experiment spec")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args(argv)
+    task = row_task("classical_baseline", __doc__, argv)
     from deft_aoi.engine.features.table import classical_scores
 
-    spec = override(load_spec(args.spec), args.overrides)
-    results, csv = get(spec, "results_dir"), get(spec, "dataset.classify.infer_dataset.csv_path")
-    if not results or not csv:
-        raise InputError(f"{args.spec}: results_dir and dataset.classify.infer_dataset.csv_path are needed")
-    rows = read_rows(Path(csv))
-    images = Path(get(spec, "dataset.classify.infer_dataset.images_dir", ""))
-    scores = classical_scores(rows, images, optics(spec, args.spec))
-    rows[SCORE] = [repr(float(score)) for score in scores]
-    write_rows(Path(results) / "inference.csv", rows)
+    scores = classical_scores(task.rows, task.images, task.view)
+    scored = task.rows.assign(**{SCORE: [repr(float(score)) for score in scores]})
+    write_rows(task.results / "inference.csv", scored)
     return 0
 
 
