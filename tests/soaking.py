@@ -10,7 +10,8 @@ import pandas as pd
 
 from deft_aoi.base.paths import RunPaths, iter_label
 from deft_aoi.base.rows import write_rows
-from deft_aoi.cli.commands.status import as_text, standing
+from deft_aoi.cli.commands.status import as_text
+from deft_aoi.loop.standing import standing
 from deft_aoi.record import journal, state
 from deft_aoi.record.order import BASELINE_ORDER, ITERATION_ORDER
 

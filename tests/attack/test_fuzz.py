@@ -253,7 +253,8 @@ def as_json(value: Any) -> bytes:
 def test_journal_and_state(
     counted: Attacker, tmp_path_factory: pytest.TempPathFactory, records: list[Any], tail: bytes, damage: dict[str, Any]
 ) -> None:
-    from deft_aoi.cli.commands.status import as_text, standing
+    from deft_aoi.cli.commands.status import as_text
+    from deft_aoi.loop.standing import standing
 
     paths = RunPaths(place(tmp_path_factory))
     paths.log.write_bytes(b"".join(as_json(record) + b"\n" for record in records) + tail)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attacks import Attacker
 from deft_aoi.base.rows import check_images, check_labels, read_pool, read_rows
-from deft_aoi.cli.commands.status import standing
+from deft_aoi.loop.standing import standing
 from deft_aoi.record import journal, state
 from soaking import LIGHTS, add, ask, begun, large_table, stages
 

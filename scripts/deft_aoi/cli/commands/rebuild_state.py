@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.base.console import print_json
     from deft_aoi.base.paths import RunPaths
-    from deft_aoi.cli.commands.status import standing
+    from deft_aoi.loop.standing import standing
     from deft_aoi.loop.verify import rebuild
 
     paths = RunPaths.at(args.results_dir)

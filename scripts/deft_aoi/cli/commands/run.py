@@ -28,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.base.console import print_json
     from deft_aoi.base.paths import RunPaths
-    from deft_aoi.cli.commands.status import end_lines, standing
+    from deft_aoi.cli.commands.status import end_lines
     from deft_aoi.loop import driver
+    from deft_aoi.loop.standing import standing
 
     if args.wait is not None:
         return within(args.results_dir, args.wait, as_json=args.json)
@@ -50,9 +51,9 @@ def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
     """Stages until the time is up, the loop ends or a person or the reporter is due; returns the exit code."""
     from deft_aoi.base.console import whole
     from deft_aoi.base.safe_paths import printable
-    from deft_aoi.cli.commands.status import standing
     from deft_aoi.cli.commands.step import asks_for_reporter, look_lines, say_end
     from deft_aoi.loop import driver
+    from deft_aoi.loop.standing import standing
 
     deadline, look = time.monotonic() + wait, list[str]()
     while True:

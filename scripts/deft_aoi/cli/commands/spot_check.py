@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.base.console import print_json
     from deft_aoi.base.errors import InputError
     from deft_aoi.base.paths import RunPaths
-    from deft_aoi.cli.commands.status import standing
+    from deft_aoi.loop.standing import standing
     from deft_aoi.record.run import read_json
     from deft_aoi.stages.spot_check import from_flags, save
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.base.console import print_json
     from deft_aoi.base.paths import Workspace
-    from deft_aoi.cli.commands.status import standing
+    from deft_aoi.loop.standing import standing
     from deft_aoi.preflight import preflight
 
     paths = preflight.find_by_code(Workspace.at(args.workspace), args.approve)

@@ -51,7 +51,8 @@ def tell(outcome: Outcome, *, as_json: bool) -> int:
 def say_end(outcome: Outcome, look: list[str], *, as_json: bool, before: list[str]) -> None:
     """What to look at, who is due, and the next command; `before`: the status lines that nobody has said yet."""
     from deft_aoi.base.safe_paths import printable
-    from deft_aoi.cli.commands.status import REPORTER, end_lines, standing
+    from deft_aoi.cli.commands.status import end_lines
+    from deft_aoi.loop.standing import REPORTER, standing
 
     facts = standing(outcome.run.paths, outcome.run)
     command = facts["command"]

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     from deft_aoi.base.console import print_json
     from deft_aoi.base.paths import RunPaths
-    from deft_aoi.cli.commands.status import standing
+    from deft_aoi.loop.standing import standing
     from deft_aoi.report.watch import view
 
     paths = RunPaths.at(args.results_dir)
