@@ -2,11 +2,14 @@
 
 From the repository's folder (one CPU thread is enough; minutes for the small sizes):
   PYTHONPATH=scripts python benchmarks/screening.py [--rows 1000 5700 100000 1000000] [--seeds 2] [--picks 200]
+      [--arms jury knows] [--data FOLDER]
 
 Simulated vectors: 24 numbers a part, a defect raises one of six of them; a model taught by 800 rows scores the pool,
 some labels of the pool are wrong, and the rows that the model gets most wrong are asked for. "Whole" is the screening
 up to 0.1: 6,000 rows by chance and the offers judge each other. "By class" draws judges by class and drops those that
 others contradict. "Jury" is what mining does now. "Knows" takes the same number with every wrong label known.
+`--data` takes pool rows of real images instead: the features engine's head, taught by the training rows of a folder of
+selection_data.py, scores them. Each case runs in a process of its own, whose peak memory is its own.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +31,10 @@ from sklearn.linear_model import LogisticRegression
 from deft_aoi.base.rows import PASS
 from deft_aoi.data import jury
 from deft_aoi.data.label_noise import cross_probabilities, fitted, label_doubt, logits
+from deft_aoi.engine.features.head import columns
 from deft_aoi.mining.screen import Offers, ask
 from deft_aoi.mining.select import Limits, Stock, weakness
-from selection import too_doubtful
+from selection import Data, Features, too_doubtful
 
 Reals = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,6 +75,22 @@ def world(rows: int, share: float, wrong: float, seed: int) -> World:
     return World(known, known_defect, pool, defect ^ flip, flip, np.asarray(model.decision_function(pool), float))
 
 
+def real_world(folder: Path, share: float, wrong: float, seed: int) -> World:
+    """Pool rows of selection_data.py, split by board: all PASS rows, and as many defects as `share` wants."""
+    data = Data(folder)
+    generator = np.random.default_rng(seed)
+    train, pool = data.part("board", seed, "train"), generator.permutation(data.part("board", seed, "pool"))
+    defect = data.label[pool] != PASS
+    most = round(share / (1 - share) * int((~defect).sum()))
+    pool = np.concatenate([pool[~defect], pool[defect][:most]])
+    defect, known_defect = data.label[pool] != PASS, data.label[train] != PASS
+    engine = Features(data, "")
+    model = engine.fit(train, known_defect, 1000 + seed, None)
+    flip = generator.random(pool.size) < wrong
+    known, seen = (columns(np.asarray(data.features[rows])).astype(np.float32) for rows in (train, pool))
+    return World(known, known_defect, seen, defect ^ flip, flip, engine.logits(model, pool))
+
+
 def by_whole(w: World, picks: int, seed: int) -> list[int]:
     policy, stock = partial(weakness, w.score), w.stock
     wanted = [pick.row for pick in policy(stock, Limits(4 * picks))]
@@ -75,7 +98,7 @@ def by_whole(w: World, picks: int, seed: int) -> list[int]:
     features, labels = np.vstack([w.known, w.pool[places]]), np.concatenate([w.known_defect, w.label[places]])
     found = label_doubt(features, labels, None, seed=seed)
     doubt, likely = np.full(len(w.label), np.nan), np.zeros(len(w.label), bool)
-    doubt[places], likely[places] = found.doubt[TAUGHT:], found.likely[TAUGHT:]
+    doubt[places], likely[places] = found.doubt[len(w.known) :], found.likely[len(w.known) :]
     free = ~np.isnan(doubt) & ~too_doubtful(doubt, likely)
     return [pick.row for pick in policy(Stock(stock.labels, free), Limits(picks))]
 
@@ -108,7 +131,7 @@ def by_jury(w: World, picks: int, seed: int) -> list[int]:
     def rows(places: Ints) -> jury.Rows:
         return jury.Rows(w.pool[places], w.label[places], [str(place) for place in places], w.score[places])
 
-    known = jury.Rows(w.known, w.known_defect, [f"known {n}" for n in range(TAUGHT)])
+    known = jury.Rows(w.known, w.known_defect, [f"known {n}" for n in range(len(w.known))])
     formed = jury.form(known, rows(drawn), (w.score, w.label), seed=seed)
     doubt = np.full(len(stock), np.nan)
     doubt[drawn] = formed.doubt
@@ -137,33 +160,58 @@ def line(w: World, name: str, picks: int, seed: int) -> tuple[int, int, float, f
     return taken.size, int(w.flip[taken].sum()), float(np.median(w.score[right])) if right.size else np.nan, seconds
 
 
+@dataclass(frozen=True)
+class Case:
+    """One line of the table; `data`: a folder of real images, None for simulated vectors."""
+
+    rows: int
+    share: float
+    wrong: float
+    seeds: int
+    picks: int
+    arms: tuple[str, ...]
+    data: Path | None
+
+
+def cells(case: Case) -> list[str]:
+    """What the table says of a case."""
+    found: dict[str, list[tuple[int, int, float, float]]] = {name: [] for name in case.arms}
+    size, defects = case.rows, 0
+    for seed in range(case.seeds):
+        drawn = case.share, case.wrong, seed
+        w = real_world(case.data, *drawn) if case.data else world(case.rows, *drawn)
+        size, defects = len(w.label), defects + int((w.label ^ w.flip).sum())
+        for name in case.arms:
+            found[name].append(line(w, name, case.picks, seed))
+    taken = [f"{sum(one[1] for one in all_):,} of {sum(one[0] for one in all_):,}" for all_ in found.values()]
+    weak = [[one[2] for one in all_ if not np.isnan(one[2])] for all_ in found.values()]
+    medians = [f"{np.mean(some):.2f}" if some else "none taken" for some in weak]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    share = defects / case.seeds / size if case.data else case.share
+    seconds = f"{np.mean([one[3] for one in found['jury']]):.1f}"
+    return [f"{size:,}", f"{100 * share:.2g} %", f"{100 * case.wrong:g} %", *taken, *medians, seconds, f"{memory:.2f}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 5700, 100_000, 1_000_000])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.005, 0.02, 0.1], help="of defects")
-    parser.add_argument("--wrong", type=float, nargs="+", default=[0.0, 0.01, 0.05])
+    parser.add_argument("--wrong", type=float, nargs="+", default=[0.0, 0.01, 0.02, 0.05])
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--picks", type=int, default=200)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="jury is always among them")
+    parser.add_argument("--data", type=Path, help="folder of selection_data.py: real images, its rows")
     args = parser.parse_args()
-    print("| pool | defects | wrong labels | " + " | ".join(f"{name}: wrong of picks" for name in ARMS) + " | ", end="")
-    print(" | ".join(f"{name}: median score of right defects" for name in ARMS) + " | jury: CPU s |")
-    print("|---" * (4 + 2 * len(ARMS)) + "|")
-    for rows in args.rows:
+    arms = tuple(name for name in ARMS if name in (*args.arms, "jury"))
+    print("| pool | defects | wrong labels | " + " | ".join(f"{name}: wrong of picks" for name in arms) + " | ", end="")
+    print(" | ".join(f"{name}: median score of right defects" for name in arms) + " | jury: CPU s | peak GB |")
+    print("|---" * (5 + 2 * len(arms)) + "|")
+    for rows in [0] if args.data else args.rows:
         for share in args.shares:
             for wrong in args.wrong:
-                found = {name: [] for name in ARMS}
-                for seed in range(args.seeds):
-                    w = world(rows, share, wrong, seed)
-                    for name in ARMS:
-                        found[name].append(line(w, name, args.picks, seed))
-                taken = [
-                    f"{sum(one[1] for one in all_):,} of {sum(one[0] for one in all_):,}" for all_ in found.values()
-                ]
-                weak = [f"{np.nanmean([one[2] for one in all_]):.2f}" for all_ in found.values()]
-                seconds = f"{np.mean([one[3] for one in found['jury']]):.1f}"
-                cells = [f"{rows:,}", f"{100 * share:g} %", f"{100 * wrong:g} %", *taken, *weak, seconds]
-                print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\nMost memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+                case = Case(rows, share, wrong, args.seeds, args.picks, arms, args.data)
+                with ProcessPoolExecutor(1, get_context("spawn")) as own:
+                    print(f"| {' | '.join(own.submit(cells, case).result())} |", flush=True)
 
 
 if __name__ == "__main__":

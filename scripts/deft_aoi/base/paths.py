@@ -122,6 +122,7 @@ class RunPaths:
     audit = property(lambda self: self.root / "audit")
     no_tokens = property(lambda self: self.root / "no_tokens.json")  # `deft align_token_usage` found no transcript
     verified = property(lambda self: self.root / "verified.json")  # which journal `deft verify` found sound
+    seals = property(lambda self: self.root / "seals")  # signed heads of the journal's chain
     label_review = property(lambda self: self.root / "label_review.csv")
     noise = property(lambda self: self.root / BASELINE / "noise")
 

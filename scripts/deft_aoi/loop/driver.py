@@ -22,7 +22,7 @@ from deft_aoi.preflight import approvals
 from deft_aoi.record import disk_space, journal, order, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import Step
-from deft_aoi.record.run import AIR_GAP, Run, add_line, approved, load_run, read_json
+from deft_aoi.record.run import AIR_GAP, Run, add_line, approved, load_run, read_json, seal
 from deft_aoi.stages import own_model
 from deft_aoi.stages.stage import Stage, StageResult
 
@@ -70,6 +70,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         behind = state.load(run.paths.state) != run.state  # a crash between journal and snapshot
         if behind:
             state.save(run.paths.state, run.state)
+        seal(run)  # where a crash came between journal and seal
         following = pending(run)
         if following is None:
             if report and (behind or not run.paths.report.is_file()):

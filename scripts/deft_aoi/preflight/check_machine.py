@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deft_aoi.base.errors import InputError
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors.base import Probe
 from deft_aoi.preflight.check_spec import backbone_type
 from deft_aoi.record.disk_space import EMBEDDED_CHECKPOINT, RESERVE, TAO_CHECKPOINT, figure
 from deft_aoi.record.run import Plan
+from deft_aoi.record.seals import Seals
 from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.task_specs import dividing_interval, keeps_best_far
 
@@ -26,7 +28,18 @@ def fit_findings(spec: Spec, plan: Plan, probes: Sequence[Probe], workspace: Pat
     found = [*gpu_findings(spec, plan, next((p.gpu_memory for p in probes if p.gpu_memory), ()))]
     if shm := max((probe.shm for probe in probes), default=0):
         found += shm_findings(spec, plan, shm)
-    return [*found, disk_finding(spec, plan, shutil.disk_usage(workspace).free)]
+    return [*found, disk_finding(spec, plan, shutil.disk_usage(workspace).free), *seal_findings(workspace)]
+
+
+def seal_findings(workspace: Path) -> list[Finding]:
+    """Where heads of the journal's chain will go; what would keep them from it blocks."""
+    try:
+        if not (seals := Seals.asked(workspace)):
+            return []
+        seals.try_out()
+    except InputError as error:
+        return [Finding(8, BLOCK, str(error))]
+    return [Finding(8, NOTE, seals.words(), where="seal")]
 
 
 def gpu_findings(spec: Spec, plan: Plan, memory: Sequence[int]) -> Iterator[Finding]:

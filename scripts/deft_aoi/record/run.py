@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.base.console import aside
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import sha256_json
 from deft_aoi.base.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
 from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.kpi.target import Contract, parse_target
-from deft_aoi.record import journal, state
+from deft_aoi.record import journal, seals, state
 from deft_aoi.record.facts import F
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE, OFF, champion_label
@@ -179,7 +180,23 @@ def load_run(results_dir: Path) -> Run:
 
 def add_line(run: Run, **line: Any) -> Run:
     """Append a line to the journal (arguments of :func:`journal.append`), write the state that follows, and return the
-    run as it then is; the journal is read again only where another program has changed it since."""
+    run as it then is; the journal is read again only where another program has changed it since. The new head of the
+    chain is sealed where the environment asks for it."""
+    after = _added(run, line)
+    seal(after)
+    return after
+
+
+def seal(run: Run) -> None:
+    """Seal the head of the chain as it now is, where that is asked for and was not done; a failure is told aside."""
+    head = (run.state.get("journal") or {}).get("digest")
+    if head and run.log.entries:
+        problem = seals.keep(run.paths, run.workspace.root, run.log.entries[-1], head)
+        if problem:
+            aside(f"deft: {problem}")
+
+
+def _added(run: Run, line: Mapping[str, Any]) -> Run:
     known = run.log.plus(journal.append(run.paths.log, **line))
     if not state.is_legacy(known.entries):
         after = state.record(run.paths.state, run.paths.log, run.state, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 HELP = "Check journal, artifacts, judging images and state against each other; exit 2 and one line for each problem."
 LIMIT = (
     "proves that files, figures and chain agree with each other; whoever can write the folder could rebuild all of it. "
-    "Against that, compare with a head noted elsewhere: --seal"
+    "Against that, compare with a head that was noted elsewhere or signed: --seal"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
     parser.add_argument(
-        "--seal", metavar="HEAD|FILE", help="a head of the chain noted elsewhere, or a saved output of deft step or run"
-    )
+        "--seal", metavar="HEAD|FILE|KEY.pub",
+        help="a head of the chain noted elsewhere; a saved output of deft step or run, or the file that DEFT_SEAL_FILE "
+        "named; the public key of DEFT_SEAL_KEY, which signed the heads in the run's seals/",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -37,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     paths = RunPaths.at(args.results_dir)
     problems = verify(paths)
     entries = journal.read(paths.log)
-    noted = noted_heads(args.seal) if args.seal else []
-    problems += seal_problems(entries, noted)
+    noted, off = noted_heads(args.seal, paths, heads(entries)) if args.seal else ([], [])
+    problems += [*off, *seal_problems(entries, noted)]
     chained = all("prev" in entry for entry in entries)
     files = sum(len(entry.get("artifacts", [])) for entry in entries)
     if not problems:
@@ -46,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
     verdict = f"{len(problems)} problems" if problems else "verified" if chained else "consistent, unchained"
     head = heads(entries)[-1] if entries else ""
     said = f"{verdict}: {len(entries)} journal lines, {files} artifacts, chain {head[: journal.HEAD]}"
-    seal = LIMIT if not noted else f"the {len(noted)} noted heads are compared: what they stand for was not rebuilt"
+    seal = (
+        LIMIT
+        if not noted
+        else f"{len(noted)} noted heads are heads of this chain: the lines that they cover were not rebuilt"
+    )
     if args.json:
         facts = {"verdict": verdict, "problems": problems, "lines": len(entries), "artifacts": files}
         print_json({**facts, "head": head, "sealed_by": len(noted)})
@@ -55,21 +62,29 @@ def run(args: argparse.Namespace) -> int:
     return REFUSED if problems else OK
 
 
-def noted_heads(seal: str) -> list[str]:
-    """Heads that were noted elsewhere: given as such, or found in a saved output ("chain 0123456789abcdef")."""
+def noted_heads(seal: str, paths: RunPaths, heads: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(heads that were noted elsewhere or signed, what is wrong with signatures): a head as such, a file of them, or
+    the public key that signed them. `heads` are those of the chain."""
+    from deft_aoi.record import seals
+
     if re.fullmatch(r"[0-9a-f]{16,64}", seal):
-        return [seal]
+        return [seal], []
     path = Path(seal)
     if not path.is_file():
         raise InputError(
             f"--seal {seal}: neither a head (16 or more of 0-9a-f) nor a file; type what deft step printed"
         )
-    found = list(dict.fromkeys(re.findall(r"\bchain ([0-9a-f]{16,64})\b", path.read_text(errors="replace"))))
+    text = path.read_text(errors="replace")
+    if seals.is_public_key(text):
+        signed, problems = seals.signed_heads(paths, path)
+        return signed, [*problems, *seals.unsigned_lines(heads, signed)]
+    found = seals.noted_heads(text, paths.root.name)
     if not found:
         raise InputError(
-            f"{path}: no head of a chain in it; expected lines as deft step prints them, ending in chain ..."
+            f"{path}: no head of the chain of {paths.root.name} in it; expected lines as deft step prints them, ending "
+            "in chain ..., or a public key of OpenSSH"
         )
-    return found
+    return found, []
 
 
 def remember(paths: RunPaths) -> None:
