@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -15,10 +14,10 @@ import pytest
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, sha256_file
 from deft_aoi.base.paths import Workspace
-from deft_aoi.base.rows import PASS, image_paths, is_defect, read_rows, write_rows
+from deft_aoi.base.rows import PASS, image_paths, read_rows, write_rows
 from deft_aoi.cli.main import main
-from deft_aoi.engine.features.checkpoint import load_checkpoint, save_checkpoint
-from deft_aoi.engine.features.head import probabilities, start_head
+from deft_aoi.engine.features.checkpoint import load_checkpoint
+from deft_aoi.engine.features.head import probabilities
 from deft_aoi.engine.features.table import feature_table
 from deft_aoi.engine.net.facts import NetFacts
 from deft_aoi.engine.net.net_checkpoint import load_checkpoint as load_net
@@ -29,43 +28,13 @@ from deft_aoi.engine.net.pixels import pixel_table
 from deft_aoi.loop.score import score
 from deft_aoi.loop.score_folder import FolderScores, open_station
 from deft_aoi.spec.tree import load_spec, optics
-from door_pictures import line, save, shot
-
-
-def make_model(workspace: Workspace) -> Path:
-    """An untrained head that knows the spread of the training rows only, written as a finished run writes its model."""
-    view = optics(load_spec(workspace.spec), workspace.spec)
-    rows = read_rows(workspace.training_csv)
-    values = feature_table(rows, workspace.images, view).values
-    head = start_head(view.lights, values, is_defect(rows["label"]).to_numpy())
-    scores, defect = head.scores(values), is_defect(rows["label"]).to_numpy()
-    run = workspace.results / "run_20260101_000000"
-    save_checkpoint(run / "best.pth", head, view)
-    threshold = float((scores[~defect].max() + scores[defect].min()) / 2)
-    model = {
-        "checkpoint": str(run / "best.pth"), "checkpoint_sha256": sha256_file(run / "best.pth"), "threshold": threshold,
-        "training_spec": str(workspace.spec), "engine": "features", "images_dir": str(workspace.images),
-    }  # fmt: skip
-    atomic_write_json(run / "best_model.json", model)
-    return run / "best_model.json"
+from door_pictures import save, shot
+from line_model import imported_model, new_pictures, random_net
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model")
-    line(root / "in", boards=10, components=3, goldens=2)
-    words = ["--workspace", str(root / "w"), "--size", "48", "--image-ext", ".png", "--yes"]
-    assert main(["import", str(root / "in"), *words]) == 0
-    return make_model(Workspace.at(root / "w"))
-
-
-def new_pictures(root: Path) -> Path:
-    """Two further boards, as the station writes them: 6 good parts and 2 defects in folders of boards."""
-    for board in (300, 301):
-        for number in range(3):
-            save(root / f"SN{board}/SN{board}_R{number + 1}.png", shot(number, board))
-        save(root / f"SN{board}/again/SN{board}_R{board % 3 + 1}.png", shot(board % 3, board + 50, defect=True))
-    return root
+    return imported_model(tmp_path_factory.mktemp("model"))
 
 
 def scored(model: Path, images: Path, output: Path, goldens: Path | None = None) -> FolderScores:
@@ -197,23 +166,6 @@ def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a TAO model runs on its platform.*--csv"):
         scored(tmp_path / "moved/best_model.json", images, tmp_path / "out2")
     assert main(["score", "--model", str(model)]) == 2
-
-
-def random_net(width: int) -> dict[str, np.ndarray]:
-    """Weights of an early-fusion network of one plane, by the names of its parts."""
-    rng = np.random.default_rng(0)
-    sizes = (width, width, 2 * width, 3 * width, 3 * width)
-    shapes = {"stem.weight": (width, 3, 3, 3), "stem.bias": (width,), "head.weight": (1, 6 * width), "head.bias": (1,)}
-    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        block = f"blocks.{number}"
-        shapes |= {f"{block}.first.weight": (outputs, inputs, 3, 3), f"{block}.second.weight": (outputs, outputs, 3, 3)}
-        shapes |= {f"{block}.skip.weight": (outputs, inputs, 1, 1)}
-        parts = [f"{block}.{place}_norm.{part}" for place in ("first", "second") for part in ("weight", "bias")]
-        shapes |= dict.fromkeys(parts, (outputs,))
-        parts = [f"{block}.{place}_norm.running_{part}" for place in ("first", "second") for part in ("mean", "var")]
-        shapes |= dict.fromkeys(parts, (outputs,))
-    drawn = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-    return {name: np.abs(value) + 0.5 if name.endswith("var") else value for name, value in drawn.items()}
 
 
 def test_a_net_model_gives_the_scores_of_inference(model: Path, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ GROUPS = {
     },
     "decide": {
         "score": "decide new rows with the best model: PASS, NO_PASS or REVIEW",
+        "feedback": "take in what operators decided: the mining pool grows",
         "rollback": "make an earlier model the best one again",
         "spot-check": "record what a contact sheet shows; it goes into label_review.csv",
         "ablate": "train the last iteration again without a source of rows, and compare",

@@ -16,6 +16,7 @@ from deft_aoi.data.fingerprints import READABLE, Prints, edges
 from deft_aoi.engine.cache import Store, content_key
 
 ALIKE = 0.94  # correlation of edges and grain; on the simulated line copies have >= 0.966, other boards <= 0.91
+_LOOK_ALIKES = 0.2  # share of a set's rows from which on likeness alone tells no copy
 _NEAREST = 3  # candidates of each picture in another set
 _BITS = 72  # of 256 that candidates may differ in
 _COARSE = 0.8  # cosine of the coarse pictures of a candidate
@@ -54,6 +55,31 @@ def near_within(prints: Sequence[Prints], files: Sequence[Sequence[str]]) -> lis
     both_ways = _candidates(prints[0], prints[0], _NEAREST + 1)  # the nearest of a row is that row
     candidates = dict.fromkeys((min(pair), max(pair)) for pair in both_ways if pair[0] != pair[1])
     return _compared(candidates, prints, prints, files, files)
+
+
+def copy_limit(prints: Sequence[Prints], files: Sequence[Sequence[str]]) -> float:
+    """Likeness from which on a picture is a copy of one in this set: ALIKE, or more on a line where many pictures of
+    different boards are as alike as that."""
+    near = near_within(prints, files)
+    rows = {row for pair in near for row in (pair.first, pair.second)}
+    if len(rows) <= _LOOK_ALIKES * len(prints[0].records):
+        return ALIKE
+    return copies_from([pair.likeness for pair in near])
+
+
+def together(sets: Sequence[tuple[Sequence[Prints], Sequence[Sequence[str]]]]) -> tuple[list[Prints], list[list[str]]]:
+    """Prints and files (lights, rows) of several sets as one."""
+    prints = [Prints(np.concatenate([one.records for one in light]), 0) for light in zip(*(some for some, _ in sets))]
+    files = [[name for names in light for name in names] for light in zip(*(some for _, some in sets))]
+    return prints, files
+
+
+def copies_from(likenesses: Sequence[float]) -> float:
+    """Likeness from which on a pair is a copy among these look-alikes: what it lacks to 1 is below their bulk by three
+    times its width, on a logarithmic scale."""
+    lacking = np.log(np.maximum(1 - np.array(likenesses), 1e-6))
+    low, high = np.quantile(lacking, [0.25, 0.75])
+    return max(ALIKE, float(1 - np.exp(low - 3 * (high - low))))
 
 
 def _compared(

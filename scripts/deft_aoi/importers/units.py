@@ -6,9 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from deft_aoi.data.duplicates import Near, near_within
+from deft_aoi.data.duplicates import Near, copies_from, near_within
 from deft_aoi.data.fingerprints import READABLE, Prints, by_light
 from deft_aoi.data.pairs import Skipped
 from deft_aoi.importers.reading import Part
@@ -113,9 +111,9 @@ def _largest(units: dict[str, str]) -> float:
 
 
 def _copies(near: Alike) -> Alike:
-    """Pairs beyond the bulk of the likenesses by three times its width: re-encoded or moved copies."""
-    low, high = np.quantile([likeness for _, _, likeness in near], [0.25, 0.75])
-    return tuple(pair for pair in near if pair[2] > high + 3 * (high - low))
+    """Pairs far more alike than most: re-encoded or moved copies."""
+    limit = copies_from([likeness for _, _, likeness in near])
+    return tuple(pair for pair in near if pair[2] >= limit)
 
 
 def _join(base: dict[str, str], pairs: Alike) -> dict[str, str]:

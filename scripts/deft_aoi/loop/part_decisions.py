@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -29,7 +30,10 @@ HEAT = "heat"
 
 @dataclass(frozen=True)
 class Decision:
-    """One part: `score` None and `problem` filled where it could not be scored, which is for a person to look at."""
+    """One part: `score` None and `problem` filled where it could not be scored, which is for a person to look at.
+
+    `taken`: when the newest of its pictures was written, as :func:`taken_at` says it.
+    """
 
     part: str
     component: str
@@ -42,6 +46,7 @@ class Decision:
     decision: str
     heat: str
     problem: str
+    taken: str
     stamp: str
 
 
@@ -58,6 +63,12 @@ class Line:
     output: Path
 
 
+def taken_at(files: Mapping[str, Path]) -> str:
+    """ISO-8601 UTC time, whole seconds, at which the newest picture of a part was written."""
+    newest = max(path.stat().st_mtime for path in files.values())
+    return datetime.fromtimestamp(newest, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def decide_chunk(
     names: Sequence[str], line: Line, found: Mapping[str, Mapping[str, Path]], stamps: Mapping[str, str]
 ) -> list[Decision]:
@@ -72,17 +83,17 @@ def decide_chunk(
             ready.append((name, *outcome))
     scores = line.scorer([pairs for _, _, pairs in ready]) if ready else np.empty(0, np.float32)
     scored = {name: (float(score), golden, pairs) for (name, golden, pairs), score in zip(ready, scores)}
-    blank = {name: _blank(name, line, stamps[name]) for name in names}
+    blank = {name: _blank(name, line, taken_at(found[name]), stamps[name]) for name in names}
     return [
         replace(blank[name], problem=problems[name]) if name in problems else _decided(blank[name], *scored[name], line)
         for name in names
     ]
 
 
-def _blank(name: str, line: Line, stamp: str) -> Decision:
+def _blank(name: str, line: Line, taken: str, stamp: str) -> Decision:
     """A part that nothing is known of yet: it is for a person."""
     component, board = line.naming.component_of(name), line.naming.board_of(name)
-    return Decision(name, component, board, "", "", None, line.threshold, "", REVIEW, "", "", stamp)
+    return Decision(name, component, board, "", "", None, line.threshold, "", REVIEW, "", "", taken, stamp)
 
 
 def _decided(

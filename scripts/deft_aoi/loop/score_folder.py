@@ -35,15 +35,16 @@ from deft_aoi.importers.naming import find_naming, split_light
 from deft_aoi.importers.tree import list_tree
 from deft_aoi.kpi.reuse import NO_PASS, REVIEW, drift, review_band
 from deft_aoi.loop.part_decisions import HEAT, Decision, Line, decide_chunk
-from deft_aoi.loop.score import checked_checkpoint, limit_lines, load_model, read_reference
+from deft_aoi.loop.score import DECISIONS, RECORD, checked_checkpoint, limit_lines, load_model, read_reference
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
-LINES, TABLE, RECORD = "decisions.jsonl", "decisions.csv", "score.json"
+LINES = "decisions.jsonl"
 
 
 @dataclass(frozen=True)
 class FolderScores:
-    """Counts by decision, how many were decided in this call and how fast, and what to worry about."""
+    """Counts by decision, how many were decided in this call and how fast, and what to worry about; `drift` is that one
+    of the warnings, or empty."""
 
     parts: int
     fresh: int
@@ -53,6 +54,7 @@ class FolderScores:
     band: tuple[float, float] | None
     unscored: int
     warnings: tuple[str, ...]
+    drift: str
 
     def record(self) -> dict[str, Any]:
         return {**asdict(self), "band": list(self.band) if self.band else None, "warnings": list(self.warnings)}
@@ -60,10 +62,11 @@ class FolderScores:
 
 @dataclass(frozen=True)
 class Station:
-    """A model at a folder of pictures; `known` holds what was decided so far, by part."""
+    """A model at a folder of pictures, with its folder of goldens; `known` holds what was decided so far, by part."""
 
     model_file: Path
     images: Path
+    goldens: Path
     line: Line
     reference: Mapping[str, Any] | None
     known: dict[str, dict[str, Any]]
@@ -81,9 +84,10 @@ class Station:
             self.known.update({one.part: asdict(one) for one in decided})
         rows = [self.known[part] for part in found]
         result = _summary(rows, len(todo), time.monotonic() - began, self.line, self.reference)
-        if todo or not (output / TABLE).is_file():
-            _write_table(output / TABLE, rows)
-            record = {"model": str(self.model_file), "images": str(self.images), **result.record()}
+        if todo or not (output / DECISIONS).is_file():
+            _write_table(output / DECISIONS, rows)
+            where = {"model": self.model_file, "images": self.images, "goldens": self.goldens}
+            record = {name: str(path) for name, path in where.items()} | result.record()
             atomic_write_json(output / RECORD, record)
         return result
 
@@ -105,13 +109,18 @@ def open_station(
     if output.is_relative_to(images):
         raise InputError(f"--output-dir {output}: is inside the folder that is scored; choose one outside {images}")
     model = load_model(model_file)
+    if model.get("engine") == TAO:
+        raise InputError(
+            f"{model_file}: a TAO model runs on its platform, from a table: deft score --model {model_file} --csv CSV"
+        )
     spec = Path(model["training_spec"])
     view = optics(load_spec(spec), spec)
     reference = read_reference(model_file, model)
     band = review_band(reference, review_share)
-    line = _line(model_file, model, view, band, goldens, list(list_parts(images, view, empty=empty)), output)
+    home = golden_home(model_file, goldens)
+    line = _line(model_file, model, view, band, home, list(list_parts(images, view, empty=empty)), output)
     facts = {"checkpoint_sha256": model.get("checkpoint_sha256"), "threshold": line.threshold, "band": band}
-    return Station(model_file, images, line, reference, resume(output, facts))
+    return Station(model_file, images, home, line, reference, resume(output, facts))
 
 
 def watch(station: Station, every: float) -> Iterator[FolderScores]:
@@ -123,15 +132,8 @@ def watch(station: Station, every: float) -> Iterator[FolderScores]:
         time.sleep(every)
 
 
-def _line(
-    model_file: Path, model: Mapping[str, Any], view: Optics, band: tuple[float, float] | None, goldens: Path | None,
-    parts: Sequence[str], output: Path,
-) -> Line:  # fmt: skip
-    engine = str(model.get("engine"))
-    if engine == TAO:
-        raise InputError(
-            f"{model_file}: a TAO model runs on its platform, from a table: deft score --model {model_file} --csv CSV"
-        )
+def golden_home(model_file: Path, goldens: Path | None) -> Path:
+    """The folder of goldens that was named, else the one beside the model or of its workspace."""
     homes = [goldens] if goldens else [model_file.parent / FOLDER, workspace_of(model_file.resolve().parent) / FOLDER]
     home = next((folder for folder in homes if folder.is_dir()), None)
     if home is None:
@@ -139,6 +141,14 @@ def _line(
             f"{homes[-1]}: no such folder; expected the goldens that deft import keeps in a workspace; name a "
             "folder of goldens by --goldens DIR"
         )
+    return home.resolve()
+
+
+def _line(
+    model_file: Path, model: Mapping[str, Any], view: Optics, band: tuple[float, float] | None, home: Path,
+    parts: Sequence[str], output: Path,
+) -> Line:  # fmt: skip
+    engine = str(model.get("engine"))
     given, naming = load_goldens(home, view.lights)
     if naming is None:
         naming = find_naming(list(parts), frozenset(golden.key for golden in given))
@@ -214,16 +224,18 @@ def _summary(
     count = Counter(str(row["decision"]) for row in rows)
     scores = np.array([row["score"] for row in rows if row["score"] is not None], np.float64)
     unscored = len(rows) - scores.size
-    warnings = []
+    found = drift(scores, reference) if reference else None
+    warnings = [found.warning] if found and found.warning else []
     if reference is None:
         warnings.append("no best_model_reference.json beside the model: no rows for a person, no drift check")
-    elif (found := drift(scores, reference)) and found.warning:
-        warnings.append(found.warning)
     if unscored:
         why = Counter(str(row["problem"]) for row in rows if row["problem"]).most_common(1)[0]
         warnings.append(f"{unscored:,} parts could not be scored and are for a person, most of them: {why[0]}")
     decisions = {name: count[name] for name in (PASS, NO_PASS, REVIEW)}
-    return FolderScores(len(rows), fresh, seconds, decisions, line.threshold, line.band, unscored, tuple(warnings))
+    drifts = (found.warning or "") if found else ""
+    return FolderScores(
+        len(rows), fresh, seconds, decisions, line.threshold, line.band, unscored, tuple(warnings), drifts
+    )
 
 
 def text(result: FolderScores, output: Path) -> str:
@@ -236,4 +248,4 @@ def text(result: FolderScores, output: Path) -> str:
         *limit_lines(result.threshold, result.band),
     ]
     lines += [f"WARNING: {warning}" for warning in result.warnings]
-    return "\n".join([*lines, f"wrote {output / TABLE}, {LINES}, {HEAT}/"])
+    return "\n".join([*lines, f"wrote {output / DECISIONS}, {LINES}, {HEAT}/"])

@@ -27,6 +27,7 @@ from deft_aoi.preflight import approvals, check_data
 from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.generator_plan import generator_config, generator_values
 from deft_aoi.preflight.inputs import csv_paths, read_inputs
+from deft_aoi.preflight.line_news import News, labels_of, line_news, news_lines
 from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
 from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers, code_of
@@ -142,7 +143,9 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
     paths.root.mkdir(parents=True, exist_ok=True)
     samples = check_data.settle(result.seen, result.plan, result.dataset, paths)
     before = read_json(paths.preflight)["approval_code"] if paths.preflight.is_file() else result.code
-    text = summary(result, paths, samples.lines, replaces=before)
+    news = line_news(workspace)
+    said = told_news(news, result) if news else []
+    text = summary(result, paths, [*said, *samples.lines], replaces=before)
     atomic_write_text(paths.preflight_summary, printable(text))
     atomic_write_json(
         paths.preflight,
@@ -164,6 +167,12 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
     )
     approvals.remember(result.digest, approvals.CHECKED)
     return paths
+
+
+def told_news(news: News, result: Preflight) -> list[str]:
+    """What came from the line, for the Summary."""
+    far = result.plan.target.far
+    return [*news_lines(news, labels_of(result.dataset["mining_pool"]), far.limit if far else None), ""]
 
 
 def _waiting_run(workspace: Workspace) -> Path | None:

@@ -21,6 +21,7 @@ from deft_aoi.record.order import champion_label
 from deft_aoi.record.state import model_sentence
 from deft_aoi.report import measure
 from deft_aoi.report.checks import run_checks
+from deft_aoi.report.from_line import line_facts
 from deft_aoi.report.proof import proof, sealed_words, told_apart
 from deft_aoi.report.quotable import named_figures
 from deft_aoi.report.samples import barred_words, source_words
@@ -62,6 +63,7 @@ def facts_of(source: Source) -> Record:
         "classical": classical(source),
         "proof": proved,
         "synthetic": synthetic_facts(source, iterations),
+        "line": line_facts(source),
         "honesty": honesty(source, iterations, proved, best),
         "timeline": timeline(source),
         "environment": environment(source),

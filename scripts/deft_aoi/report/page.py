@@ -15,6 +15,7 @@ from deft_aoi.engine.difference import FULL_HEAT
 from deft_aoi.record import order
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
+from deft_aoi.report.from_line import shown_line
 from deft_aoi.report.narrative import Narrative, tell
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import shown_synthetic
@@ -42,6 +43,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "facts": facts,
         "proof": shown_proof(facts, focus),
         "synthetic": shown_synthetic(source, facts, focus),
+        "line": shown_line(facts, focus),
         "focus": focus,
         "back": "../" if focus else "",  # from the page to the run directory
         "iterations": shown,

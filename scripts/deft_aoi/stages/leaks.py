@@ -8,7 +8,7 @@ import pandas as pd
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.rows import image_paths, read_rows
-from deft_aoi.data.duplicates import near_pairs
+from deft_aoi.data.duplicates import copy_limit, near_pairs, together
 from deft_aoi.data.fingerprints import all_flat, by_light, content_keys
 from deft_aoi.data.leakage import Leak, Leaks, find_leaks
 from deft_aoi.record.order import SEALED
@@ -45,19 +45,22 @@ def judging(run: Run) -> dict[str, Path]:
 
 def near_copies(run: Run, rows: pd.DataFrame) -> list[str]:
     """For each row (paths relative to the workspace) the set of which it shows a picture again, re-encoded, brightened
-    or moved by a few pixels; empty where it shows none.
+    or moved by a few pixels; empty where it shows none. On a line whose pictures are all alike only copies count
+    (:func:`copy_limit`).
 
     Equal bytes are no near-duplicate but leakage, which stops the loop.
     """
     files = _files(run, rows, run.workspace.root)
+    held = {name: _files(run, read_rows(csv), run.workspace.images) for name, csv in judging(run).items()}
     prints, keys, found = by_light(files), None, [""] * len(rows)
-    for name, csv in judging(run).items():
-        held = _files(run, read_rows(csv), run.workspace.images)
-        other = by_light(held)
+    limit = copy_limit(*together([(by_light(some), some) for some in held.values()]))
+    for name, some in held.items():
+        other = by_light(some)
         known = set(content_keys(other))
-        for near in near_pairs(prints, other, files, held, each_of_first=True):
-            keys = keys or content_keys(prints)
-            found[near.first] = found[near.first] or ("" if keys[near.first] in known else name)
+        for near in near_pairs(prints, other, files, some, each_of_first=True):
+            if near.likeness >= limit:
+                keys = keys or content_keys(prints)
+                found[near.first] = found[near.first] or ("" if keys[near.first] in known else name)
     return found
 
 
