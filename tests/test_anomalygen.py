@@ -17,7 +17,7 @@ import inside
 from anomaly_world import GROUND, board, make_set, write
 from deft_aoi.base.errors import InputError
 from deft_aoi.engine.images import decode, make_pair
-from deft_aoi.synthetic import anomalygen_prep, anomalygen_sdg, blend, draw, picture_parts
+from deft_aoi.synthetic import anomalygen_prep, anomalygen_sdg, blend
 from deft_aoi.synthetic.dataset import AnomalySet, problems, read_entries
 from deft_aoi.synthetic.mask_places import diagnosis, too_large
 from deft_aoi.synthetic.realism import read_parts
@@ -183,19 +183,6 @@ def test_pictures_of_two_levels_are_cut_and_feathered() -> None:
     assert (opened[40] == copper[40]).all()
 
 
-@pytest.mark.parametrize("anomaly", sorted(draw.MAKERS))
-def test_every_drawn_defect_changes_its_mask_and_the_same_places_under_each_light(anomaly: str) -> None:
-    rng = np.random.default_rng(1)
-    lights = [board(rng), board(np.random.default_rng(1))]
-    drawn = draw.draw(anomaly, lights, np.random.default_rng(7))
-    again = draw.draw(anomaly, lights, np.random.default_rng(7))
-    for before, after, repeated in zip(lights, drawn.pictures, again.pictures):
-        assert (after == repeated).all()
-        changed = np.abs(after.astype(int) - before).max(axis=2) > 20
-        assert changed.sum() > 15
-        assert not (changed & (cv2.dilate(drawn.mask, np.ones((9, 9), np.uint8)) == 0)).any()
-
-
 def leaded(rng: np.random.Generator) -> list[np.ndarray]:
     """A dark part with two leads on each side, print on it and a line beside it, under two lights."""
     white, low = (rng.normal(level, 3, (96, 96, 3)) for level in ((60, 110, 50), (30, 40, 30)))
@@ -207,46 +194,6 @@ def leaded(rng: np.random.Generator) -> list[np.ndarray]:
     white[44:52, 40:42] = 210
     white[24:26, 30:66] = 220
     return [np.clip(cv2.GaussianBlur(p, (0, 0), 0.7), 0, 255).astype(np.uint8) for p in (white, low)]
-
-
-def test_a_part_is_its_body_with_its_leads_and_neither_print_nor_board(tmp_path: Path) -> None:
-    body = picture_parts.find_body(leaded(np.random.default_rng(0)))
-    assert body.has_leads
-    assert len(body.joints) == 4
-    left, top, width, height = body.box
-    assert abs(left - 16) <= 2
-    assert abs(left + width - 80) <= 2
-    assert abs(top - 30) <= 2
-    assert abs(top + height - 66) <= 2
-
-
-def test_a_missing_part_shows_its_pads_and_board_instead_of_a_ghost() -> None:
-    lights = leaded(np.random.default_rng(0))
-    drawn = draw.draw("missing", lights, np.random.default_rng(1))
-    middle = [picture[44:52, 46:56].reshape(-1, 3).astype(float) for picture in drawn.pictures]
-    assert np.abs(middle[0].mean(axis=0) - (60, 110, 50)).max() < 4
-    assert np.abs(middle[1].mean(axis=0) - (30, 40, 30)).max() < 4
-    board_grain = lights[0][70:94, 2:90].reshape(-1, 3).astype(float).std(axis=0).mean()
-    assert 0.6 * board_grain < middle[0].std(axis=0).mean() < 1.4 * board_grain, "as fine as the camera makes it"
-    pad = drawn.pictures[1][38:42, 20:26].reshape(-1, 3).mean(axis=0)
-    assert pad[2] > 150 > pad[1], "the pads shine as the solder of this board does"
-
-
-def test_a_shifted_part_leaves_its_pads_and_casts_a_shadow() -> None:
-    lights = leaded(np.random.default_rng(0))
-    drawn = draw.draw("tombstone", lights, np.random.default_rng(5))
-    ends = [picture[36:62, 16:80] for picture in drawn.pictures]
-    assert (ends[1][:, :, 2] > 150).sum() > 100, "open pads"
-    ground = (drawn.pictures[0][:, :, 1] < 95) & (drawn.pictures[0][:, :, 1] > 70)
-    assert ground.sum() > 40, "board darker than board is"
-
-
-def test_drawn_solder_has_the_colours_of_the_boards_own() -> None:
-    lights = leaded(np.random.default_rng(0))
-    drawn = draw.draw("excess_solder", lights, np.random.default_rng(3))
-    inside = cv2.erode(drawn.mask, np.ones((5, 5), np.uint8)) > 0
-    for picture, colour in zip(drawn.pictures, ((200, 205, 210), (70, 90, 230))):
-        assert np.abs(np.median(picture[inside], axis=0) - colour).max() < 45, "metal, darker where it slopes"
 
 
 def test_a_transplant_takes_the_new_board_and_leaves_the_neighbours() -> None:

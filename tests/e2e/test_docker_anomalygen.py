@@ -30,8 +30,29 @@ from stand_in import deft, files, program, resolve, step
 IMAGE = "deft-test/anomalygen:1"
 SCRIPTS = "/workspace/paidf-anomalygen/scripts/utilities"
 # Waits while the workspace holds a file of that name, as AnomalyGen takes its time over a picture.
-WAITS = f"""for word in "$@"; do case "$word" in */results/*) workspace="${{word%%/results/*}}";; esac; done
-while [ -e "$workspace/{HOLD}" ]; do sleep 0.1; done
+HOLDS = f'while [ -e "$workspace/{HOLD}" ]; do sleep 0.1; done\n'
+WAITS = (
+    """for word in "$@"; do case "$word" in */results/*) workspace="${word%%/results/*}";; esac; done
+"""
+    + HOLDS
+)
+# The reference generator knows no validation mode: the same call without it makes a case for each mask of this set.
+VALIDATES = """
+kept=(); while [ $# -gt 0 ]; do if [ "$1" = --mode ]; then shift; else kept+=("$1"); fi; shift; done
+set -- "${kept[@]}"
+"""
+# What AnomalyGen's configuration and training leave behind, without learning anything.
+CONFIG = """import sys
+words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+open(words["--output"], "w").write(f"max_iter: {words['--max-iter']}\\n")
+"""
+TRAINS = """home="$IMAGINAIRE_OUTPUT_ROOT/anomaly_gen/pcb/reference"
+mkdir -p "$home/checkpoints/model"
+cp "$2" "$home/ag_config.yaml"
+step=$(sed -n 's/^max_iter: //p' "$2")
+name=$(printf 'iter_%09d.pt' "$step")
+echo weights > "$home/checkpoints/model/$name"
+echo "$name" > "$home/checkpoints/latest_checkpoint.txt"
 """
 
 
@@ -44,12 +65,10 @@ def script(name: str) -> str:
 def daemon() -> Iterator[Daemon]:
     with own_daemon() as started:
         texts = {f"/usr/bin/{name}": program(name, null=True) for name in ("visual_changenet", "embedding")}
-        names = ("prep_testcase.sh", "run_sdg.sh", "launch_training.sh")
-        texts |= {f"{SCRIPTS}/{name}": script(name) for name in names}
-        # A Python program in NVIDIA's image; here it hands on to the reference generator's.
-        texts[f"{SCRIPTS}/generate_config"] = program("generate_config.py")
-        handed_on = f"['{SCRIPTS}/generate_config', *sys.argv[1:]]"
-        texts[f"{SCRIPTS}/generate_config.py"] = f"import os, sys\nos.execv('{SCRIPTS}/generate_config', {handed_on})\n"
+        texts |= {f"{SCRIPTS}/{name}": script(name) for name in ("prep_testcase.sh", "run_sdg.sh")}
+        texts[f"{SCRIPTS}/prep_testcase.sh"] = VALIDATES.join(texts[f"{SCRIPTS}/prep_testcase.sh"].split("\n", 1))
+        texts[f"{SCRIPTS}/generate_config.py"] = CONFIG
+        texts[f"{SCRIPTS}/launch_training.sh"] = "#!/usr/bin/env bash\nworkspace=${2%%/results/*}\n" + HOLDS + TRAINS
         texts["/usr/bin/python3"] = f'#!/usr/bin/env bash\nexec {os.path.realpath(sys.executable)} "$@"\n'
         texts["/etc/profile"] = f"export ANOMALYGEN_SCRIPTS={SCRIPTS}\n"  # NVIDIA's image sets it too
         host_image(started, IMAGE, files(), texts)
@@ -206,7 +225,6 @@ def test_a_data_set_without_a_checkpoint_is_fine_tuned_once_and_generated_from(d
     command = json.loads((run / "jobs/iter1-anomalygen-run_sdg/handle.json").read_text())["container"]["command"]
     assert command[command.index("--checkpoint_dir") + 1] == str(checkpoint)
     assert command[command.index("--step") + 1] == "6"
-    assert "6 learned examples" in (run / "jobs/iter1-anomalygen-run_sdg/output.log").read_text()
     deft("run", "--results-dir", str(run))
     assert deft("verify", "--results-dir", str(run)).startswith("verified: ")
     assert client.containers.list(all=True) == []

@@ -8,8 +8,6 @@ ENGINES = {
     "classical_baseline": "deft_aoi.engine.features.classical",
     "prep_testcase.sh": "deft_aoi.synthetic.anomalygen_prep",
     "run_sdg.sh": "deft_aoi.synthetic.anomalygen_sdg",
-    "generate_config.py": "deft_aoi.synthetic.anomalygen_config",
-    "launch_training.sh": "deft_aoi.synthetic.anomalygen_train",
     "anomalygen_dataset": "deft_aoi.synthetic.dataset_source",
     "realism_screen": "deft_aoi.synthetic.realism",
     "pair_features": "deft_aoi.engine.features.pair_features",

@@ -18,7 +18,7 @@ from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
 from deft_aoi.stages.anomalygen_slots import CHECKPOINT, DATASET, SIZES, SOURCES, Slots, set_problems
 from deft_aoi.stages.finetune import SAVES
 from deft_aoi.stages.routing import INLINE
-from deft_aoi.synthetic.dataset import PROCEDURAL, SPEC, AnomalySet, read_entries, training_problems
+from deft_aoi.synthetic.dataset import SPEC, AnomalySet, read_entries, training_problems
 
 _GENERATION = ("anomalygen_labels", "project", "num_sdg", "min_allocation")
 _CONTAINER = ("anomalygen_fetch",)
@@ -36,7 +36,7 @@ def hidden(plan: Plan) -> set[str]:
     unused = {*_GENERATION, *_CONTAINER, *_TRAINED, "anomalygen_finetune"}
     names |= {INLINE: set(), PATCHES: unused - {"num_sdg"}}.get(plan.synthetic, unused)
     if plan.platform == LOCAL:
-        names |= {*_CONTAINER} if plan.anomalygen_finetune == ON else {*_CONTAINER, *_TRAINED}
+        names |= {*_CONTAINER, *_TRAINED, "anomalygen_finetune"}
     return names | (set() if plan.anomalygen_finetune == ON else {"anomalygen_max_iter"})
 
 
@@ -52,10 +52,15 @@ def generator_values(
             raise InputError(f"anomalygen_finetune {ON}: nothing generates in this run; pass --synthetic {INLINE} too")
         return {"anomalygen_finetune": OFF}
     if values["platform"] == LOCAL:
-        found: dict[str, Any] = {"anomalygen_finetune": ON if asked == ON else OFF}
+        if asked == ON:
+            raise InputError(
+                f"anomalygen_finetune {ON}: platform {LOCAL} has no AnomalyGen to train; choose a platform with "
+                f"containers ({', '.join(_CONTAINER_PLATFORMS)}) or leave it out"
+            )
+        found: dict[str, Any] = {"anomalygen_finetune": OFF}
         if sources["anomalygen_labels"] != "default":
             return found
-        sources["anomalygen_labels"] = "default (the reference generator takes any weak label)"
+        sources["anomalygen_labels"] = "default (the reference generator takes any weak label that has an example)"
         return {**found, "anomalygen_labels": ("*",)}
     missing = Slots(workspace, values.get("project", Plan.project)).missing()
     if asked == AUTO:
@@ -70,22 +75,17 @@ def generator_values(
 
 def finetune_findings(slots: Slots, plan: Plan) -> list[Finding]:
     """What the fine-tuning learns from and what it costs, or what keeps it from learning."""
-    remote = plan.platform != LOCAL
-    learned = "the training rows' own defects (no data set is staged)"
+    learned = "the data set that will be fetched"
     if slots.filled(DATASET):
         try:
             found, entries = AnomalySet.at(slots.dataset), read_entries(slots.dataset / SPEC)
         except InputError:
             return []  # the data set's own check says it
-        if broken := training_problems(found, entries, strict=remote):
+        if broken := training_problems(found, entries):
             return [Finding(_CHECK, BLOCK, line, where=_TUNING) for line in broken]
-        counts = [len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL]
+        counts = [len(found.masks(entry)) for entry in entries]
         learned = f"{sum(counts)} real defects of {len(counts)} types in {slots.dataset}"
-    elif remote:
-        learned = "the data set that will be fetched"
     lead = "once, in iteration 1 before anything is generated, on " + learned
-    if not remote:
-        return [Finding(_CHECK, NOTE, f"{lead}; the reference generator needs seconds for it", where=_TUNING)]
     gpus = f"{plan.num_gpus} GPU" + ("s" if plan.num_gpus > 1 else "")
     cost = f"{plan.anomalygen_max_iter} steps on {gpus}, hours to days (NVIDIA publishes no time)"
     room = f"{SAVES} checkpoints of {SIZES[CHECKPOINT]} each on disk"
@@ -122,7 +122,7 @@ def generator_findings(workspace: Workspace, plan: Plan, seen: Optics) -> list[F
     if plan.anomalygen_finetune == ON:
         found += finetune_findings(slots, plan)
     if plan.platform == LOCAL:
-        text = "the reference generator on this CPU, no diffusion model; it draws what has no example"
+        text = "the reference generator on this CPU, no diffusion model; a label without an example gets no pair"
         return [*found, Finding(_CHECK, NOTE, text, where="synthetic pairs")]
     if plan.platform not in _CONTAINER_PLATFORMS:
         text = f"platform {plan.platform} has no containers; AnomalyGen is one"

@@ -95,7 +95,9 @@ def collect(run: Run, label: str) -> StageResult:
     own = finetuned(run)
     base |= {"checkpoint_dir": str(own.checkpoint_dir), "checkpoint_step": own.step} if own else {}
     if not counts:
-        why = f"no generator for {', '.join(unmade)}" if unmade else "no defect was routed here"
+        why = "no defect was routed here"
+        if unmade:
+            why = f"no example of {', '.join(unmade)}; --synthetic patches needs none"
         return StageResult(f"0 synthetic pairs: {why}", {**base, "pairs": 0, **_totals({}, {}, {})})
     allocated = allocation(home)
     made = Counter(json.loads((home / PAIRS).read_text(encoding="utf-8"))["by_type"])
@@ -105,7 +107,7 @@ def collect(run: Run, label: str) -> StageResult:
     }  # fmt: skip
     numbers = f"{sum(counts.values())} requested, {sum(allocated.values())} allocated, {sum(made.values())} generated"
     summary = f"SDG: {numbers}{realism_task.flagged_words(run, facts['realism'])}"
-    summary += f" · no generator for {', '.join(unmade)}" if unmade else ""
+    summary += f" · no example of {', '.join(unmade)}" if unmade else ""
     files = ("allocation.json", "testcase.jsonl", f"sdg/{RESULT}", ROWS, PAIRS, f"{realism_task.NAME}/realism.csv")
     return StageResult(summary, facts, tuple(home / name for name in files))
 

@@ -6,31 +6,27 @@ checkpoint stays in the run; stage `anomalygen` generates from it in every itera
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from deft_aoi.base.errors import HardStop, InputError
-from deft_aoi.base.rows import PASS
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
 from deft_aoi.record.facts import Finetuned
 from deft_aoi.record.order import FINETUNE
 from deft_aoi.record.run import Run
 from deft_aoi.stages import anomalygen_inline
 from deft_aoi.stages.anomalygen_slots import (
-    DATASET,
     Slots,
     checkpoint_view,
     container,
     fetch_task,
-    model_file,
     trained_folder,
 )
 from deft_aoi.stages.stage import StageResult
-from deft_aoi.synthetic.anomalygen_train import FINISHED
-from deft_aoi.synthetic.dataset import PROCEDURAL, SPEC, AnomalySet, problems, read_entries, training_problems
+from deft_aoi.synthetic.dataset import SPEC, AnomalySet, model_file, problems, read_entries, training_problems
 
+FINISHED = "trained"  # in the output root once the training has ended well
 SAVES = 5  # checkpoints of one training, and validations: each is some gigabytes
 
 
@@ -38,25 +34,12 @@ def home(run: Run, label: str) -> Path:
     return run.paths.folder(label) / FINETUNE
 
 
-def data_set(run: Run, label: str) -> Path:
-    """The customer's data set, else (reference generator only) one made of the rows that the run trains on."""
-    slots = Slots(run.workspace, run.plan.project)
-    own = anomalygen_inline.is_reference(run) and not slots.filled(DATASET)
-    return home(run, label) / "dataset" if own else slots.dataset
-
-
 def tasks(run: Run, label: str) -> Iterator[Task]:
     slots, out = Slots(run.workspace, run.plan.project), home(run, label)
     for slot in run.plan.anomalygen_fetch:
         yield fetch_task(slots, slot, run.paths.folder(label) / "anomalygen_fetch")
-    folder = data_set(run, label)
-    if folder != slots.dataset:
-        real = anomalygen_inline.source_rows(run, label)
-        known = sorted(set(real["label"]) - {PASS, ""})
-        if not known:
-            raise _unfit("the training rows", ["no defect on a board that judges no model"], run.paths.root)
-        yield anomalygen_inline.data_set_task(run, label, known, folder)
-    masks = _masks(folder, strict=not anomalygen_inline.is_reference(run))
+    folder = slots.dataset
+    masks = _masks(folder)
     cases, config = out / "cases/validation.jsonl", out / "config/ag_config.yaml"
     prepare = (
         *anomalygen_inline.script(run, "prep_testcase.sh"), "--name", run.plan.project,
@@ -81,9 +64,6 @@ def _training(run: Run, slots: Slots, config: Path, results: Path) -> Task:
     gpus = run.plan.num_gpus
     flags = ("--ag-config", str(config), "--num-gpus", str(gpus), "--model-size", "2b")
     expects = (results / FINISHED,)
-    if anomalygen_inline.is_reference(run):
-        command = ("launch_training.sh", *flags, "--output-root", str(results))
-        return Task("launch_training", command, results, expects=expects)
     # AnomalyGen leaves no mark of its own that tells a whole training from one that was killed.
     shell = f'"$ANOMALYGEN_SCRIPTS/$0" "$@" && touch "$IMAGINAIRE_OUTPUT_ROOT/{FINISHED}"'
     box = container(slots)
@@ -96,24 +76,24 @@ def _training(run: Run, slots: Slots, config: Path, results: Path) -> Task:
     )  # fmt: skip
 
 
-def _masks(folder: Path, *, strict: bool) -> dict[str, int]:
+def _masks(folder: Path) -> dict[str, int]:
     """Real defects by type. Raises HardStop before any script where the set breaks an invariant or teaches nothing."""
     try:
         found, entries = AnomalySet.at(folder), read_entries(folder / SPEC)
-        broken = problems(found, entries) + training_problems(found, entries, strict=strict)
+        broken = problems(found, entries) + training_problems(found, entries)
     except InputError as error:
         broken, entries = [str(error)], []
     if broken:
-        raise _unfit(str(folder), broken, folder)
-    return {entry.defect_type: len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL}
+        raise _unfit(folder, broken)
+    return {entry.defect_type: len(found.masks(entry)) for entry in entries}
 
 
-def _unfit(what: str, broken: Sequence[str], evidence: Path) -> HardStop:
+def _unfit(folder: Path, broken: Sequence[str]) -> HardStop:
     return HardStop(
         "anomalygen_dataset",
-        f"AnomalyGen cannot be fine-tuned on {what}: {'; '.join(broken)}",
-        evidence=str(evidence),
-        remedy="mend the data set, then: deft resolve --reason TEXT; or approve a plan with --anomalygen-finetune off",
+        f"AnomalyGen cannot be fine-tuned on {folder}: {'; '.join(broken)}",
+        evidence=str(folder),
+        remedy="fix the data set, then: deft resolve --reason TEXT; or approve a plan with --anomalygen-finetune off",
     )
 
 
@@ -132,10 +112,11 @@ def collect(run: Run, label: str) -> StageResult:
             evidence=str(run.paths.jobs / f"{label}-{FINETUNE}-launch_training/output.log"),
             remedy="see the log of the training, then: deft resolve --reason TEXT",
         ) from error
-    masks = Counter(_masks(data_set(run, label), strict=False))
+    data_set = Slots(run.workspace, run.plan.project).dataset
+    masks = _masks(data_set)
     facts = Finetuned(
         generator=anomalygen_inline.generator_name(run), checkpoint_dir=folder, step=step,
-        dataset=data_set(run, label), examples=dict(masks), max_iter=run.plan.anomalygen_max_iter,
+        dataset=data_set, examples=masks, max_iter=run.plan.anomalygen_max_iter,
     )  # fmt: skip
     summary = f"generator fine-tuned on {sum(masks.values())} real defects of {len(masks)} types · step {step}"
     artifacts = (found / "ag_config.yaml", model_file(folder, step), out / "cases/validation.jsonl")

@@ -25,7 +25,6 @@ from deft_aoi.engine.refusal import TaskError
 from deft_aoi.synthetic.dataset import (
     CAD,
     LABELS,
-    PROCEDURAL,
     TEXT,
     AnomalySet,
     Entry,
@@ -36,7 +35,6 @@ from deft_aoi.synthetic.dataset import (
     read_cad,
     read_entries,
 )
-from deft_aoi.synthetic.draw import draw
 from deft_aoi.synthetic.patches import Mask, grown, placed, read_picture
 
 _JITTER = 0.03  # of the picture's side: how far from its own place a `free` defect may land
@@ -46,7 +44,7 @@ _THUMBNAIL = 24  # pixels: enough to tell how a part lies
 
 @dataclass(frozen=True)
 class Case:
-    """One mask in place: the picture to change, where, and the real defect that is cut out for it, if there is one.
+    """One mask in place: the picture to change, where, and the real defect that is cut out for it.
 
     The defect's picture and its mask are turned by so many quarters, then moved.
     """
@@ -58,7 +56,6 @@ class Case:
     move: tuple[int, int]
     quarters: int
     seed: int
-    source: Path | None = None  # the set's own mask
 
 
 @dataclass(frozen=True)
@@ -78,10 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--amp-output-dir", type=Path, required=True)
     parser.add_argument("--output-jsonl", type=Path, required=True)
     parser.add_argument("--defect-spec", type=Path, required=True)
-    parser.add_argument(
-        "--mode", choices=("inference", "validation"), default="inference",
-        help="validation: every mask of the set once, whatever --num-sdg",
-    )  # fmt: skip
     parser.add_argument("--per-defect-counts", help='JSON, as {"IC+bridge": 5}; defects not in it get none')
     parser.add_argument("--guidance", type=float, default=7.0, help="noted in the test cases, no effect here")
     parser.add_argument("--crop-ratio", type=float, default=2.0, help="noted in the test cases, no effect here")
@@ -102,15 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prepare(args: argparse.Namespace) -> None:
     """Raises TaskError where the data set breaks an invariant or not one case has a place."""
     found, entries = AnomalySet.at(args.dataset_dir, args.clean_dir), read_entries(args.defect_spec)
-    if args.mode == "validation":
-        counts = {entry.defect_type: len(found.masks(entry)) for entry in entries if entry.maker != PROCEDURAL}
-        entries = [entry for entry in entries if entry.defect_type in counts]
-    else:
-        counts = allocate(entries, args.num_sdg, args.per_defect_counts)
+    counts = allocate(entries, args.num_sdg, args.per_defect_counts)
     asked = [entry for entry in entries if counts[entry.defect_type]]
     broken = [line for line in problems(found, asked) if not line.startswith("mask classes")]
     broken += [
-        f"{entry.defect_type}: placement by text needs AnomalyGen's container" for entry in asked if _text(entry)
+        f"{entry.defect_type}: placement by text needs AnomalyGen's container"
+        for entry in asked
+        if entry.dependency == TEXT
     ]
     if broken:
         raise TaskError("; ".join(broken))
@@ -137,10 +128,6 @@ def prepare(args: argparse.Namespace) -> None:
     print(f"wrote {len(rows)} cases to {args.output_jsonl}")
 
 
-def _text(entry: Entry) -> bool:
-    return entry.dependency == TEXT and entry.maker != PROCEDURAL
-
-
 def allocate(entries: Sequence[Entry], total: int, asked: str | None) -> dict[str, int]:
     """Pairs by defect: as asked, else equal parts, the first ones one more."""
     kinds = list(dict.fromkeys(entry.defect_type for entry in entries))
@@ -154,7 +141,7 @@ def cases(found: AnomalySet, entry: Entry, count: int, seed: int, number: int) -
     """`count` cases, None for one without a place. Every (mask, clean image) meets once before any pair repeats."""
     rng = np.random.default_rng([seed, 1, number])
     cleans = found.clean_images(entry.texture)
-    masks: list[Path | None] = [*found.masks(entry)] if entry.maker != PROCEDURAL else [None]
+    masks = found.masks(entry)
     cleans = [cleans[i] for i in rng.permutation(len(cleans))]
     masks = [masks[i] for i in rng.permutation(len(masks))]
     orders = [matches(found, entry, mask, cleans[place:] + cleans[:place]) for place, mask in enumerate(masks)]
@@ -164,18 +151,17 @@ def cases(found: AnomalySet, entry: Entry, count: int, seed: int, number: int) -
         match = order[(turn // len(masks)) % len(order)]
         case = _case(found, entry, match, mask, int(rng.integers(2**31)))
         if case is None:
-            what = mask.stem if mask else "a drawn defect"
-            print(f"WARNING {match.clean.stem}: no place for {what} of {entry.defect_type}, left out")
+            print(f"WARNING {match.clean.stem}: no place for {mask.stem} of {entry.defect_type}, left out")
         made.append(case)
     return made
 
 
-def matches(found: AnomalySet, entry: Entry, mask: Path | None, cleans: Sequence[Path]) -> list[Match]:
+def matches(found: AnomalySet, entry: Entry, mask: Path, cleans: Sequence[Path]) -> list[Match]:
     """Good parts for a defect, the most alike first: a defect of a part that lies across fits none that stands upright.
 
     Alike is how little the defective part's golden differs from the good picture; in the given order without a golden.
     """
-    golden = found.anomaly_golden(entry, mask) if mask else None
+    golden = found.anomaly_golden(entry, mask)
     wanted = _thumbnail(golden) if golden else None
     if wanted is None:
         return [Match(clean, 0) for clean in cleans]
@@ -200,7 +186,7 @@ def _thumbnail(path: Path) -> npt.NDArray[np.float32] | None:
     return np.asarray(cv2.GaussianBlur(small, (0, 0), 1.0), np.float32)
 
 
-def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None, seed: int) -> Case | None:
+def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path, seed: int) -> Case | None:
     clean, quarters = match.clean, match.quarters
     rng = np.random.default_rng(seed)
     files = found.per_light(clean)
@@ -208,9 +194,6 @@ def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None,
     if len(pictures) < len(files):
         return None
     shape = pictures[0].shape[:2]
-    if mask_file is None:
-        drawn = draw(entry.anomaly, pictures, rng)
-        return Case(entry, clean, drawn.mask, None, (0, 0), 0, seed)
     given = read_image(mask_file, cv2.IMREAD_GRAYSCALE)
     if given is None:
         return None
@@ -225,7 +208,7 @@ def _case(found: AnomalySet, entry: Entry, match: Match, mask_file: Path | None,
     if move is None or not placed(mask, move, quarters).any():
         return None
     reference = found.anomaly_image(entry, mask_file)
-    return Case(entry, clean, placed(mask, move, quarters), reference, move, quarters, seed, mask_file)
+    return Case(entry, clean, placed(mask, move, quarters), reference, move, quarters, seed)
 
 
 def _registered(golden: Path, clean: Path, quarters: int) -> tuple[int, int] | None:
@@ -284,7 +267,6 @@ def row_of(case: Case, mask: Path, index: int, args: argparse.Namespace) -> dict
         "poisson_blend": True, "shift_values": list(case.move), "rotation_angle": 90 * case.quarters,
         "morph_operation": "none", "index": index,
         "dataset_dir": str(args.dataset_dir), "reference_image": str(case.reference or ""),
-        "source_mask": str(case.source or ""), "maker": case.entry.maker,
     }  # fmt: skip
 
 

@@ -1,9 +1,8 @@
 """AnomalyGen's `run_sdg.sh`, answered without a GPU: a picture with a defect and its good partner for each test case.
 
 Writes the original's layout below --output_dir: reconstructed_image/ (NG), original_image/ (OK), original_mask/,
-cropped_image/, cropped_mask/, annotated_image/, SDG_result.csv, timing_summary.json. A defect that the checkpoint has
-learned (launch_training.sh) is painted from it. A case that cannot be made is named on stdout and left out, as in the
-original.
+cropped_image/, cropped_mask/, annotated_image/, SDG_result.csv, timing_summary.json. Each defect is cut from the
+data set's own picture of it. A case that cannot be made is named on stdout and left out, as in the original.
 """
 
 from __future__ import annotations
@@ -28,9 +27,7 @@ from deft_aoi.base.errors import DeftError
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.synthetic.anomalygen_prep import grown_for_cut
 from deft_aoi.synthetic.blend import transplant
-from deft_aoi.synthetic.dataset import AnomalySet, model_file
-from deft_aoi.synthetic.draw import MAKERS, draw
-from deft_aoi.synthetic.memory import Learned, load
+from deft_aoi.synthetic.dataset import AnomalySet
 from deft_aoi.synthetic.patches import Mask, Picture, placed, read_picture
 
 NG, OK, RESULT = "reconstructed_image", "original_image", "SDG_result.csv"
@@ -43,8 +40,8 @@ COLUMNS = (
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run_sdg.sh", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--checkpoint_dir", required=True, help="of launch_training.sh; any other has no effect")
-    parser.add_argument("--step", type=int, required=True)
+    parser.add_argument("--checkpoint_dir", required=True, help="no effect here")
+    parser.add_argument("--step", type=int, required=True, help="no effect here")
     parser.add_argument("--input_jsonl", type=Path, required=True)
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--model_size", choices=("2b", "14b"), default="2b", help="no effect here")
@@ -56,14 +53,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
-        generate(args.input_jsonl, args.output_dir, model_file(Path(args.checkpoint_dir), args.step))
+        generate(args.input_jsonl, args.output_dir)
     except DeftError as error:
         print(f"run_sdg.sh: {error}", file=sys.stderr)
         return TaskError.exit_code
     return 0
 
 
-def generate(cases: Path, output: Path, checkpoint: Path | None = None) -> None:
+def generate(cases: Path, output: Path) -> None:
     """Make every case on all cores. Raises TaskError where the cases cannot be read."""
     started = time.perf_counter()
     cv2.setNumThreads(1)
@@ -71,16 +68,13 @@ def generate(cases: Path, output: Path, checkpoint: Path | None = None) -> None:
         rows = [json.loads(line) for line in cases.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise TaskError(f"{cases}: not readable as JSON lines ({error})") from error
-    learned = load(checkpoint) if checkpoint is not None and checkpoint.is_file() else None
-    if learned is not None:
-        print(f"{checkpoint}: {sum(map(len, learned.examples.values()))} learned examples", flush=True)
     counts: Counter[str] = Counter()
     names = []
     for row in rows:
         names.append(f"{row['anomaly_type']}_{counts[row['anomaly_type']]:05d}")
         counts[row["anomaly_type"]] += 1
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as workers:
-        made = list(workers.map(lambda pair: _make(pair[0], pair[1], output, learned), zip(rows, names)))
+        made = list(workers.map(lambda pair: _make(pair[0], pair[1], output), zip(rows, names)))
     lines = [line for line in made if line is not None]
     output.mkdir(parents=True, exist_ok=True)
     with open(output / RESULT, "w", encoding="utf-8", newline="") as stream:
@@ -92,7 +86,7 @@ def generate(cases: Path, output: Path, checkpoint: Path | None = None) -> None:
     print(f"generated {len(lines)} of {len(rows)}")
 
 
-def _make(row: dict[str, Any], name: str, output: Path, learned: Learned | None) -> dict[str, Any] | None:
+def _make(row: dict[str, Any], name: str, output: Path) -> dict[str, Any] | None:
     """Write the pictures of one case and return its line of SDG_result.csv; None where a picture cannot be read."""
     found = AnomalySet.at(Path(row.get("dataset_dir") or Path(row["image_filename"]).parents[2]))
     clean_file, mask_file = Path(row["image_filename"]), Path(row["mask_filename"])
@@ -102,7 +96,7 @@ def _make(row: dict[str, Any], name: str, output: Path, learned: Learned | None)
         _leave_out(name, mask_file if mask is None else clean_file)
         return None
     good = [picture for picture in cleans if picture is not None]
-    bad = _defective(row, found, good, np.asarray(mask, np.uint8), learned)
+    bad = _defective(row, found, good, np.asarray(mask, np.uint8))
     if bad is None:
         _leave_out(name, Path(row["reference_image"] or row.get("source_mask") or mask_file))
         return None
@@ -120,34 +114,20 @@ def _make(row: dict[str, Any], name: str, output: Path, learned: Learned | None)
     return {column: shown[column] for column in COLUMNS}
 
 
-def _defective(
-    row: dict[str, Any], found: AnomalySet, good: list[Picture], mask: Mask, learned: Learned | None
-) -> list[Picture] | None:
-    """The pictures with the defect, one for each light; None where the real defect's picture cannot be read.
-
-    A defect that the checkpoint has learned is painted from there, any other from the data set's own picture of it.
-    """
-    rng, kind = np.random.default_rng(row["seed"]), str(row["anomaly_type"])
-    texture, _, anomaly = kind.partition("+")
-    move, quarters = tuple(row["shift_values"]), int(row["rotation_angle"]) // 90
-    stem = Path(row.get("source_mask") or row.get("reference_image") or "").stem.removesuffix("_mask")
-    known = learned.source(kind, stem, mask, move, quarters) if learned else []
-    if len(known) == len(good):
-        return transplant(good, known, grown_for_cut(mask), rng)
+def _defective(row: dict[str, Any], found: AnomalySet, good: list[Picture], mask: Mask) -> list[Picture] | None:
+    """The pictures with the defect, one for each light; None where the real defect's picture cannot be read."""
     if not row.get("reference_image"):
-        if row.get("source_mask") or anomaly not in MAKERS:  # a mask without a picture, and nothing learned of it
-            return None
-        return draw(anomaly, good, rng, learned.solder.get(texture) if learned else None).pictures
+        return None
     sources = [read_picture(path) for path in found.per_light(Path(row["reference_image"]))]
     if any(source is None for source in sources):
         return None
-    size = good[0].shape[1::-1]
+    size, move, quarters = good[0].shape[1::-1], tuple(row["shift_values"]), int(row["rotation_angle"]) // 90
     fitted = [
         placed(np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_LINEAR), np.uint8), move, quarters)
         for source in sources
         if source is not None
     ]
-    return transplant(good, fitted, grown_for_cut(mask), rng)
+    return transplant(good, fitted, grown_for_cut(mask), np.random.default_rng(row["seed"]))
 
 
 def _leave_out(name: str, path: Path) -> None:

@@ -7,7 +7,7 @@
 <set>/<texture>/mask/<anomaly>/<stem>.png where a real defect was; anomaly_image/<anomaly>/<stem>.png its picture
 ```
 Ours adds `lights.json` (pictures are then called `<stem>_<light>.png`), `golden_image/` and `anomaly_golden/` (the
-goldens of clean and defective parts) and `"maker": "procedural"` in a spec line (a defect without example and masks).
+goldens of clean and defective parts).
 Standard library, numpy and OpenCV only: the generator also runs in an image of its own.
 """
 
@@ -28,7 +28,6 @@ from deft_aoi.base.errors import InputError
 
 SPEC, LABELS, LIGHTS = "defect_spec.jsonl", "semantic_segmentation_labels.json", "lights.json"
 FREE, TEXT, CAD = "free", "text", "cad"
-PROCEDURAL = "procedural"
 MODELS = "checkpoints/model"  # of a training, below its ag_config.yaml
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 Colour = tuple[int, int, int]
@@ -42,7 +41,6 @@ class Entry:
     defect_type: str
     dependency: str
     prompt: str = ""
-    maker: str = ""
 
     @property
     def texture(self) -> str:
@@ -150,7 +148,7 @@ def read_entries(path: Path) -> list[Entry]:
         if dependency not in (FREE, TEXT, CAD):
             raise InputError(f"{path}, line {number}: spatial_dependency {dependency!r}; expected free, text or cad")
         prompt = str(record.get("roi_prompt_defect_location") or "")
-        entries.append(Entry(kind, dependency, prompt.strip(), str(record.get("maker") or "")))
+        entries.append(Entry(kind, dependency, prompt.strip()))
     if not entries:
         raise InputError(f"{path}: no defect in it; expected one JSON object a line")
     return entries
@@ -200,7 +198,7 @@ def problems(found: AnomalySet, entries: Sequence[Entry]) -> list[str]:
             lines.append(f"labels file: {error}")
     seen: set[str] = set()
     for entry in entries:
-        if entry.maker != PROCEDURAL and not found.masks(entry):
+        if not found.masks(entry):
             lines.append(f"{entry.defect_type}: no masks in {found.root / entry.texture / 'mask' / entry.anomaly}")
         cleans = found.clean_images(entry.texture)
         if not cleans:
@@ -213,25 +211,20 @@ def problems(found: AnomalySet, entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def training_problems(found: AnomalySet, entries: Sequence[Entry], *, strict: bool) -> list[str]:
+def training_problems(found: AnomalySet, entries: Sequence[Entry]) -> list[str]:
     """What keeps a set from being learned, one line each: types without a picture, pictures without a mask.
 
-    `strict` as AnomalyGen's training is: the mask of `n0.png` is `n0_mask.png`, or it dies in mid-training.
+    The mask of `n0.png` must be `n0_mask.png`, or AnomalyGen's training dies halfway.
     """
     lines = []
-    real = [entry for entry in entries if entry.maker != PROCEDURAL]
-    if not real:
-        lines.append(f"{found.root / SPEC}: no defect type with real examples")
-    for entry in real:
+    for entry in entries:
         shots = found.first_light(images_in(found.root / entry.texture / "anomaly_image" / entry.anomaly))
         masks = {path.stem for path in found.masks(entry)}
-        masks = masks if strict else {stem.removesuffix("_mask") for stem in masks}
-        ending = "_mask" if strict else ""
-        alone = [path.name for path in shots if f"{found.stem(path)}{ending}" not in masks]
+        alone = [path.name for path in shots if f"{found.stem(path)}_mask" not in masks]
         if not shots:
             lines.append(f"{entry.defect_type}: no picture in {entry.texture}/anomaly_image/{entry.anomaly}")
         elif alone:
-            wanted = f"{Path(alone[0]).stem}{ending}.png"
+            wanted = f"{Path(alone[0]).stem}_mask.png"
             lines.append(
                 f"{entry.defect_type}: {len(alone)} of {len(shots)} pictures have no mask (first: {alone[0]}; expected "
                 f"{entry.texture}/mask/{entry.anomaly}/{wanted})"

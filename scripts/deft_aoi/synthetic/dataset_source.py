@@ -1,8 +1,8 @@
 """`anomalygen_dataset`: a data set in AnomalyGen's layout from a table of inspected parts, for the reference generator.
 
 Good parts become clean images with their goldens, grouped by kind of part (part_type, else comp_type_1, else
-comp_type_2); defects become masks (where they differ from their golden) with their pictures. A label without an
-example is drawn where it can be; `dataset.json` says how each is made. Pictures are linked, not copied.
+comp_type_2); defects become masks (where they differ from their golden) with their pictures. `dataset.json` counts the
+examples of each label; a label without one is left out. Pictures are linked, not copied.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, atomic_write_text
 from deft_aoi.base.rows import PASS, image_path, is_defect, normalise_label, pad_columns, read_rows
 from deft_aoi.engine.images import Pair, decode, make_pair
-from deft_aoi.synthetic.dataset import FREE, LIGHTS, PROCEDURAL, SPEC, SUFFIXES
-from deft_aoi.synthetic.draw import MAKERS
+from deft_aoi.synthetic.dataset import FREE, LIGHTS, SPEC, SUFFIXES
 from deft_aoi.synthetic.patches import Mask
 
 RECORD = "dataset.json"
@@ -67,12 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = Source(args.images_dir, tuple(args.light), args.image_ext)
     record = build(args.rows, source, [normalise_label(label) for label in args.label], args.seed, args.output)
     for label, number in record["examples"].items():
-        print(f"{label}: {number} examples" if number else f"{label}: {record['made'].get(label, 'cannot be made')}")
+        print(f"{label}: {number} examples" if number else f"{label}: no example, cannot be made")
     return 0
 
 
 def build(csv: Path, source: Source, labels: Sequence[str], seed: int, output: Path) -> dict[str, Any]:
-    """Write the set and return what dataset.json holds: clean images by kind, examples and how each label is made."""
+    """Write the set and return what dataset.json holds: the number of clean images by kind and of examples by label."""
     rows = pad_columns(read_rows(csv))
     rows["label"] = rows["label"].map(normalise_label)
     rows["kind"] = [kind_of(row) for row in rows.to_dict("records")]
@@ -81,7 +80,7 @@ def build(csv: Path, source: Source, labels: Sequence[str], seed: int, output: P
         raise InputError(f"{csv}: no PASS row; the generator needs pictures of good parts")
     rng = np.random.default_rng([seed, 7])
     cleans = {str(kind): _link_clean(part, source, rng, output / str(kind)) for kind, part in good.groupby("kind")}
-    lines, examples, made = [], {}, {}
+    lines, examples = [], {}
     for label in dict.fromkeys(labels):
         wanted = rows[is_defect(rows["label"]) & (rows["label"] == label) & rows["kind"].isin(list(cleans))]
         found = {
@@ -90,25 +89,12 @@ def build(csv: Path, source: Source, labels: Sequence[str], seed: int, output: P
             if (number := _write_examples(part, source, rng, output / str(kind), label))
         }
         examples[label] = sum(found.values())
-        if found:
-            made[label] = "cut from real defects"
-            lines += [{"defect_type": f"{kind}+{label}", "spatial_dependency": FREE} for kind in found]
-        elif label in MAKERS:
-            made[label] = "drawn, no example"
-            kinds = [kind for kind in cleans if label != "tombstone" or may_stand(good[good["kind"] == kind])]
-            lines += [
-                {"defect_type": f"{kind}+{label}", "spatial_dependency": FREE, "maker": PROCEDURAL} for kind in kinds
-            ]
+        lines += [{"defect_type": f"{kind}+{label}", "spatial_dependency": FREE} for kind in found]
     atomic_write_text(output / SPEC, "".join(json.dumps(line) + "\n" for line in lines))
     atomic_write_json(output / LIGHTS, list(source.lights))
-    record = {"clean_images": cleans, "examples": examples, "made": made}
+    record = {"clean_images": cleans, "examples": examples}
     atomic_write_json(output / RECORD, record)
     return record
-
-
-def may_stand(rows: pd.DataFrame) -> bool:
-    """Whether this kind of part can stand on end: only one with two pins does, as far as the table says."""
-    return set(rows["number_of_pins"]) <= {"", "2"}
 
 
 def kind_of(row: Mapping[Hashable, Any]) -> str:
