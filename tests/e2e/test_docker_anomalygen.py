@@ -48,9 +48,9 @@ open(words["--output"], "w").write(f"max_iter: {words['--max-iter']}\\n")
 """
 TRAINS = """home="$IMAGINAIRE_OUTPUT_ROOT/anomaly_gen/pcb/reference"
 mkdir -p "$home/checkpoints/model"
-cp "$2" "$home/ag_config.yaml"
-step=$(sed -n 's/^max_iter: //p' "$2")
-name=$(printf 'iter_%09d.pt' "$step")
+read -r _ step < "$2"
+echo "max_iter: $step" > "$home/ag_config.yaml"
+printf -v name 'iter_%09d.pt' "$step"
 echo weights > "$home/checkpoints/model/$name"
 echo "$name" > "$home/checkpoints/latest_checkpoint.txt"
 """

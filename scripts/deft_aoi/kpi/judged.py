@@ -44,7 +44,7 @@ def judged(target: Contract, facts: Mapping[str, Any]) -> Verdict:
 
 def standing(target: Contract, facts: Mapping[str, Any]) -> Standing:
     """What the champion rule looks at; facts of 7.0.x without counts have their FAR alone."""
-    if "false_calls" in facts:
+    if facts.get("false_calls") is not None:
         return Standing(judged(target, facts).loss, facts["far_995_pct"] / 100, facts["auroc"])
     limit = (target.far.limit if target.far else None) or 1.0
     return Standing((facts["far_pct"] / 100 / limit,), facts["far_995_pct"] / 100, facts["auroc"])

@@ -11,6 +11,7 @@ from deft_aoi.executors.base import EXIT
 from deft_aoi.kpi.judged import score_facts
 from deft_aoi.loop import driver
 from deft_aoi.record import disk_space, order
+from deft_aoi.record.facts import Evaluated
 from deft_aoi.record.order import EVALUATE, LOOP_STOP, RESOLVE, ROLLBACK
 from deft_aoi.record.prune import prune, unneeded
 from deft_aoi.record.run import Run, add_line, approved, read_json
@@ -66,16 +67,16 @@ def rollback(results_dir: Path, to: str, reason: str, *, open_acceptance: bool =
     with driver.only_worker(results_dir) as run:
         approved(run.paths, run.state)
         current = _require_due(run)
-        facts = _model(run, to, current)
+        model = _model(run, to, current)
         if open_acceptance and run.plan.acceptance != order.SEALED:
             raise InputError("--open-acceptance: the approved plan has no acceptance set; leave it out")
         label = run.entries[-1]["iter"]
         after = add_line(
             run, iter_label=label, stage=ROLLBACK, status="ok", duration_sec=0,
-            summary=f"{current} -> {to} (FAR {facts['far_pct']:.2f}%): {reason}",
+            summary=f"{current} -> {to} (FAR {model.far_pct:.2f}%): {reason}",
             facts={
-                "to": to, "from": current, "reason": reason, "met": facts.get("met") is True,
-                "far_pct": facts["far_pct"], "open_acceptance": open_acceptance,
+                "to": to, "from": current, "reason": reason, "met": model.met,
+                "far_pct": model.far_pct, "open_acceptance": open_acceptance,
             },
         )  # fmt: skip
         upcoming = driver.pending(after)
@@ -97,23 +98,23 @@ def _require_due(run: Run) -> str:
     return current
 
 
-def _model(run: Run, to: str, current: str) -> dict[str, Any]:
-    """Facts of the model to go back to, with checkpoint and scores as they were."""
+def _model(run: Run, to: str, current: str) -> Evaluated:
+    """The model to go back to, with checkpoint and scores as they were."""
     evaluated = list(dict.fromkeys(e["iter"] for e in run.entries if (e["stage"], e["status"]) == (EVALUATE, "ok")))
     if to == current or to not in evaluated:
         others = ", ".join(label for label in evaluated if label != current) or "none"
         raise InputError(f"--to {to}: the best model is {current}; expected another evaluated one: {others}")
-    facts = run.facts(to, EVALUATE)
-    for name in ("best_ckpt_path", "inference_csv"):
-        if not Path(facts[name]).is_file():
-            raise InputError(f"{facts[name]}: gone (pruned?), so {to} cannot be taken back")
-    found = score_facts(Path(facts["inference_csv"]), run.plan.target)
-    if found["far_pct"] != facts["far_pct"]:
+    left = run.left(to, Evaluated)
+    for path in (left.best_ckpt_path, left.inference_csv):
+        if not path.is_file():
+            raise InputError(f"{path}: gone (pruned?), so {to} cannot be taken back")
+    found = score_facts(left.inference_csv, run.plan.target)
+    if found["far_pct"] != left.far_pct:
         raise InputError(
-            f"{facts['inference_csv']}: gives FAR {found['far_pct']:.4g}%, the journal says {facts['far_pct']:.4g}%; "
+            f"{left.inference_csv}: gives FAR {found['far_pct']:.4g}%, the journal says {left.far_pct:.4g}%; "
             f"type: deft verify --results-dir {run.paths.root}"
         )
-    return facts
+    return left
 
 
 def prune_run(results_dir: Path, policy: str, *, dry_run: bool = False) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ def write_tar(run: Run, path: Path, names: Sequence[str]) -> None:
 
 def write_specs(run: Run, label: str, folder: Path, there: str, pictures: str, to_score: int) -> None:
     """train.yaml and inference.yaml, derived from the user's spec for the paths of the other machine."""
-    start, _ = own_model.named_checkpoint(Path(run.champion()[1]["best_ckpt_path"]))
+    start, _ = own_model.named_checkpoint(run.champion()[1].best_ckpt_path)
     named = start if start != own_model.UNNAMED else YOUR_CHECKPOINT
     spec = training_tree(run, label, named, Path(there) / "results/train")
     put(spec, "results_dir", f"{there}/results")

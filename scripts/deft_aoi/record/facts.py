@@ -67,6 +67,47 @@ class Trained(Facts):
 
 
 @dataclass(frozen=True)
+class Evaluated(Facts):
+    """Stage `evaluate`: KPI figures of the better checkpoint, the verdict on them, and the best model so far.
+
+    Rates are in percent; `threshold` is the exact score value. Counts and bounds are None in lines of 7.0.x.
+    """
+
+    STAGE: ClassVar[str] = "evaluate"
+
+    best_ckpt_path: Path
+    inference_csv: Path
+    far_pct: float
+    far_995_pct: float
+    auroc: float
+    best_ckpt_kind: str = "best_val"
+    candidates: Mapping[str, Any] = field(default_factory=dict)  # figures of each checkpoint by its kind
+    threshold: float | None = None
+    false_calls: int | None = None
+    misses: int | None = None
+    n_pass: int | None = None
+    n_defect: int | None = None
+    by_board: Any = None
+    measured: Any = None  # what the target's own commands say of the same scores
+    far_upper_pct: float | None = None
+    verdict: str | None = None
+    verdict_sentence: str | None = None
+    met: bool = False
+    gate: Mapping[str, Any] | None = None
+    champion: bool = False
+    champion_label: str | None = None
+    classical: Mapping[str, float] | None = None
+    noise_floor: Mapping[str, Any] | None = None  # at the baseline, where a second seed was asked for
+    against_champion: Mapping[str, Any] | None = None  # in iterations
+
+    def known_threshold(self) -> float:
+        """The threshold; raises InputError where a line of 7.0.x has none."""
+        if self.threshold is None:
+            raise InputError(f"{self.inference_csv}: no threshold was recorded for these scores; start a new run")
+        return self.threshold
+
+
+@dataclass(frozen=True)
 class Analysed(Facts):
     """Stage `rca`: gap analysis of the model `analysed`, and what holds its threshold down."""
 
@@ -117,6 +158,32 @@ class Finetuned(Facts):
 
 
 @dataclass(frozen=True)
+class Generated(Facts):
+    """Stage `anomalygen`: synthetic pairs by defect type; what applies depends on `mode`."""
+
+    STAGE: ClassVar[str] = "anomalygen"
+
+    mode: str
+    pairs: int = 0
+    generator: str = ""
+    labels_not_made: tuple[str, ...] = ()
+    requested: Mapping[str, int] = field(default_factory=dict)
+    allocated: Mapping[str, int] = field(default_factory=dict)
+    generated: Mapping[str, int] = field(default_factory=dict)
+    by_side: Mapping[str, int] = field(default_factory=dict)  # patches: test or golden changed
+    by_label: Mapping[str, int] = field(default_factory=dict)  # pairs that were made before
+    checkpoint_dir: Path | None = None
+    checkpoint_step: int | None = None
+    rows_csv: Path | None = None
+    sdg_csv: Path | None = None
+    provenance_csv: Path | None = None
+    dataset: Path | None = None
+    realism: Mapping[str, Any] | None = None
+    source_embeddings: Path | None = None
+    source_images: int | None = None
+
+
+@dataclass(frozen=True)
 class Merged(Facts):
     """Stage `data_merge`: the rows that the next training reads."""
 
@@ -140,7 +207,56 @@ class Mined(Facts):
     mining_mined_count: int = 0
 
 
-RECORDS: tuple[type[Facts], ...] = (Trained, Analysed, Routed, Finetuned, Mined, Merged)
+@dataclass(frozen=True)
+class Accepted(Facts):
+    """Stage `acceptance`: the frozen model on the sealed set. `opening` is 1 where nobody has opened it before."""
+
+    STAGE: ClassVar[str] = "acceptance"
+
+    opening: int
+    model: str
+    inference_csv: Path
+    verdict: str
+    far_pct: float
+    escape_pct: float
+    far_upper_pct: float
+    escape_upper_pct: float
+    false_calls: int
+    misses: int
+    n_pass: int
+    n_defect: int
+    kpi_far_pct: float
+    gate: Mapping[str, Any]
+    run: str
+    checkpoint_sha256: str
+    threshold: float
+    csv_sha256: str
+    boards: Mapping[str, Any] | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """What the hand-off repeats."""
+        rates = ("far_pct", "far_upper_pct", "escape_pct", "escape_upper_pct")
+        return {name: getattr(self, name) for name in ("opening", *rates, "n_pass", "n_defect", "verdict")}
+
+
+@dataclass(frozen=True)
+class Stopped(Facts):
+    """Stage `loop_stop`: why the loop ended, and the best model; no label where nothing was evaluated."""
+
+    STAGE: ClassVar[str] = "loop_stop"
+
+    reason: str
+    best_label: str | None = None
+    best_far_pct: float | None = None
+    verdict: str | None = None
+    acceptance: Mapping[str, Any] | None = None
+    analysed: str | None = None
+    rca_dir: Path | None = None
+
+
+RECORDS: tuple[type[Facts], ...] = (
+    Trained, Evaluated, Analysed, Routed, Finetuned, Generated, Mined, Merged, Accepted, Stopped,
+)  # fmt: skip
 
 
 def schema(kind: type[Facts]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def unneeded(run: Run, policy: str) -> list[Path]:
     trained = {e["iter"]: e["facts"] for e in run.entries if e["stage"] == TRAIN and e["status"] == "ok"}
     needed = {(run.paths.root / name).resolve() for label in trained for name in _kept(run, trained, label, policy)}
     with contextlib.suppress(InputError):
-        needed.add(Path(run.champion()[1]["best_ckpt_path"]).resolve())
+        needed.add(run.champion()[1].best_ckpt_path.resolve())
     found = [path for label in trained for path in run.paths.train(label).glob("model_epoch_*.pth")]
     return sorted(path for path in found if path.resolve() not in needed and not path.is_symlink())
 

@@ -16,9 +16,9 @@ from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.kpi.target import Contract, parse_target
 from deft_aoi.record import journal, seals, state
-from deft_aoi.record.facts import F
+from deft_aoi.record.facts import Evaluated, F
 from deft_aoi.record.locations import Places
-from deft_aoi.record.order import EVALUATE, OFF, champion_label
+from deft_aoi.record.order import OFF, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
 
 IMAGES_OF = "images of "  # an approved input: the hash of all pictures of a set
@@ -131,12 +131,12 @@ class Run:
         """What the last successful line of a stage left, as the record of that stage."""
         return kind.from_json(self.facts(label, kind.STAGE), f"{self.paths.log}: {label}/{kind.STAGE}")
 
-    def champion(self) -> tuple[str, dict[str, Any]]:
-        """Label and evaluate facts of the best model so far: the last named champion, or the one rolled back to."""
+    def champion(self) -> tuple[str, Evaluated]:
+        """Label and figures of the best model so far: the last named champion, or the one rolled back to."""
         label = champion_label(self.entries)
         if label is None:
             raise InputError(f"{self.paths.log}: no evaluated model yet")
-        return label, self.facts(label, EVALUATE)
+        return label, self.left(label, Evaluated)
 
     def _known(self, entry: journal.Entry) -> dict[str, Any]:
         """Facts of a line; the files that it names are read by the stages, so none may lie outside the workspace."""

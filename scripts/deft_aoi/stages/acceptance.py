@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from deft_aoi.base.errors import HardStop
@@ -14,6 +13,7 @@ from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import at_threshold
 from deft_aoi.record.acceptance_ledger import opening_of, record
+from deft_aoi.record.facts import Accepted, Evaluated
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.evaluate import inference_task
 from deft_aoi.stages.stage import StageResult
@@ -26,7 +26,7 @@ def tasks(run: Run, label: str) -> list[Task]:
     number = _open(run, facts)
     output, csv = run.paths.acceptance(number), run.workspace.acceptance_csv
     name = f"opening_{number}"
-    spec = inference_spec(run, chosen, f"acceptance_{number}", facts["best_ckpt_path"], csv=csv, output=output)
+    spec = inference_spec(run, chosen, f"acceptance_{number}", str(facts.best_ckpt_path), csv=csv, output=output)
     return [inference_task(name, spec, output)]
 
 
@@ -35,30 +35,30 @@ def collect(run: Run, label: str) -> StageResult:
     chosen, facts = run.champion()
     number = _open(run, facts)
     csv = run.paths.acceptance(number) / "inference.csv"
-    scored, threshold = read_scored(csv), float(facts["threshold"])
+    scored, threshold = read_scored(csv), facts.known_threshold()
     verdict, boards = judged(run, scored, threshold, sealed=number == 1)
     called = scored.score > threshold
-    opening = opening_of(run.paths.root.name, Path(facts["best_ckpt_path"]), threshold, run.workspace.acceptance_csv)
+    opening = opening_of(run.paths.root.name, facts.best_ckpt_path, threshold, run.workspace.acceptance_csv)
     calls, misses = int((called & ~scored.defect).sum()), int((~called & scored.defect).sum())
     n_defect = int(scored.defect.sum())
-    found: dict[str, Any] = {
+    found = Accepted(
         **opening,
-        "opening": number,
-        "model": chosen,
-        "inference_csv": str(csv),
-        "false_calls": calls,
-        "misses": misses,
-        "n_pass": scored.score.size - n_defect,
-        "n_defect": n_defect,
-        "far_pct": 100 * verdict.far,
-        "escape_pct": 100 * misses / n_defect,
-        "far_upper_pct": 100 * verdict.far_upper,
-        "escape_upper_pct": 100 * verdict.escape_upper,
-        "kpi_far_pct": facts["far_pct"],
-        "boards": boards,
-        "verdict": verdict.status,
-        "gate": verdict.record(),
-    }
+        opening=number,
+        model=chosen,
+        inference_csv=csv,
+        false_calls=calls,
+        misses=misses,
+        n_pass=scored.score.size - n_defect,
+        n_defect=n_defect,
+        far_pct=100 * verdict.far,
+        escape_pct=100 * misses / n_defect,
+        far_upper_pct=100 * verdict.far_upper,
+        escape_upper_pct=100 * verdict.escape_upper,
+        kpi_far_pct=facts.far_pct,
+        boards=boards,
+        verdict=verdict.status,
+        gate=verdict.record(),
+    )
     return StageResult(_summary(found), found, (csv,))
 
 
@@ -79,9 +79,9 @@ def judged(run: Run, scored: Scored, threshold: float, *, sealed: bool) -> tuple
     return verdict, boards
 
 
-def _open(run: Run, facts: dict[str, Any]) -> int:
+def _open(run: Run, facts: Evaluated) -> int:
     """Number of this opening; raises HardStop where set or checkpoint are not those that were approved and scored."""
-    csv, checkpoint = run.workspace.acceptance_csv, Path(facts["best_ckpt_path"])
+    csv, checkpoint = run.workspace.acceptance_csv, facts.best_ckpt_path
     name = csv.relative_to(run.workspace.root).as_posix()
     approved = read_json(run.paths.preflight)["inputs"].get(name)
     if not csv.is_file() or sha256_file(csv) != approved:
@@ -101,14 +101,14 @@ def _open(run: Run, facts: dict[str, Any]) -> int:
             evidence=str(checkpoint),
             remedy="deft verify names what changed; put it back, then: deft resolve --reason TEXT",
         )
-    opening = opening_of(run.paths.root.name, checkpoint, float(facts["threshold"]), csv)
+    opening = opening_of(run.paths.root.name, checkpoint, facts.known_threshold(), csv)
     return record(run.workspace, csv, opening, {run.paths.log: run.entries})
 
 
-def _summary(found: dict[str, Any]) -> str:
-    number = found["opening"]
+def _summary(found: Accepted) -> str:
+    number = found.opening
     seal = "sealed set opened" if number == 1 else f"acceptance set opened AGAIN (opening {number}: no longer sealed)"
     return (
-        f"{seal} for {found['model']}: {found['misses']} of {found['n_defect']} defects escape, "
-        f"FAR {found['far_pct']:.2f}% on {found['n_pass']} PASS rows · {found['verdict']}"
+        f"{seal} for {found.model}: {found.misses} of {found.n_defect} defects escape, "
+        f"FAR {found.far_pct:.2f}% on {found.n_pass} PASS rows · {found.verdict}"
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import read_rows
 from deft_aoi.executors.base import Task
+from deft_aoi.record.facts import Generated
 from deft_aoi.record.run import Run
 from deft_aoi.stages import anomalygen_inline, anomalygen_patches, realism_task, source_embeddings
 from deft_aoi.stages.routing import INLINE
@@ -43,15 +44,15 @@ def collect(run: Run, label: str) -> StageResult:
     if run.plan.synthetic == anomalygen_patches.MODE:
         return anomalygen_patches.collect(run, label)
     if run.plan.synthetic != PREGEN:
-        return StageResult("no synthetic source in this run", {"mode": "off", "pairs": 0})
+        return StageResult("no synthetic source in this run", Generated("off"))
     manifest = run.paths.synth_pool / MANIFEST
     record = verify_pregen(run.workspace, run.paths)
     embedded = source_embeddings.seal(run)
     pairs, screened = int(record["pairs"]), realism_task.facts(run.paths.synth_pool)
     summary = f"{pairs} pre-generated pairs {'staged' if iter_number(label) == 1 else 'unchanged'}"
     summary += realism_task.flagged_words(run, screened)
-    facts = {
-        "mode": PREGEN, "pairs": pairs, "by_label": record["by_label"], "realism": screened,
-        "source_embeddings": str(source_embeddings.path(run)), "source_images": embedded["images"],
-    }  # fmt: skip
+    facts = Generated(
+        PREGEN, pairs, by_label=record["by_label"], realism=screened,
+        source_embeddings=source_embeddings.path(run), source_images=embedded["images"],
+    )  # fmt: skip
     return StageResult(summary, facts, (manifest, source_embeddings.path(run)))

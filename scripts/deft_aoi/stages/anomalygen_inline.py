@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from deft_aoi.data.pairs import Pair, convert_pairs, label_from_name, list_image
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Task
 from deft_aoi.executors.platform_choice import LOCAL
-from deft_aoi.record.facts import Routed
+from deft_aoi.record.facts import Generated, Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages import realism_task
 from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task, finetuned
@@ -91,22 +91,25 @@ def collect(run: Run, label: str) -> StageResult:
     entries = read_entries(folder / SPEC) if (folder / SPEC).is_file() and (folder / SPEC).stat().st_size else []
     counts = requested(run, label, entries)
     unmade = sorted(set(wanted) - {anomaly_of(kind) for kind in counts})
-    base: dict[str, Any] = {"mode": run.plan.synthetic, "generator": generator_name(run), "labels_not_made": unmade}
     own = finetuned(run)
-    base |= {"checkpoint_dir": str(own.checkpoint_dir), "checkpoint_step": own.step} if own else {}
+    base = Generated(
+        run.plan.synthetic, generator=generator_name(run), labels_not_made=tuple(unmade),
+        checkpoint_dir=own.checkpoint_dir if own else None, checkpoint_step=own.step if own else None,
+    )  # fmt: skip
     if not counts:
         why = "no defect was routed here"
         if unmade:
             why = f"no example of {', '.join(unmade)}; --synthetic patches needs none"
-        return StageResult(f"0 synthetic pairs: {why}", {**base, "pairs": 0, **_totals({}, {}, {})})
+        return StageResult(f"0 synthetic pairs: {why}", base)
     allocated = allocation(home)
     made = Counter(json.loads((home / PAIRS).read_text(encoding="utf-8"))["by_type"])
-    facts = {
-        **base, "pairs": sum(made.values()), **_totals(counts, allocated, made), "rows_csv": str(_rows_csv(run, label)),
-        "sdg_csv": str(home / "sdg" / RESULT), "dataset": str(folder), "realism": realism_task.facts(home),
-    }  # fmt: skip
+    realism = realism_task.facts(home)
+    facts = replace(
+        base, pairs=sum(made.values()), requested=dict(counts), allocated=dict(allocated), generated=dict(made),
+        rows_csv=_rows_csv(run, label), sdg_csv=home / "sdg" / RESULT, dataset=folder, realism=realism,
+    )  # fmt: skip
     numbers = f"{sum(counts.values())} requested, {sum(allocated.values())} allocated, {sum(made.values())} generated"
-    summary = f"SDG: {numbers}{realism_task.flagged_words(run, facts['realism'])}"
+    summary = f"SDG: {numbers}{realism_task.flagged_words(run, realism)}"
     summary += f" · no example of {', '.join(unmade)}" if unmade else ""
     files = ("allocation.json", "testcase.jsonl", f"sdg/{RESULT}", ROWS, PAIRS, f"{realism_task.NAME}/realism.csv")
     return StageResult(summary, facts, tuple(home / name for name in files))
@@ -114,10 +117,6 @@ def collect(run: Run, label: str) -> StageResult:
 
 def generator_name(run: Run) -> str:
     return "reference" if is_reference(run) else PAIDF_ANOMALYGEN
-
-
-def _totals(counts: Mapping[str, int], allocated: Mapping[str, int], made: Mapping[str, int]) -> dict[str, Any]:
-    return {"requested": dict(counts), "allocated": dict(allocated), "generated": dict(made)}
 
 
 def anomaly_of(defect_type: str) -> str:

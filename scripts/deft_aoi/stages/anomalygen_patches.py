@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from deft_aoi.base.paths import iter_number
 from deft_aoi.base.rows import PASS, write_rows
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.data.workspace_files import rows_frame
+from deft_aoi.record.facts import Generated
 from deft_aoi.record.run import Run
 from deft_aoi.stages import realism_task
 from deft_aoi.stages.anomalygen_inline import PAIRS, ROWS, source_rows
@@ -86,11 +86,10 @@ def collect(run: Run, label: str) -> StageResult:
     home = run.paths.anomalygen(label)
     made = parse_json((home / PAIRS).read_bytes())["by_type"]
     asked, got = run.plan.num_sdg, sum(made.values())
-    facts: dict[str, Any] = {
-        "mode": MODE, "generator": MODE, "pairs": got, "requested": {LABEL: asked}, "allocated": {LABEL: got},
-        "generated": {LABEL: got}, "by_side": made, "labels_not_made": [], "rows_csv": str(home / ROWS),
-        "provenance_csv": str(home / PROVENANCE), "realism": realism_task.facts(home),
-    }  # fmt: skip
+    facts = Generated(
+        MODE, got, MODE, requested={LABEL: asked}, allocated={LABEL: got}, generated={LABEL: got}, by_side=made,
+        rows_csv=home / ROWS, provenance_csv=home / PROVENANCE, realism=realism_task.facts(home),
+    )  # fmt: skip
     changed = made.get(f"{GOLDEN}+{LABEL}", 0)
     summary = f"{got} of {asked} patched pairs made from PASS rows, {changed} of them with the golden changed"
     return StageResult(summary, facts, tuple(home / name for name in (ROWS, PROVENANCE, PAIRS)))

@@ -11,10 +11,10 @@ from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.kpi.analyze import write_analysis
 from deft_aoi.kpi.compare import compare
 from deft_aoi.kpi.evaluator import measure
-from deft_aoi.kpi.gate import Verdict, better, rank
+from deft_aoi.kpi.gate import better, rank
 from deft_aoi.kpi.judged import judged, score_facts, standing
 from deft_aoi.kpi.target import Contract
-from deft_aoi.record.facts import Trained
+from deft_aoi.record.facts import Evaluated, Trained
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import TRAIN
 from deft_aoi.record.run import Run, read_json
@@ -72,9 +72,9 @@ def collect(run: Run, label: str) -> StageResult:
     kind = min(candidates, key=lambda name: rank(standing(target, candidates[name])))
     best = candidates[kind]
     verdict = judged(target, best)
-    champion = label == BASELINE or better(standing(target, best), standing(target, run.champion()[1]))
+    champion = label == BASELINE or better(standing(target, best), standing(target, run.champion()[1].to_json()))
     write_analysis(Path(best["inference_csv"]), run.paths.evaluate(label))
-    facts: dict[str, Any] = {
+    left: dict[str, Any] = {
         "candidates": candidates,
         "best_ckpt_kind": kind,
         "best_ckpt_path": best["checkpoint"],
@@ -92,20 +92,21 @@ def collect(run: Run, label: str) -> StageResult:
         second = [
             candidate_facts(run, target, path / "inference.csv") for _, path in seed_noise.checkpoints(run).values()
         ]
-        facts |= {"noise_floor": seed_noise.floor(run, target, best, second)} if second else {}
+        left["noise_floor"] = seed_noise.floor(run, target, best, second) if second else None
     else:
-        facts["against_champion"] = against(run, target, best)
+        left["against_champion"] = against(run, target, best)
+    facts = Evaluated.from_json(left, f"{label}/evaluate")
     inferred = [run.paths.inference(label, name) / "inference.csv" for name in candidates]
-    return StageResult(_summary(run, label, facts, verdict), facts, (*inferred, run.paths.evaluate(label) / "kpi.json"))
+    return StageResult(_summary(run, label, facts), facts, (*inferred, run.paths.evaluate(label) / "kpi.json"))
 
 
 def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What this model loses and wins against the best one so far, and whether the change lies within the noise."""
     label, champion = run.champion()
-    paths = Path(champion["inference_csv"]), Path(facts["inference_csv"])
-    if not paths[0].is_file() or champion.get("threshold") is None:  # a run of 7.0.x whose scores are gone
+    paths = champion.inference_csv, Path(facts["inference_csv"])
+    if not paths[0].is_file() or champion.threshold is None:  # a run of 7.0.x whose scores are gone
         return {"label": label, "compared": False}
-    found = compare(*paths, (champion["threshold"], facts["threshold"]), full_recall=target.recall == 1)
+    found = compare(*paths, (champion.threshold, facts["threshold"]), full_recall=target.recall == 1)
     floor = seed_noise.of_run(run)
     within = None if floor is None else abs(found["difference"]["far_pp"]) <= floor["difference_pp"]
     return {"label": label, "compared": True, **found, "within_noise": within}
@@ -126,8 +127,8 @@ def classical_facts(run: Run, target: Contract) -> dict[str, float]:
     return {name: facts[name] for name in ("far_pct", "far_995_pct", "auroc")}
 
 
-def _summary(run: Run, label: str, facts: dict[str, Any], verdict: Verdict) -> str:
-    before = "" if label == BASELINE else f"{run.champion()[1]['far_pct']:.2f}% → "
-    kept = "" if facts["champion"] else f" · champion stays {facts['champion_label']}"
-    kept += " · within the noise of two seeds" if facts.get("against_champion", {}).get("within_noise") else ""
-    return f"FAR {before}{facts['far_pct']:.2f}% (target {run.plan.kpi_target}) · {verdict.status}{kept}"
+def _summary(run: Run, label: str, facts: Evaluated) -> str:
+    before = "" if label == BASELINE else f"{run.champion()[1].far_pct:.2f}% → "
+    kept = "" if facts.champion else f" · champion stays {facts.champion_label}"
+    kept += " · within the noise of two seeds" if (facts.against_champion or {}).get("within_noise") else ""
+    return f"FAR {before}{facts.far_pct:.2f}% (target {run.plan.kpi_target}) · {facts.verdict}{kept}"

@@ -18,6 +18,7 @@ from deft_aoi.kpi.judged import score_facts
 from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.record import order
+from deft_aoi.record.facts import Accepted, Evaluated, Stopped
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import Run, load_run, read_json
@@ -40,35 +41,28 @@ def collect(run: Run, label: str) -> StageResult:
     """Hand over the best model; a loop that a person ended before any evaluation has none."""
     reason = order.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
     if not any(entry["stage"] == EVALUATE and entry["status"] == "ok" for entry in run.entries):
-        nothing = {"reason": reason, "best_label": None, "best_far_pct": None, "verdict": None}
-        return StageResult(f"{reason}: no model was evaluated, nothing to hand over", nothing)
+        return StageResult(f"{reason}: no model was evaluated, nothing to hand over", Stopped(reason))
     label_best, best = run.champion()
-    recomputed = score_facts(Path(best["inference_csv"]), run.plan.target)
-    if recomputed["far_pct"] != best["far_pct"] or recomputed["threshold"] != best["threshold"]:
+    recomputed = score_facts(best.inference_csv, run.plan.target)
+    if (recomputed["far_pct"], recomputed["threshold"]) != (best.far_pct, best.threshold):
         raise HardStop(
             "score_mismatch",
             f"the inference CSV of {label_best} gives FAR {recomputed['far_pct']:.4g}%, the journal says "
-            f"{best['far_pct']:.4g}%: one of them was changed",
-            evidence=best["inference_csv"],
+            f"{best.far_pct:.4g}%: one of them was changed",
+            evidence=str(best.inference_csv),
             remedy="deft verify names what changed",
         )
     keep_earlier(run, label_best)
     atomic_write_json(run.paths.best_model, best_model(run, label_best, best))
     reference = run.paths.reference
-    scored = read_scored(Path(best["inference_csv"]))
-    atomic_write_json(reference, reference_of(scored, best["threshold"]))
+    scored = read_scored(best.inference_csv)
+    atomic_write_json(reference, reference_of(scored, recomputed["threshold"]))
     spec = write_inference_spec(run.paths)
     opened = accepted(run, label_best)
-    verdict = (opened or best)["verdict"]
-    facts: dict[str, Any] = {
-        "reason": reason,
-        "best_label": label_best,
-        "best_far_pct": best["far_pct"],
-        "verdict": verdict,
-        "acceptance": opened,
-        **last_look(run, label_best),
-    }
-    summary = f"{reason}: best is {label_best} with FAR {best['far_pct']:.2f}% · {verdict}"
+    verdict = (opened or best).verdict
+    analysed, rca_dir = last_look(run, label_best)
+    facts = Stopped(reason, label_best, best.far_pct, verdict, opened.shown() if opened else None, analysed, rca_dir)
+    summary = f"{reason}: best is {label_best} with FAR {best.far_pct:.2f}% · {verdict}"
     return StageResult(summary, facts, (run.paths.best_model, spec, reference))
 
 
@@ -80,51 +74,41 @@ def keep_earlier(run: Run, label: str) -> None:
             shutil.copy2(path, path.with_name(f"{path.stem}.{before}{path.suffix}"))
 
 
-def accepted(run: Run, label: str) -> dict[str, Any] | None:
+def accepted(run: Run, label: str) -> Accepted | None:
     """What the acceptance set says of a model; None where it was not opened for it."""
     for entry in reversed(run.entries):
         if entry["stage"] == order.ACCEPTANCE and entry["status"] == "ok" and entry["facts"]["model"] == label:
-            names = (
-                "opening",
-                "far_pct",
-                "far_upper_pct",
-                "escape_pct",
-                "escape_upper_pct",
-                "n_pass",
-                "n_defect",
-                "verdict",
-            )
-            return {name: entry["facts"][name] for name in names}
+            return Accepted.from_json(entry["facts"], f"{run.paths.log}, line {entry['seq']}")
     return None
 
 
-def best_model(run: Run, label: str, best: dict[str, Any]) -> dict[str, Any]:
+def best_model(run: Run, label: str, best: Evaluated) -> dict[str, Any]:
     """Content of best_model.json: the checkpoint with its threshold and where they came from.
 
     `verdict` is that of the acceptance set where it was opened for this model.
     """
     opened = accepted(run, label)
     spec = run.paths.folder(label) / "specs/train.yaml"
-    checkpoint, digest = named_checkpoint(Path(best["best_ckpt_path"]))
+    checkpoint, digest = named_checkpoint(best.best_ckpt_path)
     trained = trained_model(run.plan, run.spec, run.workspace.backbone_dir)
     return {
         "model": trained.sentence,
         "changenet": trained.changenet,
         "checkpoint": checkpoint,
         "checkpoint_sha256": digest,
-        "checkpoint_kind": best["best_ckpt_kind"],
-        "threshold": best["threshold"],
-        "far_pct": best["far_pct"],
-        "far_upper_pct": best["far_upper_pct"],
+        "checkpoint_kind": best.best_ckpt_kind,
+        "threshold": best.threshold,
+        "far_pct": best.far_pct,
+        "far_upper_pct": best.far_upper_pct,
         "kpi_target": run.plan.kpi_target,
-        "verdict": (opened or best)["verdict"],
-        "acceptance": opened,
+        "verdict": (opened or best).verdict,
+        "acceptance": opened.shown() if opened else None,
         "iteration": label,
         "engine": run.plan.engine,
         "backbone": trained.backbone or None,
         "spec_backbone": get(run.spec, "model.backbone.type"),
         "images_dir": str(run.workspace.images),
-        "kpi_scores": best["inference_csv"],
+        "kpi_scores": str(best.inference_csv),
         "training_spec": str(spec if spec.is_file() else run.workspace.spec),
     }
 

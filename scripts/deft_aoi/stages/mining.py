@@ -260,7 +260,7 @@ def chosen_policy(run: Run, label: str, pool: Pool) -> tuple[Policy, NDArray[np.
         return partial(picks, wanted, near), None, Counter(stock.labels[reached].tolist())
     scores = pool_scores(run.paths.mining(label) / heavy.SCORES / "inference.csv", pool.rows)
     if name == "uncertain":
-        return partial(select.uncertain, scores, float(run.champion()[1]["threshold"])), scores, free_labels
+        return partial(select.uncertain, scores, run.champion()[1].known_threshold()), scores, free_labels
     if name == "weakness":
         return partial(select.weakness, scores), scores, free_labels
     source, _ = _vectors(run, label, SOURCE, pool.rows, run.workspace.root)

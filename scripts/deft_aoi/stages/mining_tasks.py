@@ -51,7 +51,7 @@ def scoring(run: Run, label: str, rows: pd.DataFrame) -> Task:
     csv, output = run.paths.mining(label) / "pool_to_score.csv", run.paths.mining(label) / SCORES
     spec = _over(run, label, csv, rows)
     put(spec, "dataset.classify.batch_size", min(run.plan.batch_size, len(rows)))  # TAO refuses fewer rows than a batch
-    put(spec, "inference.checkpoint", run.champion()[1]["best_ckpt_path"])
+    put(spec, "inference.checkpoint", str(run.champion()[1].best_ckpt_path))
     put(spec, "inference.results_dir", str(output))
     where = run.paths.mining(label) / "score_pool.yaml"
     dump_spec(where, without_nulls(spec))

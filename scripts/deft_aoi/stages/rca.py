@@ -36,7 +36,7 @@ def tasks(run: Run, label: str) -> list[Task]:
     spec = task_spec(run, analysed)
     infer = {"csv_path": str(run.workspace.validation_csv), "images_dir": str(run.workspace.images)}
     put(spec, "dataset.classify.infer_dataset", infer)
-    put(spec, "inference.checkpoint", best["best_ckpt_path"])
+    put(spec, "inference.checkpoint", str(best.best_ckpt_path))
     put(spec, "inference.results_dir", str(folder))
     path = run.paths.folder(label) / "specs/rca_scores.yaml"
     dump_spec(path, without_nulls(spec))
@@ -49,7 +49,7 @@ def collect(run: Run, label: str) -> StageResult:
     """Analyse the best model so far: the one that the iteration starts from."""
     analysed, best = run.champion()
     source = run.plan.rca_source
-    csv = Path(best["inference_csv"])
+    csv = best.inference_csv
     if source != KPI:
         csv = run.paths.folder(label) / "rca_scores/inference.csv"
     folder = run.paths.rca(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
@@ -65,22 +65,22 @@ def collect(run: Run, label: str) -> StageResult:
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
 
-def last_look(run: Run, best: str) -> dict[str, str]:
-    """The gap analysis of the model that is handed over: the one made before, else one of its KPI rows.
+def last_look(run: Run, best: str) -> tuple[str | None, Path | None]:
+    """(model, folder) of the gap analysis of the model that is handed over: made before, else of its KPI rows now.
 
     It chooses nothing; where it cannot be made, the hand-over goes on without.
     """
     for entry in reversed(run.entries):
         facts = entry.get("facts") or {}
         if entry["stage"] == RCA and entry["status"] == "ok" and facts.get("analysed") == best:
-            return {"analysed": best, "rca_dir": facts["rca_dir"]}
+            return best, Path(facts["rca_dir"])
     folder = run.paths.rca(best) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     try:
-        found = analyse(subject(run, best, Path(run.champion()[1]["inference_csv"]), KPI), folder)
+        found = analyse(subject(run, best, run.champion()[1].inference_csv, KPI), folder)
     except (DeftError, OSError):
-        return {}
+        return None, None
     ask_for_review(run, found, KPI, best)
-    return {"analysed": best, "rca_dir": str(folder)}
+    return best, folder
 
 
 def ask_for_review(run: Run, found: Analysis, source: str, label: str) -> None:

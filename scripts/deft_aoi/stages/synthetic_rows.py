@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from deft_aoi.base.rows import parse_csv, read_rows
+from deft_aoi.record.facts import Generated
 from deft_aoi.record.order import ANOMALYGEN
 from deft_aoi.record.run import Run
 
@@ -17,23 +17,24 @@ SYNTHETIC = "synthetic"
 
 def generated_rows(run: Run, label: str) -> pd.DataFrame | None:
     """Rows that this iteration's generator made; None where it made none."""
-    csv = _stage_facts(run, label).get("rows_csv")
-    return read_rows(Path(csv)) if csv else None
+    made = _generated(run, label)
+    return read_rows(made.rows_csv) if made and made.rows_csv else None
 
 
 def doubtful(run: Run, label: str) -> set[str]:
     """`<input_path>/<object_name>` of pairs that the realism screen flagged, of this iteration or the run's pool."""
-    csv = (_stage_facts(run, label).get("realism") or {}).get("csv")
+    made = _generated(run, label)
+    csv = (made.realism or {}).get("csv") if made else None
     if not csv or not Path(csv).is_file():
         return set()
     table = parse_csv(Path(csv))
     return set(table.loc[table["flags"] != "", "name"])
 
 
-def _stage_facts(run: Run, label: str) -> dict[str, Any]:
-    """Facts of the stage `anomalygen`; none in journals of 7.0.x, which may lack it."""
+def _generated(run: Run, label: str) -> Generated | None:
+    """What stage `anomalygen` left; None in journals of 7.0.x, which may lack it."""
     done = any((e["iter"], e["stage"], e["status"]) == (label, ANOMALYGEN, "ok") for e in run.entries)
-    return run.facts(label, ANOMALYGEN) if done else {}
+    return run.left(label, Generated) if done else None
 
 
 def within_share(old: pd.Series, new: pd.DataFrame, share: float, flagged: Collection[str]) -> list[bool]:

@@ -77,7 +77,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 def initial_weights(run: Run, label: str) -> str | None:
     """Checkpoint to start from: the best model so far; None for the baseline."""
-    return None if label == BASELINE else str(run.champion()[1]["best_ckpt_path"])
+    return None if label == BASELINE else str(run.champion()[1].best_ckpt_path)
 
 
 def best_checkpoint(folder: Path, validation_interval: int) -> tuple[Path, float]:

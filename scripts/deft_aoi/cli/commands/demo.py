@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
     if code != COMPLETE:
         return code
     label, best = load_run(paths.root).champion()
-    made = {"verdict": best["verdict"], "report": paths.report, "best_model": paths.best_model}
+    made = {"verdict": best.verdict, "report": paths.report, "best_model": paths.best_model}
     if args.json:
         print_json({"results_dir": str(paths.root), **{name: str(value) for name, value in made.items()}})
         return OK
-    print(f"best model: {label} · {best['verdict_sentence']}")
-    print(f"verdict: {best['verdict']} · {time.monotonic() - started:.0f}s")
+    print(f"best model: {label} · {best.verdict_sentence}")
+    print(f"verdict: {best.verdict} · {time.monotonic() - started:.0f}s")
     print(f"report: {paths.report}")
     print(f"hand-off: {paths.best_model} and {paths.inference_spec}")
     return OK
