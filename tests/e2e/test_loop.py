@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pandas as pd
 import pytest
 import yaml
 
 import faulty
+from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.executors.local import LocalExecutor, alive
 from inside import jobs_by
 from loop_cli import ROWS, begin, command, deft, entries, environment
@@ -106,6 +108,15 @@ def test_a_printed_threshold_decides_as_the_number_did(knn_loop: Loop) -> None:
     called = scored["siamese_score"] > model["threshold"]
     assert called[scored["label"] != "PASS"].all()
     assert 100 * called[scored["label"] == "PASS"].mean() == pytest.approx(model["far_pct"], abs=1e-12)
+
+
+@pytest.mark.parametrize("loop", ["knn_loop", "weakness_loop"])
+def test_every_line_of_the_journal_fits_the_published_schema(request: pytest.FixtureRequest, loop: str) -> None:
+    schemas = json.loads((SKILL_ROOT / "specs/facts.schema.json").read_text())
+    lines = entries(request.getfixturevalue(loop).path)
+    assert {line["stage"] for line in lines} <= schemas.keys()
+    for line in lines:
+        jsonschema.validate(line["facts"], schemas[line["stage"]])
 
 
 def test_no_row_is_mined_twice_and_rows_add_up(knn_loop: Loop) -> None:
