@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -15,10 +16,13 @@ from typing import Any
 import pytest
 
 import inside
+from deft_aoi.base.errors import STILL_RUNNING
 from deft_aoi.cli.commands.step import asks_for_reporter
 from deft_aoi.executors.base import Task
 from deft_aoi.executors.local import LocalExecutor
 from deft_aoi.record import journal, state
+from deft_aoi.report.render import render
+from report_run import whole_run
 
 LINES = 100_000
 
@@ -145,7 +149,8 @@ def test_after_the_end_what_was_done_is_not_asked_for_again(tmp_path: Path) -> N
     digest = state.load(run / "deft_state.json")["journal"]["digest"]
     (run / "verified.json").write_text(json.dumps({"digest": digest}))
     assert (told(run)["left"], told(run)["command"]) == ([], "")
-    assert status(run).endswith("\nnothing is left to do\n")
+    assert "--final (what to tell the user)" in status(run).splitlines()[-1]
+    assert "not done" not in status(run, "--final")
     (run / "verified.json").write_text(json.dumps({"digest": "of another journal"}))
     assert "verify" in told(run)["left"][-1]
 
@@ -154,16 +159,35 @@ def test_what_is_left_to_a_person_counts_labels_not_shared_causes(tmp_path: Path
     run = ended(tmp_path / "run")
     (run / "best_model_reference.json").write_text("{}")
     (run / "label_review.csv").write_text("line,verdict\n2,\n3,mislabeled\n4,systematic\n5,systematic\n")
-    assert f"{run}/best_model_reference.json" in status(run)
-    assert "(2 rows for a person to check, 1 with a verdict; 2 noted as systematic)" in status(run)
+    final = status(run, "--final")
+    assert f"{run}/best_model_reference.json" in final
+    assert "(2 rows for a person to check, 1 with a verdict; 2 noted as systematic)" in final
 
 
-@pytest.mark.parametrize("report", ["no JSON", "[]", '{"result": 3}', '{"result": {}, "honesty": 7}'])
+@pytest.mark.parametrize("report", ["no JSON", "[]", '{"result": 3}', '{"result": {}, "caveats": 7}'])
 def test_a_damaged_report_does_not_hide_the_end(tmp_path: Path, report: str) -> None:
     run = ended(tmp_path / "run")
     (run / "report.json").write_text(report)
     (run / "label_review.csv").write_bytes(b"verdict\n\xff\n")
     assert "the loop is complete" in status(run)
+    assert "label_review.csv" in status(run, "--final")
+
+
+def test_the_final_word_is_said_once_the_loop_is_complete(tmp_path: Path) -> None:
+    going = inside.deft("status", "--results-dir", write(tmp_path / "going", 10), "--final", check=STILL_RUNNING)
+    assert "next: " in going.stdout
+    run = whole_run(tmp_path / "made").finish()
+    render(run)
+    short, long = status(run, "--final"), status(run, "--final", "--why")
+    assert re.search(r"^verdict: +FAIL on the KPI set: [\d.]+pp from target \(FAR < 0\.5%", short)
+    caveats = json.loads((run / "report.json").read_text())["caveats"]
+    assert 1 <= len(caveats) <= 4
+    for caveat in caveats:
+        assert caveat["text"] in short
+        assert caveat["why"] in long
+        assert caveat["why"] not in short
+    assert re.search(r"^do next: +- ", short, re.M)
+    assert re.search(r"^not done: +.* align_token_usage ", short, re.M)
 
 
 @pytest.mark.parametrize(

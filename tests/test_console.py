@@ -18,6 +18,7 @@ import pytest
 
 import inside
 from deft_aoi.base import console
+from deft_aoi.base.cache_folder import cache_root
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, REFUSED, STILL_RUNNING
 from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_module
 from small_workspace import LIGHTS, make_workspace
@@ -194,7 +195,10 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     assert len(looked) == 1  # iteration 1 analyses the baseline again
     assert Path(looked[0]).name == "contact_sheet.png"
     assert typed(done.stdout)[2] == "align_token_usage"
-    assert re.search(r"^then: the reporter .* · then: sh .* verify --results-dir", done.stdout.splitlines()[-1])
+    assert re.search(
+        r"^then: the reporter .* · then: sh .* verify --results-dir.* · then: sh .* --final",
+        done.stdout.splitlines()[-1],
+    )
 
 
 def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path) -> None:
@@ -209,6 +213,7 @@ def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path
     assert named
     everything = Path(named[2]).read_text().splitlines()
     assert len(everything) == int(named[1]) + console.LIMIT - 1
+    assert Path(named[2]).parent == cache_root() / "output", "nothing is left in the temporary folder"
     assert everything[:10] == lines(done)[:10]
     assert everything[-1] == lines(done)[-1]
     Path(named[2]).unlink()
@@ -231,3 +236,20 @@ def test_what_a_program_reads_is_never_cut(capsys: pytest.CaptureFixture[str]) -
     with console.brief("x", []):
         console.print_json(list(range(40)))
     assert capsys.readouterr().out.count("\n") > 80
+
+
+@pytest.mark.parametrize("name", ["preflight", "init_deft_state"])  # a command and a contract script
+def test_help_is_never_cut(name: str, tmp_path: Path) -> None:
+    said = call(name, "--help", cwd=tmp_path).stdout
+    assert len(said.splitlines()) > console.LIMIT
+    assert "more lines" not in said
+
+
+def test_without_a_cache_folder_everything_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DEFT_CACHE_DIR", str(tmp_path / "file"))
+    with console.brief("x", []):
+        print("\n".join(map(str, range(40))))
+    assert capsys.readouterr().out.split() == [str(number) for number in range(40)]

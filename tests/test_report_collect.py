@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jsonschema
 import pandas as pd
 import pytest
 
+import inside
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report import measure
@@ -191,18 +193,16 @@ def test_score_axis_stretches_only_crowded_probabilities() -> None:
         assert 2 <= len(measure.axis_ticks(axis)) <= 12
 
 
-def test_figures_command_lists_what_a_narrative_may_quote(finished: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
-    command = [sys.executable, "-m", "deft_aoi.cli.main", "report", "--results-dir", str(finished), "--figures"]
-    environment = {**os.environ, "PYTHONPATH": str(SKILL_ROOT / "scripts")}  # a pipe: all of it all the same
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
-    figures, pictures = done.stdout.split("\n\npictures: ")
-    lines = [line.split("\t") for line in figures.splitlines()]
-    assert {name for name, _, _ in lines} == set(collect(finished)["figures"])
-    keys = [line.split("\t")[0] for line in pictures.splitlines()[1:]]
+def test_brief_gives_a_reporter_everything_in_one_call(finished: Path) -> None:
+    done = inside.deft("report", "--results-dir", finished, "--brief").stdout  # a pipe: all of it all the same
+    facts, figures, pictures = re.split(r"\n\n(?:figures|pictures).*\n", done)
+    found = collect(finished)
+    quoted = [pair.split(" ")[0] for line in figures.splitlines() for pair in line.strip().split(" · ")]
+    assert set(quoted) == set(found["figures"])
+    keys = [line.split()[0] for line in pictures.splitlines()]
     assert {"pass1", "defect1"} <= set(keys)
-    page = (finished / "DEFT_Loop_Report.html").read_text() if (finished / "DEFT_Loop_Report.html").is_file() else ""
-    assert not page or all(key in page for key in keys)
+    page = (finished / "DEFT_Loop_Report.html").read_text()
+    assert all(key in page for key in keys)
+    assert re.search(r"^verdict: +FAIL on the KPI set: .*from target", facts, re.M)
+    assert all(caveat["why"] in facts for caveat in found["caveats"])
+    assert all(f"\n{label}:" in facts for label in ("baseline", "iter1", "iter2", "hardest", "weak rows"))

@@ -101,7 +101,7 @@ def test_what_cannot_be_proven_asks_for_rows(tmp_path: Path) -> None:
     maker.evaluate("iter1", 12.0)
     facts = collect(maker.finish())
     assert facts["result"]["verdict"] == "NOT PROVABLE"
-    assert any("acceptance set" in text for text in recommendations(facts))
+    assert any("acceptance_set.csv" in text for text in recommendations(facts))
     assert "target met on the KPI set, not proven" in render(maker.run).read_text()
 
 

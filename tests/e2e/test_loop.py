@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -80,13 +81,14 @@ def test_the_loop_is_complete_verified_and_handed_over(unbroken: Path) -> None:
     assert "backbone" not in yaml.safe_load(handed)["model"]
     assert model["spec_backbone"] == "fan_tiny_8_p4_hybrid"
     report = json.loads((unbroken / "report.json").read_text())
-    assert f"caveats: {' '.join(report['honesty'])}" in said
+    final = deft("status", "--results-dir", str(unbroken), "--final").stdout
+    assert all(f"- {caveat['text']}\n" in final for caveat in report["caveats"])
     assert report["result"]["margin"]["gap"] > 0
     assert "align_token_usage" not in said  # verified after the end: only the words of the report are left
-    assert said.splitlines()[-1].startswith("next: the reporter")
+    assert said.splitlines()[-2].startswith("next: the reporter")
     (unbroken / "narrative.json").write_text("{}")
-    assert said.splitlines()[:-1] == deft("step", "--results-dir", str(unbroken), check=10).stdout.splitlines()[:-1]
-    assert deft("status", "--results-dir", str(unbroken)).stdout.endswith("\nnothing is left to do\n")
+    assert said.splitlines()[:-2] == deft("step", "--results-dir", str(unbroken), check=10).stdout.splitlines()[:-1]
+    assert re.search(r"^next: .* status .* --final", deft("status", "--results-dir", str(unbroken)).stdout, re.M)
     (unbroken / "narrative.json").unlink()
 
 

@@ -24,13 +24,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from deft_aoi.base.cache_folder import cache_root
 from deft_aoi.base.errors import FAULT, REFUSED, DeftError, Refusals
 from deft_aoi.base.safe_paths import printable
 
 LIMIT = 12
 _HEAD = LIMIT - 2  # the last two are the note and the last line said
 _OUTPUT = re.compile(r"deft-[a-z_-]+-\w{8}\.txt")
-_KEPT, _KEPT_SECONDS = 20, 24 * 3600  # long outputs in the temporary folder
+_KEPT, _KEPT_SECONDS = 20, 24 * 3600  # long outputs in the cache
 # For streams that lack the character; any other is shown by its number.
 _PLAIN = {"→": "->", "←": "<-", "…": "...", "·": "-", "×": "x", "≤": "<=", "≥": ">=", "±": "+-", "µ": "u", "–": "-"}
 _NO_CHARSET = ("UTF-8", "ANSI_X3.4-1968", "646", "")  # of a locale: ours already, or none was set
@@ -66,18 +67,18 @@ def print_json(value: Any) -> None:
     whole(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def for_programs(arguments: Sequence[str]) -> bool:
-    """True where the caller asked for JSON: it is never cut."""
-    return "--json" in arguments or ("--format", "json") in itertools.pairwise(arguments)
+def wants_all(arguments: Sequence[str]) -> bool:
+    """True where the caller asked for JSON or help: neither is ever cut."""
+    return not {"--json", "--help", "-h"}.isdisjoint(arguments) or ("--format", "json") in itertools.pairwise(arguments)
 
 
 @contextmanager
 def brief(name: str, arguments: Sequence[str]) -> Iterator[None]:
-    """Let the block say at most `LIMIT` lines, both streams together, and put the whole into a temporary file.
+    """Let the block print at most `LIMIT` lines, both streams together, and put the whole into a file of the cache.
 
-    Nothing is cut on a terminal, for `--json`, and with DEFT_LINES=all.
+    Nothing is cut on a terminal, for `--json` and `--help`, and with DEFT_LINES=all.
     """
-    if for_programs(arguments) or os.environ.get("DEFT_LINES") == "all" or sys.stdout.isatty() or sys.stderr.isatty():
+    if wants_all(arguments) or os.environ.get("DEFT_LINES") == "all" or sys.stdout.isatty() or sys.stderr.isatty():
         yield
         return
     said = _Said(name)
@@ -217,16 +218,19 @@ def guarded(name: str, action: Callable[[], int]) -> int:
         return FAULT
 
 
-def _forget_old() -> None:
-    """Remove long outputs of earlier commands of this user: those older than a day, and all but the newest `_KEPT`."""
+def _output_folder() -> Path:
+    """Where long outputs go: the cache of this user, never the temporary folder. Older ones are removed: those from
+    before a day, and all but the newest `_KEPT`."""
+    folder = cache_root() / "output"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
-        found = [entry for entry in os.scandir(tempfile.gettempdir()) if _OUTPUT.fullmatch(entry.name)]
-        mine = [entry for entry in found if entry.stat(follow_symlinks=False).st_uid == os.getuid()]
-        mine.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
+        found = [entry for entry in os.scandir(folder) if _OUTPUT.fullmatch(entry.name)]
+        found.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime, reverse=True)
         oldest = time.time() - _KEPT_SECONDS
-        for place, entry in enumerate(mine):
+        for place, entry in enumerate(found):
             if place >= _KEPT or entry.stat(follow_symlinks=False).st_mtime < oldest:
                 os.unlink(entry.path)
+    return folder
 
 
 class _Said:
@@ -239,8 +243,12 @@ class _Said:
         self._last: tuple[IO[str], str] | None = None
         self._file: IO[str] | None = None
         self._path = ""
+        self._whole = False  # nothing is held back any more
 
     def add(self, stream: IO[str], line: str) -> None:
+        if self._whole:
+            _say(stream, line)
+            return
         self._count += 1
         self._last = stream, line
         if self._count <= LIMIT:
@@ -249,13 +257,20 @@ class _Said:
                 _say(stream, line)
             return
         if self._file is None:
-            _forget_old()
-            handle, self._path = tempfile.mkstemp(prefix=f"deft-{self._name}-", suffix=".txt")
+            try:
+                handle, self._path = tempfile.mkstemp(".txt", f"deft-{self._name}-", _output_folder())
+            except OSError:  # no cache folder can be made: print everything
+                self._whole = True
+                for waiting in (*self._early[_HEAD:], (stream, line)):
+                    _say(*waiting)
+                return
             self._file = os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace")
             self._file.writelines(early for _, early in self._early)
         self._file.write(line)
 
     def end(self) -> None:
+        if self._whole:
+            return
         if self._file is None:
             for stream, line in self._early[_HEAD:]:
                 _say(stream, line)

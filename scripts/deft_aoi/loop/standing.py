@@ -6,23 +6,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deft_aoi.base import csv_text
 from deft_aoi.base.console import command_line
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.base.safe_paths import printable
 from deft_aoi.base.safe_yaml import parse_json
-from deft_aoi.data.review_counts import count_review
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record import journal, order, state
 from deft_aoi.record.locations import Places
+from deft_aoi.report.closing import short_lines
 
 if TYPE_CHECKING:
     from deft_aoi.record.run import Run
 
 _LAST = 5
-_BEST = (("best model: ", "label"), ("", "verdict"), ("", "sentence"))
 REPORTER = "the reporter (agents/reporter.md) with this run directory and nothing else"
 _AT_THE_END = f"{REPORTER} (no subagents: do it yourself)"
 
@@ -51,7 +49,7 @@ def standing(paths: RunPaths, run: Run | None = None) -> dict[str, Any]:
         "stopped": _stopped(last) if following is not None and following.stage == order.RESOLVE else None,
         "next": None if following is None else str(following),
         "approved": bool(now["config"].get("approval")),
-        "closing": closing_lines(paths) if following is None else [],
+        "closing": short_lines(paths) if following is None else [],
         "left": (todo := _left(paths, now, last) if following is None else []),
         "command": _command(paths, now, following) if following else next((t for t in todo if t != _AT_THE_END), ""),
     }
@@ -65,31 +63,6 @@ def _left(paths: RunPaths, now: state.State, last: list[journal.Entry]) -> list[
     aligned = paths.no_tokens.is_file() or any("tokens" in entry for entry in last)
     todo = [] if aligned else [command_line("align_token_usage", "--log-path", paths.log)]
     return [*todo, *report, command_line("verify", "--results-dir", paths.root)]
-
-
-def closing_lines(paths: RunPaths) -> list[str]:
-    """What a finished run is worth, with the caveats of its report, and what it asks of a person."""
-    facts = _json(paths.report_facts) or {}
-    result, lines = facts.get("result"), []
-    if isinstance(result, dict):
-        lines.append(" · ".join(f"{word}{result.get(name)}" for word, name in _BEST))
-        if isinstance(caveats := facts.get("honesty"), list):
-            lines.append(f"caveats: {' '.join(map(str, caveats))}")
-    counts = count_review([row.get("verdict") or "" for row in _review_rows(paths.label_review)])
-    asked = f"{counts.rows} rows for a person to check, {counts.judged} with a verdict"
-    asked += f"; {counts.systematic} noted as systematic" if counts.systematic else ""
-    wanted = (paths.report, paths.best_model, paths.reference, paths.inference_spec)
-    made = [str(path) for path in wanted if path.is_file()]
-    made.append(f"{paths.label_review} ({asked})")
-    return [*lines, f"files: {', '.join(made)}"]
-
-
-def _review_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of label_review.csv; none where it is absent or unreadable: `deft verify` and the stages say so."""
-    try:
-        return csv_text.records(path)
-    except (OSError, ValueError, csv_text.Error):
-        return []
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -20,14 +20,14 @@ from deft_aoi.record import order
 from deft_aoi.record.order import champion_label
 from deft_aoi.record.state import model_sentence
 from deft_aoi.report import measure
+from deft_aoi.report.advice import next_steps
+from deft_aoi.report.caveats import caveats
 from deft_aoi.report.checks import run_checks
 from deft_aoi.report.from_line import line_facts
-from deft_aoi.report.proof import proof, sealed_words, told_apart
+from deft_aoi.report.proof import proof
 from deft_aoi.report.quotable import named_figures
-from deft_aoi.report.samples import barred_words, source_words
 from deft_aoi.report.source import Record, Source, open_run
 from deft_aoi.report.synthetic import synthetic_facts
-from deft_aoi.report.words import listed
 
 SCHEMA_VERSION = 1
 PARTS = {
@@ -64,7 +64,7 @@ def facts_of(source: Source) -> Record:
         "proof": proved,
         "synthetic": synthetic_facts(source, iterations),
         "line": line_facts(source),
-        "honesty": honesty(source, iterations, proved, best),
+        "caveats": caveats(source, iterations, proved, best),
         "timeline": timeline(source),
         "environment": environment(source),
         "narrative": source.paths.narrative.is_file(),
@@ -74,6 +74,7 @@ def facts_of(source: Source) -> Record:
         (one["evaluate"] or {}).pop("recorded", None)
     (facts["result"] or {}).pop("recorded", None)
     facts["figures"] = named_figures(facts)
+    facts["next_steps"] = next_steps(facts)
     return facts
 
 
@@ -288,37 +289,6 @@ def classical(source: Source) -> Record | None:
         if facts := source.facts(label, order.EVALUATE).get("classical"):
             return {**facts, "source": source.line(label, order.EVALUATE)}
     return None
-
-
-def honesty(source: Source, iterations: list[Record], proved: Record, best: str | None) -> list[str]:
-    """Which set chose what, and what that means for the figures."""
-    if not any(it["evaluate"] for it in iterations):
-        return []
-    chosen = ["the threshold", "the checkpoint"]
-    if len([it for it in iterations if it["evaluate"]]) > 1:
-        chosen.append("the best iteration")
-    lines = [f"The KPI set chose {listed(chosen)}, and its FAR is reported on the same rows."]
-    if any(it["mining"] for it in iterations):
-        policy = str(source.config.get("policy") or "knn")
-        asked = str(source.config.get("rca_source") or "kpi")
-        lines.append(source_words(policy, asked))
-        lines += barred_words([it["mining"] for it in iterations if it["mining"]])
-    lines.append(sealed_words(proved["acceptance"], best))
-    found = next((it["evaluate"] for it in iterations if it["evaluate"] and it["label"] == best), None)
-    against = next((one for one in proved["challengers"] if one["label"] == best), None)
-    if against and not told_apart(against["difference"]):
-        lines.append(
-            f"On these rows {best} is not told apart from {against['champion']}, the best model before it: the gain "
-            "may be chance. That says nothing of the target."
-        )
-    lines += [found["margin"]["sentence"]] if found and found["margin"] else []
-    if found and found["n_defect"] and source.recall == 1:
-        lines.append(
-            "The threshold was set below every defect of these rows, so recall is 100% by construction, which no "
-            f"number of defects proves: after {found['n_defect']:,} of them, the next one escapes with a probability "
-            f"of about 1 in {found['n_defect'] + 1:,}."
-        )
-    return lines
 
 
 def timeline(source: Source) -> list[Record]:

@@ -5,26 +5,22 @@ Both quote figures by name only (`{{far.iter2}}`), so that no number on the page
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import SKILL_ROOT
-from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.report.advice import recommendations
+from deft_aoi.report.quoting import PIECE, Figures, Record, code, look_up, plain
 from deft_aoi.report.words import listed, plural
 
 SCHEMA = SKILL_ROOT / "specs/narrative.schema.json"
-Record = dict[str, Any]
-Figures = Mapping[str, Record]
-_PIECE = re.compile(r"\{\{\s*(?P<name>[^{}]*?)\s*\}\}|`(?P<code>[^`]+)`")
 _BARE_NUMBER = re.compile(r"(?<![\w.@/+-])[+\u2212-]?\d[\d.,]*\s*(?:%|pp)?(?![\w])")
 
 
@@ -101,21 +97,16 @@ def tell(text: str, figures: Figures, where: str = "narrative") -> Markup:
     Raises InputError at an unknown reference or a number that is written out instead of quoted.
     """
     parts, end = Markup(""), 0
-    for match in _PIECE.finditer(text):
+    for match in PIECE.finditer(text):
         parts += _plain(text[end : match.start()], where)
         end = match.end()
         if match["code"] is not None:
             parts += Markup("<code><bdi>{}</bdi></code>").format(match["code"])
         else:
-            figure = _look_up(match["name"], figures, where)
+            figure = look_up(match["name"], figures, where)
             shape = Markup('<data class="figure" value="{}" title="from {}">{}</data>')
             parts += shape.format(figure["value"], figure["source"], figure["text"])
     return parts + _plain(text[end:], where)
-
-
-def plain(text: str, figures: Figures) -> str:
-    """`text` with its references as words, for Markdown and terminals."""
-    return _PIECE.sub(lambda m: f"`{m['code']}`" if m["code"] else str(_look_up(m["name"], figures, "")["text"]), text)
 
 
 def _plain(text: str, where: str) -> Markup:
@@ -126,14 +117,6 @@ def _plain(text: str, where: str) -> Markup:
             "as {{far.iter1}}, or put a name into `backticks`"
         )
     return Markup("{}").format(text)
-
-
-def _look_up(name: str, figures: Figures, where: str) -> Record:
-    if name in figures:
-        return figures[name]
-    near = difflib.get_close_matches(name, figures, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(f"{where}: {{{{{name}}}}} is no figure of this run (report.json lists them under figures){hint}")
 
 
 def by_rule(facts: Record) -> Narrative:
@@ -185,59 +168,6 @@ def _evaluated(facts: Record, label: str, found: Record) -> str:
     return f"FAR is {{{{far.{label}}}}} ({{{{change.{label}}}}}){calls}. {place}"
 
 
-def recommendations(facts: Record) -> list[str]:
-    """What a person could do next, each only where the facts call for it."""
-    result, advice = facts["result"], []
-    if facts["run"]["problem"]:
-        remedy = facts["run"]["problem"]["remedy"]
-        advice.append(
-            f"The loop stopped by itself. What to do: {code(remedy)}" if remedy else "The loop stopped by itself."
-        )
-    if result is None:
-        return advice
-    needed = [
-        text
-        for count, text in (
-            (result["further_pass_needed"], "{{further_pass}} PASS rows without a false call"),
-            (result["further_defects_needed"], "{{further_defects}} defects without an escape"),
-        )
-        if count
-    ]
-    if result["verdict"] == "NOT PROVABLE" and result["met"] and not facts["proof"]["acceptance"]:
-        size = f", at least {' and '.join(needed)}" if needed else ""
-        advice.append(
-            "The target is reached on the KPI set, which also chose the threshold. To prove it, put boards that "
-            f"nothing else uses into a sealed acceptance set{size}."
-        )
-    elif not result["met"] and facts["run"]["status"] == "complete":
-        advice.append(
-            "{{gap}}: more iterations help while mining still finds rows; otherwise the pool needs new boards."
-        )
-    reference = facts["classical"]
-    if reference and reference["far_pct"] <= result["far_pct"]:
-        advice.append("The classical difference, which needs no training, does as well here ({{far.classical}}).")
-    if result["far_995_pct"] is not None and result["far_995_pct"] < 0.6 * result["far_pct"]:
-        advice.append(
-            "A few defects hold the threshold down: at {{soft_recall}} recall FAR would be {{far_995.best}}. "
-            "Look at the lowest-scoring defects below: are they labelled right, and can they be seen at all?"
-        )
-    empty = without_yield(facts)
-    if empty:
-        names = listed([code(name) for name in empty])
-        advice.append(f"Mining kept no row of {names}: the pool or pre-generated pairs need some.")
-    return advice
-
-
-def without_yield(facts: Record) -> list[str]:
-    """Defects that analysis found weak but of which mining never kept a row."""
-    mined = [one["mining"] for one in facts["iterations"] if one["mining"]]
-    if not mined:
-        return []
-    weak = {name for one in facts["iterations"] if one["rca"] for name in one["rca"].get("weak_by_label") or {}}
-    kept = {name for part in mined for name, y in (part.get("by_label") or {}).items() if y.get("kept")}
-    return sorted(weak - kept - {PASS})
-
-
 def summary_markdown(facts: Record, one: Record, told: Narrative, limit: int = 300) -> str:
     """`iter<N>_summary.md`: at most `limit` words (counted as runs of non-blanks)."""
     figures, label = facts["figures"], one["label"]
@@ -256,7 +186,7 @@ def summary_markdown(facts: Record, one: Record, told: Narrative, limit: int = 3
     if one["mining"] and one["mining"].get("by_label"):
         kept = ", ".join(f"{name} {y.get('kept', 0)}" for name, y in sorted(one["mining"]["by_label"].items()))
         lines += [f"- Mined: {kept}"]
-    lines += [f"- Time: {figures[f'duration.{label}']['text']}", "", *facts["honesty"][:1]]
+    lines += [f"- Time: {figures[f'duration.{label}']['text']}", "", *(one["text"] for one in facts["caveats"][:1])]
     text = "\n".join(lines)
     if len(text.split()) <= limit:
         return text + "\n"
@@ -269,8 +199,3 @@ _LINES = (
     ("AUROC", "auroc"),
     ("Threshold", "threshold"),
 )
-
-
-def code(name: str) -> str:
-    """A name as it may stand in a text: in backticks, which it may not itself contain."""
-    return f"`{name.replace('`', chr(39))}`"

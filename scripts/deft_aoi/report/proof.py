@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from deft_aoi.record.order import ACCEPTANCE, EVALUATE, ROLLBACK
 from deft_aoi.report.source import Record, Source
 
@@ -114,17 +112,3 @@ def rollback(source: Source, entry: Record) -> Record:
         "from": facts["from"], "to": facts["to"], "reason": facts.get("reason", ""), "ts": entry["ts"],
         "source": f"{source.paths.log.name} line {entry['seq']}",
     }  # fmt: skip
-
-
-def sealed_words(openings: list[dict[str, Any]], best: str | None) -> str:
-    """The sentence of honesty about the acceptance set."""
-    mine = [one for one in openings if one["model"] == best]
-    if not mine:
-        return (
-            "Expect a somewhat higher FAR on new boards; a sealed acceptance set would show how much."
-            if not openings
-            else "The acceptance set was not opened for the best model."
-        )
-    last = mine[-1]
-    words = f"The acceptance set ({last['seal']}) took no part in any choice: FAR {last['far_pct']:.4g}%"
-    return f"{words}, {last['misses']:,} of {last['n_defect']:,} defects escape there, with the threshold frozen."

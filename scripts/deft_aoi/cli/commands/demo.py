@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.loop import driver
     from deft_aoi.preflight import preflight
     from deft_aoi.record.run import load_run
+    from deft_aoi.report.closing import file_lines, labelled, short_lines
     from deft_aoi.simulate.workspace import simulate
 
     started = time.monotonic()
@@ -53,13 +54,12 @@ def run(args: argparse.Namespace) -> int:
     said.end()
     if code != COMPLETE:
         return code
-    label, best = load_run(paths.root).champion()
+    _, best = load_run(paths.root).champion()
     made = {"verdict": best.verdict, "report": paths.report, "best_model": paths.best_model}
     if args.json:
         print_json({"results_dir": str(paths.root), **{name: str(value) for name, value in made.items()}})
         return OK
-    print(f"best model: {label} · {best.verdict_sentence}")
-    print(f"verdict: {best.verdict} · {time.monotonic() - started:.0f}s")
-    print(f"report: {paths.report}")
-    print(f"hand-off: {paths.best_model} and {paths.inference_spec}")
+    print("
+".join([*short_lines(paths), *file_lines(paths)]))
+    print(labelled("took", f"{time.monotonic() - started:.0f} s"))
     return OK

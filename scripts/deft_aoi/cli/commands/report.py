@@ -17,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pdf", action="store_true", help="print the page to PDF too, where a browser is at hand")
     parser.add_argument(
-        "--figures",
+        "--brief",
         action="store_true",
-        help="print what a narrative may quote: every figure, and the key of every picture; write nothing",
+        help="render, then print what a reporter needs: verdict, caveats, iterations, contact sheets, every figure a "
+        "narrative may quote, the key of every picture",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -27,21 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.base.console import print_json, whole
     from deft_aoi.base.safe_paths import printable
+    from deft_aoi.report.brief import brief_lines
+    from deft_aoi.report.closing import labelled
     from deft_aoi.report.collect import collect
     from deft_aoi.report.page import picture_keys
     from deft_aoi.report.render import render, render_iteration
 
-    if args.figures:
+    path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
+    if args.brief:
         facts = collect(args.results_dir)
         if args.json:
-            print_json(facts["figures"])
-            return 0
-        lines = [f"{name}\t{figure['text']}\t{figure['source']}" for name, figure in facts["figures"].items()]
-        lines += ["", "pictures: the key of each pair, for narrative.json"]
-        lines += [f"{key}\t{words}" for key, words in picture_keys(args.results_dir, facts)]
-        whole(printable("\n".join(lines)))
+            print_json(facts)
+        else:
+            whole(
+                printable(
+                    "\n".join([labelled("page", str(path)), *brief_lines(facts, picture_keys(args.results_dir, facts))])
+                )
+            )
         return 0
-    path = render_iteration(args.results_dir, args.iteration) if args.iteration else render(args.results_dir)
     made = {"report": str(path)}
     if args.pdf:
         from deft_aoi.report.pdf import print_pdf
