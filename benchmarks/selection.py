@@ -46,7 +46,8 @@ Labels = npt.NDArray[np.str_]
 Scores = npt.NDArray[np.float64]
 Model = Any
 
-ALL = ("weakness", "random", "knn+label", "random-balanced", "weakness+diverse", "knn", "uncertain", "weakness+screen")
+ALL = ("weakness", "random", "knn+label", "random-balanced", "weakness+diverse", "knn", "uncertain", "weakness+screen",
+       "weakness+rca")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,8 @@ def choose(
         if name == "uncertain":
             threshold = float(kpi_scores[data.label[kpi] != PASS].min())
             policy = partial(select.uncertain, scores, threshold)
+        elif name == "weakness+rca":
+            policy = partial(steered, scores, forced(data, judge, model, cell, seed))
         else:
             ways = {"weakness": select.weakness, "weakness+diverse": select.weakness_diverse}
             policy = partial(ways[name], scores)
@@ -301,6 +304,33 @@ def choose(
     doubtful = too_doubtful(doubt["doubt"], doubt["likely"])
     review = [pick for pick in policy(stock, limits) if doubtful[pick.row]]
     return policy(replace(stock, free=stock.free & ~doubtful), limits), review
+
+
+def forced(data: Data, judge: Engine, model: Model, cell: Cell, seed: int) -> dict[str, float]:
+    """For each defect label of the validation rows the false alarm rate that keeping all of its rows would cost."""
+    rows = data.part(cell.by, seed, "validation")
+    labels, scores = data.label[rows], judge.logits(model, rows)
+    passes = scores[labels == PASS]
+    return {
+        str(name): float((passes >= scores[labels == name].min()).mean()) for name in np.unique(labels[labels != PASS])
+    }
+
+
+def steered(scores: Scores, forces: dict[str, float], stock: Stock, limits: Limits) -> list[Pick]:
+    """`weakness`, the defects' half shared by what each label costs on the validation rows."""
+    whole, half = sum(forces.values()), limits.rows - limits.rows // 2
+    free, picks = stock.free.copy(), list[Pick]()
+
+    def take(rows: npt.NDArray[np.bool_], count: int) -> None:
+        picks.extend(select.weakness(scores, replace(stock, free=free & rows), replace(limits, rows=count)))
+        free[[pick.row for pick in picks]] = False
+
+    for name, force in sorted(forces.items(), key=lambda one: -one[1]):
+        if share := min(round(half * force / whole) if whole else 0, half - len(picks)):
+            take(stock.labels == name, share)
+    take(stock.labels != PASS, half - len(picks))  # what labels could not fill goes to the weakest of all
+    take(stock.labels == PASS, limits.rows - len(picks))
+    return picks
 
 
 def too_doubtful(doubt: npt.NDArray[np.floating[Any]], likely: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

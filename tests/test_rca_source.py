@@ -68,6 +68,19 @@ def test_routing_tells_coverage_and_a_forecast_that_mining_keeps(run: Path) -> N
     assert facts(run, "data_mining")["kept"] <= routing["forecast_rows"] <= 12
 
 
+def test_what_the_pool_lacks_is_asked_for_by_name_number_and_place(run: Path) -> None:
+    """`shift` holds the threshold down and the pool has none: mining cannot help, so a person is asked."""
+    held = {one["label"]: one for one in facts(run, "rca")["holders"]}
+    asked = {one["label"]: one for one in facts(run, "routing")["requests"]}
+    assert asked["shift"]["unused"] == 0
+    assert asked["shift"]["rows"] == -(-6 // len(held))  # half of the 12 rows of one mining, shared by the holders
+    line = next(one["summary"] for one in entries(run) if one["stage"] == "routing")
+    assert f"{asked['shift']['rows']} shift" in line.partition("collect ")[2]
+    text = next((run / "iter1/routing_results").glob("*/routing_summary.txt")).read_text()
+    assert f"Collect {asked['shift']['rows']} parts with the defect shift: the pool has none left" in text
+    assert held["shift"]["hardest"] in text
+
+
 def test_what_the_sheet_shows_flows_into_the_review(run: Path) -> None:
     deft("spot-check", "--results-dir", str(run), "--verdict", "1=mislabeled", "--verdict", "2=edge_case",
          "--note", "1=a good part")  # fmt: skip

@@ -40,9 +40,11 @@ def test_rows_that_somebody_looked_at_come_first_and_damage_hides_nothing_else(t
 def test_coverage_shows_what_was_forecast_beside_what_was_kept(tmp_path: Path) -> None:
     entry = {"label": "bridge", "forecast": 5, "goes_to": ["mining"]}
     shown = [
-        {"label": "iter1", "rca": None, "routing": {"coverage": [entry, entry | {"label": "PASS"}]},
+        {"label": "iter1", "rca": None,
+         "routing": {"coverage": [entry, entry | {"label": "PASS"}], "requests": [{"sentence": "Collect 5 parts."}]},
          "mining": {"by_label": {"bridge": {"kept": 4}}}},
     ]  # fmt: skip
     found = samples.coverage(shown)
     assert found is not None
     assert [(one["label"], one["kept"]) for one in found["entries"]] == [("PASS", None), ("bridge", 4)]
+    assert found["requests"] == ["Collect 5 parts."]

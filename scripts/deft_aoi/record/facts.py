@@ -119,6 +119,7 @@ class Analysed(Facts):
     rca_source: str = "kpi"
     rca_threshold: float | None = None
     rca_target_defects: tuple[str, ...] = ()
+    holders: tuple[Mapping[str, Any], ...] = ()  # labels that cost false calls, as rca/holders.py has them
     weak_rows: int = 0
     weak_by_label: Mapping[str, int] = field(default_factory=dict)
     causes: Mapping[str, Any] = field(default_factory=dict)
@@ -141,6 +142,7 @@ class Routed(Facts):
     dropped_labels: tuple[str, ...] = ()
     coverage: tuple[Mapping[str, Any], ...] = ()
     forecast_rows: int = 0
+    requests: tuple[Mapping[str, Any], ...] = ()  # what to collect, since the pool does not have it
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def coverage(shown: list[Record]) -> Record | None:
             kept = (it["mining"] or {}).get("by_label") or {}
             entries = [{**one, "kept": (kept.get(one["label"]) or {}).get("kept")} for one in it["routing"]["coverage"]]
             entries.sort(key=lambda one: (one["label"] != PASS, one["label"]))
-            return {"label": it["label"], "entries": entries, "mined": it["mining"] is not None}
+            asked = [one["sentence"] for one in it["routing"].get("requests") or []]
+            return {"label": it["label"], "entries": entries, "mined": it["mining"] is not None, "requests": asked}
     return None
 
 

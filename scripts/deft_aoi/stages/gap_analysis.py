@@ -18,6 +18,7 @@ from deft_aoi.base.safe_paths import check_cells
 from deft_aoi.kpi.analyze import read_scored
 from deft_aoi.rca.causes import CAUSES, propose
 from deft_aoi.rca.evidence import Known, Measured, measure
+from deft_aoi.rca.holders import holders
 from deft_aoi.rca.tables import light_table, tables, text, worst
 from deft_aoi.rca.weak import breakdown, per_light, target_defects, weak_samples
 from deft_aoi.spec.tree import Optics
@@ -31,7 +32,8 @@ UNREACHABLE = "unreachable_kpi.txt"
 class Subject:
     """What to analyse: a scored CSV, the folder that its paths start from, the recall that the KPI wants, how many weak
     samples of a label to keep; `known` the rows that the model learned from, `judges` sets that help to judge labels;
-    `source` the set that the rows are of; no image may lie outside `workspace` (None: outside `images`).
+    `source` the set that the rows are of; no image may lie outside `workspace` (None: outside `images`); `most_far` the
+    FAR that the target allows.
     """
 
     csv: Path
@@ -43,6 +45,7 @@ class Subject:
     judges: Sequence[Known] = field(default=())
     source: str = "kpi"
     workspace: Path | None = None
+    most_far: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def write(found: Analysis, measured: Measured, subject: Subject, folder: Path) -
         "rca_gaps_parquet": str(folder / "kpi_gaps.parquet"),
         "rca_threshold": found.threshold,
         "rca_target_defects": target_defects(found.scored),
+        "holders": [one.to_json() for one in holders(found.scored, found.weak, subject.most_far)],
         "weak_rows": len(found.weak),
         "weak_by_label": {str(k): int(v) for k, v in found.weak["label"].value_counts().sort_index().items()},
         "causes": {name: {"weak": counts[name], "wrong": wrong[name]} for name in CAUSES if counts[name]},

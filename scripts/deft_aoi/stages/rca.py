@@ -93,10 +93,11 @@ def ask_for_review(run: Run, found: Analysis, source: str, label: str) -> None:
 def subject(run: Run, analysed: str, csv: Path, source: str) -> Subject:
     """The scored rows of a model with what it learned from; `source` is the set of these rows."""
     root = run.workspace.images if analysed == BASELINE else run.workspace.root
+    most = (run.plan.target.far.limit if run.plan.target.far else None) or 0.0
     judges = [run.workspace.training_csv, *([run.workspace.validation_csv] if source == KPI else [])]
     return Subject(
         csv, run.workspace.images, run.optics, run.plan.target.recall, run.plan.top_k_per_label,
         known=Known(read_rows(run.training_csv(analysed)), root),
         judges=[Known(read_rows(csv), run.workspace.images) for csv in judges],
-        source=source, workspace=run.workspace.root,
+        source=source, workspace=run.workspace.root, most_far=most,
     )  # fmt: skip

@@ -13,6 +13,8 @@ from deft_aoi.base.paths import iter_label, iter_number
 from deft_aoi.base.rows import PASS, read_parquet, read_pool, read_rows, write_parquet
 from deft_aoi.data.sets import pregen_set
 from deft_aoi.executors.base import Task
+from deft_aoi.mining.select import UNLABELLED
+from deft_aoi.rca.holders import Holder, Request, requests
 from deft_aoi.record.facts import Analysed, Mined, Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages.coverage import ANOMALYGEN, MINING, Budget, Coverage, coverage, table
@@ -37,7 +39,8 @@ def collect(run: Run, label: str) -> StageResult:
     write_parquet(folder / "anomalygen_gaps.parquet", gaps[gaps["label"].isin(anomalygen)])
     routes = {MINING: mining, ANOMALYGEN: anomalygen}
     entries = _coverage(run, label, analysis.analysed, gaps, pool, routes)
-    atomic_write_text(folder / "routing_summary.txt", summary_text(run, entries))
+    asked = [] if UNLABELLED in set(pool["label"]) else to_collect(run, analysis, entries)
+    atomic_write_text(folder / "routing_summary.txt", summary_text(run, entries, asked))
     if not mining and not anomalygen:
         raise HardStop(
             "nothing_to_route",
@@ -53,6 +56,7 @@ def collect(run: Run, label: str) -> StageResult:
         dropped_labels=tuple(dropped),
         coverage=tuple(entry.to_json() for entry in entries),
         forecast_rows=sum(entry.forecast for entry in entries),
+        requests=tuple(one.to_json() for one in asked),
     )
     summary = f"{len(mining)} labels to mining"
     summary += " (pre-generated pairs are part of its pool)" if run.plan.synthetic == PREGEN else ""
@@ -60,6 +64,9 @@ def collect(run: Run, label: str) -> StageResult:
     summary += f", {len(dropped)} dropped, at most {facts.forecast_rows} rows to come from mining"
     if dropped:
         summary += f" ({', '.join(dropped)}: not in the pool)"
+    if asked:
+        told = ", ".join(f"{one.rows} {one.holder.label}" for one in asked)
+        summary += f" · collect {told}: the pool has too few ({run.paths.relative(folder / 'routing_summary.txt')})"
     return StageResult(summary, facts, tuple(sorted(folder.iterdir())))
 
 
@@ -82,14 +89,24 @@ def route(
     return mining, anomalygen, dropped
 
 
-def summary_text(run: Run, entries: list[Coverage]) -> str:
-    """Coverage table: one line for each weak label; a sample counts once, whatever the number of lights."""
+def to_collect(run: Run, analysis: Analysed, entries: list[Coverage]) -> list[Request]:
+    """What a person must bring, since the pool lacks it and nothing generates it."""
+    unused = {entry.label: entry.pool + entry.synthetic for entry in entries}
+    made = [entry.label for entry in entries if ANOMALYGEN in entry.goes_to]
+    return requests([Holder.from_json(one) for one in analysis.holders], unused, made, run.plan.mine_rows)
+
+
+def summary_text(run: Run, entries: list[Coverage], asked: list[Request]) -> str:
+    """Coverage table: one line for each weak label; a sample counts once, whatever the number of lights. Then what to
+    collect."""
     lines = table(entries)
     rows = sum(entry.forecast for entry in entries)
     lines += ["", f"Forecast, before any image is compared: at most {rows} of the {run.plan.mine_rows} rows asked for "
               f"(policy {run.plan.policy}); a similarity floor or a screen can only lower it."]  # fmt: skip
     if any(ANOMALYGEN in entry.goes_to for entry in entries):
         lines.append(f"AnomalyGen is asked for {run.plan.num_sdg} pairs besides.")
+    if asked:
+        lines += ["", "To collect: no mining can find what the pool does not have.", *(one.sentence for one in asked)]
     return "\n".join(lines) + "\n"
 
 
