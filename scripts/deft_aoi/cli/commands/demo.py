@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"results_dir": str(paths.root), **{name: str(value) for name, value in made.items()}})
         return OK
-    print("
-".join([*short_lines(paths), *file_lines(paths)]))
+    print("\n".join([*short_lines(paths), *file_lines(paths)]))
     print(labelled("took", f"{time.monotonic() - started:.0f} s"))
     return OK
