@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deft_aoi.base.glossary import TERMS
+from deft_aoi.report.far_chart import FarPoint, far_by_iteration
 from deft_aoi.report.pdf import BROWSERS, print_pdf
-from deft_aoi.report.render import render
+from deft_aoi.report.render import ASSETS, render
 from deft_aoi.report.serve import make_server
 from report_run import RunMaker, baseline_only, whole_run
 
@@ -87,6 +89,63 @@ def test_readable_for_everyone(opened: Any, finished: Path, scheme: str, width: 
     picture(page, f"report-{scheme}-{width}")
     assert problems(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+OVERLAPS = """svg => {
+  const box = e => { const b = e.getBBox(); return [b.x + 1, b.y + 2, b.x + b.width - 1, b.y + b.height - 2]; };
+  const texts = [...svg.querySelectorAll('text')], dots = [...svg.querySelectorAll('circle')];
+  const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  const found = [];
+  texts.forEach((one, place) => [...texts.slice(place + 1), ...dots].forEach(other => {
+    if (meet(box(one), box(other))) found.push([one.textContent, other.textContent]);
+  }));
+  dots.forEach((one, place) => dots.slice(place + 1).forEach(other => {
+    if (meet(box(one), box(other))) found.push([one.textContent, other.textContent]);
+  }));
+  return found;
+}"""
+
+
+def test_the_first_screen_says_the_result_and_what_to_do_next(opened: Any, finished: Path) -> None:
+    page = opened(finished, viewport={"width": 1280, "height": 800})
+    headline = page.locator("h1")
+    lines = headline.evaluate("e => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight)")
+    assert round(lines) <= 2
+    advice = page.locator(".advice h2").bounding_box()
+    assert advice is not None
+    assert advice["y"] + 60 < 800
+    assert page.locator("#verdict .caveats > ul > li").count() <= 4
+
+
+@pytest.mark.parametrize("models", [3, 30])
+def test_points_and_labels_of_the_chart_do_not_cover_each_other(browser: Browser, models: int) -> None:
+    rates = [40 / (1 + number) ** 1.5 for number in range(models)]
+    points = [
+        FarPoint("baseline" if n == 0 else f"iter{n}", r, r * 0.8, r * 1.3, r * (1 if n % 2 else 0.7), n == models - 1)
+        for n, r in enumerate(rates)
+    ]
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_content(f"<style>{(ASSETS / 'report.css').read_text()}</style>{far_by_iteration(points, 21.0, 0.5)}")
+    for chart in page.locator("svg.far").all():
+        assert chart.evaluate(OVERLAPS) == []
+    page.close()
+
+
+def test_tables_fit_a_phone_and_names_break_after_their_separators(opened: Any, finished: Path) -> None:
+    page = opened(finished, viewport={"width": 390, "height": 860})
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    wide = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 80))"
+    assert page.locator(".scroll").evaluate_all(wide) == []
+    assert page.locator("wbr").count() > 0
+    assert "false calls" in page.locator("table.figures td[data-head]").evaluate_all("a => a.map(e => e.dataset.head)")
+
+
+def test_terms_are_explained_on_hover_and_in_print(opened: Any, finished: Path) -> None:
+    page = opened(finished)
+    assert page.locator("#verdict abbr").first.get_attribute("title") == TERMS["FAR"]
+    page.emulate_media(media="print")
+    assert page.locator(".terms dt").all_inner_texts() == list(TERMS)
+    assert page.is_visible(".terms dd >> nth=0")
 
 
 def test_slider_moves_counts_matrix_and_pairs(opened: Any, finished: Path) -> None:

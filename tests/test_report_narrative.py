@@ -33,7 +33,7 @@ def test_references_become_figures_with_their_source(run: Path) -> None:
     figure = collect(run)["figures"]["far.baseline"]
     assert f'title="from {figure["source"]}">{figure["text"]}</data>' in text
     assert "<code><bdi>R12@1</bdi></code>" in text
-    assert "Words by the reporter" in text
+    assert "Written by the reporter." in text
     render_iteration(run, "baseline")
     assert "Threshold" in (run / "baseline_summary.md").read_text()
 

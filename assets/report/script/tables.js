@@ -30,4 +30,13 @@
       });
     });
   });
+  // Narrow screens show one row below the other: each cell then says what its column is.
+  document.querySelectorAll(".scroll table:not(.confusion)").forEach((table) => {
+    if (!table.tHead) return;
+    const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+    [...table.tBodies, table.tFoot].forEach((part) => part && [...part.rows].forEach((row) => {
+      [...row.cells].forEach((cell, column) => { cell.dataset.head = heads[column] || ""; });
+    }));
+    table.classList.add("stacked");
+  });
 })();

@@ -36,6 +36,7 @@ REFERENCES = (
     "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
     "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
     "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting", "import-and-score",
+    "glossary",
 )  # fmt: skip
 
 

@@ -65,78 +65,6 @@ def rate_grid(canvas: Canvas, scale: RateScale, left: float, right: float) -> No
         canvas.text(left, scale.y_top - 8, "square-root scale", "tick")
 
 
-@dataclass(frozen=True)
-class FarPoint:
-    """One model of the chart of iterations; rates in percent."""
-
-    label: str
-    far: float
-    low: float | None
-    high: float | None
-    soft: float | None
-    champion: bool
-
-
-def far_by_iteration(points: Sequence[FarPoint], classical: float | None, limit: float | None) -> Markup:
-    """FAR of each model with its bounds, FAR at 99.5 % recall beside it, the classical line and the target band."""
-    told = "; ".join(f"{point.label} {words.pct(point.far)}" for point in points)
-    alternative = f"False alarm rate by iteration: {told}."
-    if classical is not None:
-        alternative += f" Classical baseline {words.pct(classical)}."
-
-    def draw(width: int) -> Markup:
-        canvas = Canvas(width, 320, alternative, "far")
-        left, right = 52.0, width - 16.0
-        rates = [value for p in points for value in (p.far, p.high or 0, p.soft or 0)]
-        scale = RateScale.over([*rates, *([classical] if classical else []), *([limit] if limit else [])], 30, 276)
-        if limit is not None:
-            canvas.rect(left, scale.y(limit), right - left, scale.y(0) - scale.y(limit), "band")
-        rate_grid(canvas, scale, left, right)
-        if classical is not None:
-            canvas.line(left, scale.y(classical), right, scale.y(classical), "reference")
-        if limit is not None:
-            canvas.line(left, scale.y(limit), right, scale.y(limit), "target")
-            canvas.text(left + 6, scale.y(limit) - 5, f"target {words.exact_pct(limit)}", "note good")
-        _models(canvas, points, scale, left, right)
-        return canvas.markup()
-
-    return responsive(draw, HALF)
-
-
-def _models(canvas: Canvas, points: Sequence[FarPoint], scale: RateScale, left: float, right: float) -> None:
-    step = (right - left) / len(points)
-    at = [left + step * (index + 0.5) for index in range(len(points))]
-    best = max((i for i, p in enumerate(points) if p.champion), default=0)
-    soft = [(x + 13, scale.y(p.soft)) for x, p in zip(at, points) if p.soft is not None]
-    canvas.path(soft, "line soft")
-    canvas.path([(x, scale.y(p.far)) for x, p in zip(at, points)], "line far-line")
-    every = max(1, math.ceil(58 / step))
-    for index, (x, point) in enumerate(zip(at, points)):
-        if point.low is not None and point.high is not None:
-            low, high = scale.y(point.low), scale.y(point.high)
-            canvas.line(x, low, x, high, "whisker")
-            canvas.line(x - 5, high, x + 5, high, "whisker")
-            canvas.line(x - 5, low, x + 5, low, "whisker")
-        hint = f"{point.label}: FAR {words.pct(point.far)}"
-        canvas.circle(x, scale.y(point.far), 7 if index == best else 5, "dot best" if index == best else "dot", hint)
-        if point.soft is not None:
-            canvas.circle(
-                x + 13, scale.y(point.soft), 3.5, "dot soft", f"{point.label}: FAR at 99.5% {words.pct(point.soft)}"
-            )
-        if index % every == 0 or index == best:
-            canvas.text(x, 300, point.label, "tick strong" if index == best else "tick", "middle", limit=10)
-        if len(points) <= 6 or index in (0, best, len(points) - 1):
-            side = "end" if x + 90 > right and step < 150 else "start"
-            shift = -11 if side == "end" else 22
-            canvas.text(
-                x + shift,
-                scale.y(point.far) - 9,
-                words.pct(point.far),
-                "value strong" if index == best else "value",
-                side,
-            )
-
-
 def score_ridges(ridges: Sequence[Ridge], axis: Axis, threshold: float) -> Markup:
     """A histogram row for each label on one score axis (heights: square root of the count) and the threshold's line.
 
@@ -159,13 +87,23 @@ def score_ridges(ridges: Sequence[Ridge], axis: Axis, threshold: float) -> Marku
             if x - written < 46:
                 continue
             written = x
-            canvas.text(x, height - 10, f"{tick:.8f}".rstrip("0").rstrip("."), "tick", "middle")
+            canvas.text(x, height - 10, score_words(tick), "tick", "middle")
         for index, ridge in enumerate(ridges):
             _ridge(canvas, ridge, left, right, top + row * (index + 1) - 6)
         _threshold_mark(canvas, axis, threshold, left, right, top, height)
         return canvas.markup()
 
     return responsive(draw, WHOLE)
+
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def score_words(tick: float) -> str:
+    """A round score: tiny ones as a power of ten."""
+    if 0 < tick < 0.001:
+        return f"10{str(round(math.log10(tick))).translate(_SUPERSCRIPT)}"
+    return f"{tick:.8f}".rstrip("0").rstrip(".")
 
 
 def _ridge(canvas: Canvas, ridge: Ridge, left: float, right: float, base: float) -> None:
@@ -198,7 +136,7 @@ def _threshold_mark(
     canvas.line(0, top - 6, 0, height - 26, "probe")
     canvas.close_group()
     anchor = "end" if x > (left + right) / 2 else "start"
-    canvas.text(x + (-6 if anchor == "end" else 6), 14, f"threshold {words.short(threshold)}", "note cut-name", anchor)
+    canvas.text(x + (-6 if anchor == "end" else 6), 14, "threshold", "note cut-name", anchor)
 
 
 @dataclass(frozen=True)

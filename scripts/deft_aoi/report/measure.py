@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class Scored:
     label: NDArray[np.str_]
     score: NDArray[np.float64]
     swept: Sweep
+
+    @cached_property
+    def passes(self) -> NDArray[np.float64]:
+        """Scores of the PASS rows, the lowest first."""
+        return np.sort(self.score[self.label == PASS])
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,12 @@ def figures(scored: Scored, recall: float, threshold: float | None = None) -> di
         "n_pass": swept.n_pass,
         "n_defect": swept.n_defect,
     }
+
+
+def steps(scored: Scored, threshold: float, score: float) -> int:
+    """Distance of a score to the threshold in good parts: how many PASS rows score between the two, negative below."""
+    at, cut = np.searchsorted(scored.passes, [score, threshold], side="right")
+    return int(at - cut)
 
 
 def near_threshold(csv: Path, scored: Scored, threshold: float) -> list[dict[str, Any]]:

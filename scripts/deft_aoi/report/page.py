@@ -15,6 +15,7 @@ from deft_aoi.engine.difference import FULL_HEAT
 from deft_aoi.record import order
 from deft_aoi.report import charts, gallery, measure, samples, words
 from deft_aoi.report.collect import PROVENANCES
+from deft_aoi.report.far_chart import FarPoint, far_by_iteration
 from deft_aoi.report.from_line import shown_line
 from deft_aoi.report.narrative import Narrative, tell
 from deft_aoi.report.source import Record, Source, open_run
@@ -48,7 +49,7 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "back": "../" if focus else "",  # from the page to the run directory
         "iterations": shown,
         "model": one["label"] if one else None,
-        "result": one["evaluate"] if one else None,
+        "result": shown_result(one["evaluate"]) if one else None,
         "status": STATUS_WORDS[facts["run"]["status"]],
         "verdict": verdict_pill(facts, one),
         "told": resolved(told, facts, shown),
@@ -61,6 +62,12 @@ def page(source: Source, facts: Record, told: Narrative, focus: str | None) -> R
         "samples": samples.samples(source, shown),
         "timing": timing(facts, focus),
     }
+
+
+def shown_result(found: Record) -> Record:
+    """KPI figures of the model with the good parts that its threshold lets pass: a place that people can compare."""
+    passed = None if found["false_calls"] is None else found["n_pass"] - found["false_calls"]
+    return {**found, "n_passed": passed}
 
 
 def shown_proof(facts: Record, focus: str | None) -> Record:
@@ -106,18 +113,14 @@ def resolved(told: Narrative, facts: Record, shown: list[Record]) -> Record:
 def far_chart(facts: Record, model: str | None) -> Markup | None:
     """FAR of every model; `model` is the one that the page is about."""
     points = [
-        charts.FarPoint(
+        FarPoint(
             it["label"], found["far_pct"], found["far_lower_pct"], found["far_upper_pct"], found["far_995_pct"],
             it["label"] == model,
         )
         for it in facts["iterations"] if (found := it["evaluate"])
     ]  # fmt: skip
     reference = facts["classical"]
-    return (
-        charts.far_by_iteration(points, reference and reference["far_pct"], facts["kpi"]["limit_pct"])
-        if points
-        else None
-    )
+    return far_by_iteration(points, reference and reference["far_pct"], facts["kpi"]["limit_pct"]) if points else None
 
 
 def scores(source: Source, facts: Record, one: Record) -> Record | None:
@@ -180,7 +183,8 @@ def pictures(source: Source, one: Record, shown: list[Record], told: Narrative, 
     if pairs is None:
         return {"groups": [], "missing": "the inference CSV or the experiment spec is not on disk"}
     views = gallery.embed(pairs, PICTURE_BUDGET, source.workspace)
-    cards = [card(pair, views[pair.key], told, facts) for pair in pairs]
+    scored, threshold = scores_of(source, one), one["evaluate"]["threshold"]
+    cards = [card(pair, views[pair.key], told, facts) | {"steps": steps(pair, scored, threshold)} for pair in pairs]
     titles = (
         ("pass", "False calls first", "Good parts that score highest: what the line would stop for."),
         ("defect", "Hardest defects", "Defects that score lowest: they hold the threshold down."),
@@ -220,6 +224,13 @@ def mined_rows(source: Source, shown: list[Record], optics: Optics) -> list[gall
         if parquet is not None:
             return gallery.mined_pairs(parquet, source.workspace, optics, MINED)
     return []
+
+
+def steps(pair: gallery.Pair, scored: measure.Scored | None, threshold: float) -> str:
+    """How far a pair is from the threshold, in words; empty for one that has no score here."""
+    if pair.score is None or scored is None:
+        return ""
+    return words.steps(measure.steps(scored, threshold, pair.score))
 
 
 def card(pair: gallery.Pair, views: list[gallery.View], told: Narrative, facts: Record) -> Record:

@@ -87,7 +87,7 @@ def challenger(source: Source, label: str) -> Record:
     found = facts["against_champion"]
     span = found["difference"]
     than = found["label"]
-    certain = "not told apart from"
+    certain = "indistinguishable from"
     if told_apart(span):
         certain = "better than" if span["high_pp"] < 0 else "worse than"
     return {

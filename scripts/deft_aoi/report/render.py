@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deft_aoi.base.files import atomic_write_json, atomic_write_text
+from deft_aoi.base.glossary import TERMS
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.report import words
 from deft_aoi.report.collect import facts_of, require_label
 from deft_aoi.report.narrative import Narrative, narrative_of, summary_markdown
 from deft_aoi.report.page import page
 from deft_aoi.report.source import Record, Source, open_run
+from deft_aoi.report.svg import breakable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,8 +88,9 @@ def templates() -> Environment:
     )
     room.filters.update(
         pct=words.pct, exact_pct=words.exact_pct, count=words.count, fraction=words.fraction, short=words.short,
-        signed=words.signed, duration=words.duration, size=words.size, plural=words.plural,
+        signed=words.signed, duration=words.duration, size=words.size, plural=words.plural, breakable=breakable,
     )  # fmt: skip
+    room.globals["terms"] = TERMS
     return room
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -14,6 +15,14 @@ def number(value: float) -> str:
 
 # Direction marks and overrides: in SVG a label could turn the text around it.
 _NO_DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
+
+_BREAKS = re.compile(r"(?<=[_/@.:-])(?=[^\s_/@.:-])")
+
+
+def breakable(text: str) -> Markup:
+    """A name or path as HTML that breaks after its separators, not inside a word."""
+    return Markup("<wbr>").join(_BREAKS.split(str(text)))
 
 
 class Canvas:

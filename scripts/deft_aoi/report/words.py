@@ -59,6 +59,13 @@ def size(number: int) -> str:
     return f"{number} B"
 
 
+def steps(number: int) -> str:
+    """A distance to the threshold, counted in good parts."""
+    if number == 0:
+        return "next to the threshold: no good part is between"
+    return f"{plural(abs(number), 'good part')} {'above' if number > 0 else 'below'} the threshold"
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 

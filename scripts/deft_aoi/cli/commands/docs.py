@@ -1,4 +1,4 @@
-"""`deft docs`: write what is generated from the code: the page of all commands, the schema of the journal's facts."""
+"""`deft docs`: write what is generated from the code: the pages of commands and terms, the schema of the facts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from deft_aoi.base import glossary
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, InputError
 from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_parser
 
-HELP = "Write references/scripts-and-agents.md and specs/facts.schema.json from the code; --check only compares."
+HELP = "Write the pages of commands and terms and specs/facts.schema.json from the code; --check only compares."
 TARGET = SKILL_ROOT / "references/scripts-and-agents.md"
 SCHEMA = SKILL_ROOT / "specs/facts.schema.json"
+GLOSSARY = SKILL_ROOT / "references/glossary.md"
 TEMPLATE = SKILL_ROOT / "assets/scripts-and-agents.md.j2"
 _FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for path, text in ((TARGET, reference()), (SCHEMA, schemas())):
+    for path, text in ((TARGET, reference()), (SCHEMA, schemas()), (GLOSSARY, glossary.page())):
         if not args.check:
             atomic_write_text(path, text)
             print(path)
