@@ -53,11 +53,16 @@ def new_pictures(root: Path) -> Path:
     return root
 
 
-def random_net(width: int) -> dict[str, np.ndarray]:
-    """Weights of an early-fusion network of one plane, by the names of its parts."""
+def random_net(width: int, planes: int = 1) -> dict[str, np.ndarray]:
+    """Weights of an early-fusion network of so many planes, by the names of its parts."""
     rng = np.random.default_rng(0)
     sizes = (width, width, 2 * width, 3 * width, 3 * width)
-    shapes = {"stem.weight": (width, 3, 3, 3), "stem.bias": (width,), "head.weight": (1, 6 * width), "head.bias": (1,)}
+    shapes = {
+        "stem.weight": (width, 3 * planes, 3, 3),
+        "stem.bias": (width,),
+        "head.weight": (1, 6 * width),
+        "head.bias": (1,),
+    }
     for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         block = f"blocks.{number}"
         shapes |= {f"{block}.first.weight": (outputs, inputs, 3, 3), f"{block}.second.weight": (outputs, outputs, 3, 3)}

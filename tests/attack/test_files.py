@@ -25,8 +25,8 @@ from deft_aoi.engine.features.checkpoint import load_checkpoint, made_for
 from deft_aoi.engine.net.facts import NetFacts
 from deft_aoi.engine.net.net_checkpoint import load_checkpoint as load_net
 from deft_aoi.engine.net.net_checkpoint import load_resume, save_checkpoint, scoring_model
-from deft_aoi.engine.net.onnx_check import check_onnx
-from deft_aoi.engine.net.onnx_writer import UINT8, Graph
+from deft_aoi.engine.onnx_check import check_onnx
+from deft_aoi.engine.onnx_writer import UINT8, Graph
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
 KIND = "files"

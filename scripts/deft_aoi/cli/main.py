@@ -51,6 +51,7 @@ GROUPS = {
     },
     "decide": {
         "score": "decide new rows with the best model: PASS, NO_PASS or REVIEW",
+        "export": "write the best model as a folder for the line: ONNX, JSON, example, parity check",
         "feedback": "take in what operators decided: the mining pool grows",
         "rollback": "make an earlier model the best one again",
         "spot-check": "record what a contact sheet shows; it goes into label_review.csv",

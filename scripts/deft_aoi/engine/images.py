@@ -13,9 +13,9 @@ from deft_aoi.base import safe_images
 
 Image = npt.NDArray[np.float32]
 REACH = 14  # pixels that golden and test may be apart on either axis
-_SUBPIXEL = 4  # fractions of a pixel that registration resolves
-_REACH_COST = 0.02  # share of the unregistered difference that a shift over the whole reach must win back
-_PIXEL_COST = 1e-3  # keeps a shift at zero where nothing in the image speaks for one
+SUBPIXEL = 4  # fractions of a pixel that registration resolves
+REACH_COST = 0.02  # share of the unregistered difference that a shift over the whole reach must win back
+PIXEL_COST = 1e-3  # keeps a shift at zero where nothing in the image speaks for one
 
 cv2.setNumThreads(1)  # the engine is parallel over pairs; nested threads only fight
 
@@ -99,7 +99,7 @@ def register(golden: Image, test: Image) -> tuple[float, float]:
     surface, reach = difference_surface(golden, test)
     offsets = np.arange(-reach, reach + 1)
     far = np.hypot(offsets[:, None], offsets[None, :])
-    cost = surface + _REACH_COST * surface[reach, reach] * far / max(reach, 1) + _PIXEL_COST * far
+    cost = surface + REACH_COST * surface[reach, reach] * far / max(reach, 1) + PIXEL_COST * far
     row, column = np.unravel_index(int(np.argmin(cost)), cost.shape)
     dx, dy = float(column - reach), float(row - reach)
     if not (0 < row < 2 * reach and 0 < column < 2 * reach):
@@ -135,7 +135,7 @@ def _vertex(values: npt.NDArray[np.float64]) -> float:
     curve = values[0] - 2 * values[1] + values[2]
     if curve <= 1e-9:
         return 0.0
-    return float(np.round(np.clip(0.5 * (values[0] - values[2]) / curve, -0.5, 0.5) * _SUBPIXEL) / _SUBPIXEL)
+    return float(np.round(np.clip(0.5 * (values[0] - values[2]) / curve, -0.5, 0.5) * SUBPIXEL) / SUBPIXEL)
 
 
 def _difference(golden: Image, test: Image, dx: float, dy: float) -> float:

@@ -159,7 +159,7 @@ def _infer(model_file: Path, model: dict[str, Any], rows: pd.DataFrame, output: 
     put(spec, "dataset.classify.batch_size", min(size, len(rows)))
     dump_spec(output / "score.yaml", spec)
     task = inference_task("score", output / "score.yaml", output / "inference")
-    _run(task, _executor(model_file, model, output), output / "job")
+    run_task(task, executor_of(model_file, model, output), output / "job")
     return output / "inference/inference.csv"
 
 
@@ -172,7 +172,7 @@ def _check_depth(rows: pd.DataFrame, csv: Path, root: Path, spec: Mapping[str, A
         raise InputError(problem)
 
 
-def _executor(model_file: Path, model: dict[str, Any], output: Path) -> Executor:
+def executor_of(model_file: Path, model: dict[str, Any], output: Path) -> Executor:
     """Where the model's run works; this host for a model that was copied away from its run."""
     if RunPaths(model_file.parent.resolve()).state.is_file():
         return driver.make_executor(load_run(model_file.parent))
@@ -183,7 +183,8 @@ def _executor(model_file: Path, model: dict[str, Any], output: Path) -> Executor
     return platform_choice.make_executor(Place(platform_choice.LOCAL, {}, output, {}, model["engine"]))
 
 
-def _run(task: Task, executor: Executor, job: Path) -> None:
+def run_task(task: Task, executor: Executor, job: Path) -> None:
+    """Run a task and wait for it. Raises InputError with what it said where it fails."""
     for folder in (job, task.output):
         if folder.exists():
             move_aside(folder)
@@ -196,7 +197,7 @@ def _run(task: Task, executor: Executor, job: Path) -> None:
         log = executor.log(job)
         tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log.is_file() else []
         raise InputError(
-            f"scoring failed (exit {now.returncode}): {' '.join(tail) or problem or now.reason}; see {log}"
+            f"{task.name} failed (exit {now.returncode}): {' '.join(tail) or problem or now.reason}; see {log}"
         )
 
 

@@ -19,25 +19,25 @@ from deft_aoi.engine.images import Image, Pair, luminance
 
 VERSION = 2
 POOLS = ("max", "top0.3", "top2", "top10", "mean")
-_SHARES = (0.003, 0.02, 0.1)
-_BOXES = (1, 3, 5, 9)
-_TOLERANCES = (1, 2)
-_TOLERANCE_BOXES = (1, 3, 5)
-_STRUCTURE_BOXES = (7, 11)
-_STRUCTURE_FLOOR = 58.5  # (0.03 * 255)^2, the constant of the structural similarity index
+SHARES = (0.003, 0.02, 0.1)
+BOXES = (1, 3, 5, 9)
+TOLERANCES = (1, 2)
+TOLERANCE_BOXES = (1, 3, 5)
+STRUCTURE_BOXES = (7, 11)
+STRUCTURE_FLOOR = 58.5  # (0.03 * 255)^2, the constant of the structural similarity index
 _TOGETHER = 2  # pairs that go through the trunk together: more leave the processor's cache
 _NOWHERE = 1e18  # stands for a cell beyond the rim: its square is finite, and no distance reaches it
-_TRUNK_REACH = ((2, 1), (2, 2), (4, 1), (8, 1), (16, 0), (16, 1))  # (stride, cells that a match may be away)
+TRUNK_REACH = ((2, 1), (2, 2), (4, 1), (8, 1), (16, 0), (16, 1))  # (stride, cells that a match may be away)
 
 Table = npt.NDArray[np.float32]
 
 
 def map_names() -> list[str]:
-    pixel = [f"abs_box{box}" for box in _BOXES]
-    fitted = [f"fit_box{box}" for box in _TOLERANCE_BOXES[1:]]
-    tolerant = [f"{kind}{r}_box{b}" for kind in ("tol", "fit_tol") for r in _TOLERANCES for b in _TOLERANCE_BOXES]
-    structure = [f"structure{box}" for box in _STRUCTURE_BOXES]
-    trunk = [f"stride{s}_reach{r}_{way}" for s, r in _TRUNK_REACH for way in ("test", "both")]
+    pixel = [f"abs_box{box}" for box in BOXES]
+    fitted = [f"fit_box{box}" for box in TOLERANCE_BOXES[1:]]
+    tolerant = [f"{kind}{r}_box{b}" for kind in ("tol", "fit_tol") for r in TOLERANCES for b in TOLERANCE_BOXES]
+    structure = [f"structure{box}" for box in STRUCTURE_BOXES]
+    trunk = [f"stride{s}_reach{r}_{way}" for s, r in TRUNK_REACH for way in ("test", "both")]
     return [*pixel, *fitted, *tolerant, *structure, *trunk]
 
 
@@ -100,7 +100,7 @@ def pool(planes: Table) -> Table:
     """(maps, 5) of (maps, ...): largest value, mean of the largest 0.3, 2 and 10 %, mean. The planes are reordered."""
     flat = planes.reshape(len(planes), -1)
     size = flat.shape[1]
-    counts = [max(1, round(size * share)) for share in _SHARES]
+    counts = [max(1, round(size * share)) for share in SHARES]
     mean = flat.mean(1)
     flat.partition(size - counts[-1], axis=1)
     top = np.sort(flat[:, size - counts[-1] :], axis=1)
@@ -115,20 +115,20 @@ def pixel_maps(pair: Pair, scratch: Scratch) -> Table:
     np.copyto(test, sides[0])
     np.copyto(golden, sides[1])
     fit_light(golden, test, fitted)
-    count = len(_BOXES) + len(_TOLERANCE_BOXES) - 1 + 2 * len(_TOLERANCES) * len(_TOLERANCE_BOXES)
-    planes = scratch.take(count + len(_STRUCTURE_BOXES), height, width)
+    count = len(BOXES) + len(TOLERANCE_BOXES) - 1 + 2 * len(TOLERANCES) * len(TOLERANCE_BOXES)
+    planes = scratch.take(count + len(STRUCTURE_BOXES), height, width)
     at = 0
     plain = scratch.take(height, width)
-    for reference, boxes in ((golden, _BOXES), (fitted, _TOLERANCE_BOXES[1:])):
+    for reference, boxes in ((golden, BOXES), (fitted, TOLERANCE_BOXES[1:])):
         cv2.absdiff(test, reference, dst=gap)
         largest(gap, plain)
         at = _blurred(plain, boxes, planes, at)
-    ranges = {reach: _range(test, reach, scratch) for reach in _TOLERANCES}
+    ranges = {reach: _range(test, reach, scratch) for reach in TOLERANCES}
     for reference in (golden, fitted):
-        for reach in _TOLERANCES:
+        for reach in TOLERANCES:
             _range(reference, reach, scratch, low, high)
             tolerant_difference(test, reference, ranges[reach], (low, high), gap, plain)
-            at = _blurred(plain, _TOLERANCE_BOXES, planes, at)
+            at = _blurred(plain, TOLERANCE_BOXES, planes, at)
     structure_losses(luminance(test), luminance(golden), planes[at:], scratch)
     return planes
 
@@ -217,7 +217,7 @@ def structure_losses(test: Image, golden: Image, into: Table, scratch: Scratch) 
     products = [(test, test), (golden, golden), (test, golden)]
     squares = [np.multiply(one, other, out=scratch.take(*test.shape)) for one, other in products]
     mean_t, mean_g, var_t, var_g, covariance, part = (scratch.take(*test.shape) for _ in range(6))
-    for number, box in enumerate(_STRUCTURE_BOXES):
+    for number, box in enumerate(STRUCTURE_BOXES):
         size = (box, box)
         cv2.blur(test, size, dst=mean_t)
         cv2.blur(golden, size, dst=mean_g)
@@ -227,9 +227,9 @@ def structure_losses(test: Image, golden: Image, into: Table, scratch: Scratch) 
             cv2.blur(square, size, dst=moment)
             np.subtract(moment, np.multiply(one, other, out=part), out=moment)
         covariance *= 2
-        covariance += _STRUCTURE_FLOOR
+        covariance += STRUCTURE_FLOOR
         np.add(var_t, var_g, out=var_t)
-        var_t += _STRUCTURE_FLOOR
+        var_t += STRUCTURE_FLOOR
         np.subtract(1, np.divide(covariance, var_t, out=part), out=part)
         np.clip(part, 0, 2, out=into[number])
 
@@ -238,7 +238,7 @@ def trunk_pools(pair: Pair, sides: Sequence[tuple[Maps, Maps]], scratch: Scratch
     """Pooled local-minimum distances of the trunk's maps of test and golden, one (c, h, w) each for every stride."""
     found = []
     for stride, (test, golden) in zip(STRIDES, sides, strict=True):
-        reaches = [reach for step, reach in _TRUNK_REACH if step == stride]
+        reaches = [reach for step, reach in TRUNK_REACH if step == stride]
         planes = local_minima(test, golden, reaches, scratch)
         rows = _cells(pair.rows, stride, test.shape[1])
         columns = _cells(pair.columns, stride, test.shape[2])
@@ -270,7 +270,7 @@ def local_minima(test: Maps, golden: Maps, reaches: Sequence[int], scratch: Scra
     found = scratch.take(2 * len(reaches), height, width)
     done = -1
     for number, reach in enumerate(reaches):
-        for down, right in _offsets(done, reach):
+        for down, right in offsets(done, reach):
             start = first + down * pitch + right
             np.subtract(flat_test[:, first : first + length], flat_golden[:, start : start + length], out=gap)
             np.add.reduce(np.multiply(gap, gap, out=gap), 0, out=least)
@@ -287,7 +287,7 @@ def local_minima(test: Maps, golden: Maps, reaches: Sequence[int], scratch: Scra
     return found
 
 
-def _offsets(inner: int, outer: int) -> list[tuple[int, int]]:
+def offsets(inner: int, outer: int) -> list[tuple[int, int]]:
     """Steps (down, right) of at most `outer` cells on either axis, but not of at most `inner`."""
     steps = range(-outer, outer + 1)
     return [(down, right) for down in steps for right in steps if max(abs(down), abs(right)) > inner]

@@ -19,8 +19,8 @@ ITERATIONS_PER_EPOCH = 6
 PRIOR_FEATURES = ("abs_box5.max", "tol1_box3.max")
 _PRIOR_SUM = 10.0  # total prior weight on standardised numbers
 _PRIOR_STRENGTH = 0.1  # pull towards the prior, in units of one balanced row
-_LINEAR = 6.0  # logits beyond this are compressed, so that float32 probabilities do not tie
-_TAIL = 2.0
+LINEAR = 6.0  # logits beyond this are compressed, so that float32 probabilities do not tie
+TAIL = 2.0
 _BLOCK = 4096  # rows that are in memory as float64 at a time
 
 Matrix = npt.NDArray[np.float64]
@@ -67,8 +67,8 @@ def columns(values: npt.NDArray[np.float32]) -> Matrix:
 
 def probabilities(logits: Matrix) -> Matrix:
     """Sigmoid with logarithmic tails: strictly rising, so strong scores keep their order in float32."""
-    beyond = np.maximum(np.abs(logits) - _LINEAR, 0)
-    squeezed = np.sign(logits) * (np.minimum(np.abs(logits), _LINEAR) + _TAIL * np.log1p(beyond / _TAIL))
+    beyond = np.maximum(np.abs(logits) - LINEAR, 0)
+    squeezed = np.sign(logits) * (np.minimum(np.abs(logits), LINEAR) + TAIL * np.log1p(beyond / TAIL))
     return np.asarray(1 / (1 + np.exp(-squeezed)))
 
 

@@ -15,8 +15,8 @@ from deft_aoi.base.paths import SKILL_ROOT
 MODEL = SKILL_ROOT / "assets/trunk/efficientnet_lite0_trunk.onnx"
 STRIDES = (2, 4, 8, 16)
 EMBEDDING_SIZE = 192
-_BLOCK = 16
-_OUTPUTS = (*(f"stride{stride}" for stride in STRIDES), "embedding")
+BLOCK = 16
+OUTPUTS = (*(f"stride{stride}" for stride in STRIDES), "embedding")
 
 Maps = npt.NDArray[np.float32]
 
@@ -45,14 +45,14 @@ class Trunk:
         `images`: float32 (h, w, c), 0..255, c 1 or 3, all of one h and w.
         """
         batch = np.stack([_prepare(image) for image in images])
-        *maps, embedding = self._session.run(list(_OUTPUTS), {"image": batch})
+        *maps, embedding = self._session.run(list(OUTPUTS), {"image": batch})
         return maps, embedding
 
 
 def _prepare(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """(3, h, w) with h and w filled up to multiples of 16 by repeating the edge."""
     height, width, channels = image.shape
-    down, right = -height % _BLOCK, -width % _BLOCK
+    down, right = -height % BLOCK, -width % BLOCK
     if down or right:
         image = np.asarray(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE), np.float32)
         image = image.reshape(height + down, width + right, channels)

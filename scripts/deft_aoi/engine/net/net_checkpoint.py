@@ -18,8 +18,8 @@ from deft_aoi.base.files import atomic_write
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.engine.engine_choice import METADATA_KEY, NET_NAME, RESUME_FILE
 from deft_aoi.engine.net.facts import NetFacts, Tensors
-from deft_aoi.engine.net.onnx_check import check_onnx
 from deft_aoi.engine.net.onnx_net import WEIGHTS_HASH, to_onnx
+from deft_aoi.engine.onnx_check import check_onnx
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.spec.tree import Optics
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deft_aoi.engine.net.onnx_writer import UINT8, Graph
 from deft_aoi.engine.net.pixels import Bytes, PixelTable
+from deft_aoi.engine.onnx_writer import UINT8, Graph
 from deft_aoi.engine.refusal import TaskError
 
 _EPSILON = 1e-5  # torch's default in batch normalisation

@@ -35,10 +35,10 @@ def check_onnx(data: bytes, name: str) -> None:
 
 def _model_problem(model: memoryview) -> str | None:
     graphs = 0
-    for number, value in _fields(model):
+    for number, value in fields(model):
         if number in (_TRAINING, _FUNCTIONS):
             return "a part that no inference needs (training or functions)"
-        if number == _OPSETS and not all(_text(v) in _STANDARD for n, v in _fields(_sub(value)) if n == _OPSET_DOMAIN):
+        if number == _OPSETS and not all(_text(v) in _STANDARD for n, v in fields(_sub(value)) if n == _OPSET_DOMAIN):
             return "operators outside the ONNX standard"
         if number == _GRAPH:
             graphs += 1
@@ -48,7 +48,7 @@ def _model_problem(model: memoryview) -> str | None:
 
 
 def _graph_problem(graph: memoryview) -> str | None:
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == _SPARSE:
             return "sparse tensors"
         if number == _INITIALIZERS and _is_external(_sub(value)):
@@ -59,14 +59,14 @@ def _graph_problem(graph: memoryview) -> str | None:
 
 
 def _node_problem(node: memoryview) -> str | None:
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == _DOMAIN and _text(value) not in _STANDARD:
             return "an operator outside the ONNX standard"
         if number == _OPERATOR and _text(value) in _LOOPS:
             return "a loop"
         if number != _ATTRIBUTES:
             continue
-        for part, inner in _fields(_sub(value)):
+        for part, inner in fields(_sub(value)):
             if part in (_SUBGRAPH, _SUBGRAPHS) and (problem := _graph_problem(_sub(inner))):
                 return problem
             if part in (_TENSOR, _TENSORS) and _is_external(_sub(inner)):
@@ -75,7 +75,7 @@ def _node_problem(node: memoryview) -> str | None:
 
 
 def _is_external(tensor: memoryview) -> bool:
-    return any(number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value) for number, value in _fields(tensor))
+    return any(number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value) for number, value in fields(tensor))
 
 
 def _sub(value: int | memoryview) -> memoryview:
@@ -88,7 +88,7 @@ def _text(value: int | memoryview) -> bytes:
     return bytes(_sub(value))
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """(field number, value) of a message; raises ValueError or IndexError where the bytes are none."""
     at = 0
     while at < len(data):
