@@ -29,16 +29,15 @@ from deft_aoi.stages.routing import INLINE
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 DEFAULT_TARGET = "FAR < 0.1% at recall=100%"
-MINUTES_PER_ITERATION = 33  # RTX 6000 Ada, ~200 rows, TAO containers; the reference engine needs seconds to minutes
 
 
 def asked_workspace(asked: Mapping[str, Any]) -> Workspace:
     """The workspace to plan for. Raises InputError where it, or what has no default, is missing."""
     workspace = Workspace.at(asked.get("workspace") or "~/workspace")
-    if not asked.get("max_iterations") or asked["max_iterations"] < 1:
+    if asked.get("hours") is None and (not asked.get("max_iterations") or asked["max_iterations"] < 1):
         raise InputError(
-            "max_iterations is required and has no default: pass --max-iterations N with N from 1 "
-            f"(a time limit converts by about {MINUTES_PER_ITERATION} minutes an iteration with TAO on one GPU)"
+            "max_iterations is required and has no default: pass --max-iterations N with N from 1, or --hours H to "
+            "have it estimated from the time at hand"
         )
     return workspace
 

@@ -32,6 +32,7 @@ from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
 from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers, code_of
 from deft_aoi.preflight.summary import summary
+from deft_aoi.preflight.time_budget import in_hours
 from deft_aoi.preflight.where_to_train import where_to_train
 from deft_aoi.record import journal, state
 from deft_aoi.record.locations import Places
@@ -48,9 +49,12 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     """Run all checks; raises Refusals with every finding that blocks. Reads only, and opens every input once."""
     workspace = asked_workspace(asked)
     inputs = read_inputs(workspace)
-    plan, sources = make_plan(asked, inputs)
     if question := where_to_train(asked, inputs):
         raise Refusals(question)
+    asked, estimated = in_hours(asked, inputs)
+    plan, sources = make_plan(asked, inputs)
+    if estimated:
+        sources["max_iterations"] = estimated
     plan, executor, probes = probed(plan, inputs.images)
     if plan.platform != LOCAL:
         sources["tao"] = f"platform {plan.platform}"

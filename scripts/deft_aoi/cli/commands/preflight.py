@@ -13,7 +13,10 @@ HELP = "Check everything (reads only), write the plan and print the Summary that
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every run parameter; a flag left out takes the spec's value, then the default."""
     parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
-    parser.add_argument("--max-iterations", type=int, help="required: iterations after the baseline")
+    parser.add_argument("--max-iterations", type=int, help="required, or --hours: iterations after the baseline")
+    parser.add_argument(
+        "--hours", type=float, help="time at hand: how many iterations fit is estimated from platform and data"
+    )
     parser.add_argument("--kpi-target", help='default: "FAR < 0.1%% at recall=100%%"')
     parser.add_argument("--platform", help="where heavy work runs (default: local); see list_tao_platforms")
     parser.add_argument(
