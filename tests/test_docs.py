@@ -32,9 +32,8 @@ def code(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def flags() -> dict[str, set[str]]:
     """Flags of every command as the generated reference lists them (a test below keeps it up to date)."""
-    rows = re.findall(
-        r"^\| `([a-z_-]+)` \|[^|]*\| ([^|]*) \|$", (ROOT / "references/scripts-and-agents.md").read_text(), re.M
-    )
+    pages = "".join((ROOT / f"references/{name}.md").read_text() for name in ("commands", "scripts-and-agents"))
+    rows = re.findall(r"^\| `([a-z_-]+)` \|[^|]*\| ([^|]*) \|$", pages, re.M)
     return {name: set(re.findall(r"--[a-z0-9-]+", text)) for name, text in rows}
 
 
@@ -77,7 +76,9 @@ def test_nothing_is_said_twice() -> None:
     pages = [ROOT / "SKILL.md", *(ROOT / "agents").glob("*.md"), *(ROOT / "references").glob("*.md")]
     where: dict[tuple[str, ...], str] = {}
     for page in pages:
-        prose = "" if page.name == "scripts-and-agents.md" else page.read_text().split("\n---\n", 1)[-1]
+        prose = (
+            "" if page.name in ("commands.md", "scripts-and-agents.md") else page.read_text().split("\n---\n", 1)[-1]
+        )
         words = re.findall(r"[\w<>=%-]+", prose.lower())
         for start in range(len(words) - 9):
             run = tuple(words[start : start + 10])

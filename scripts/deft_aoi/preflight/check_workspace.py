@@ -35,8 +35,8 @@ from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 REFERENCES = (
     "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
     "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
-    "kpi-and-gate", "platforms", "REPORT_RENDERING", "scripts-and-agents", "troubleshooting", "import-and-score",
-    "glossary",
+    "kpi-and-gate", "platforms", "REPORT_RENDERING", "commands", "scripts-and-agents", "troubleshooting",
+    "import-and-score", "glossary", "coming-from-nvidia",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from deft_aoi.base import glossary
 from deft_aoi.base.engine_commands import ENGINES
@@ -19,10 +20,9 @@ from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_parser
 
 HELP = "Write the pages of commands and terms and specs/facts.schema.json from the code; --check only compares."
-TARGET = SKILL_ROOT / "references/scripts-and-agents.md"
+PAGES = ("commands", "scripts-and-agents")  # of references/, each from its template in assets/
 SCHEMA = SKILL_ROOT / "specs/facts.schema.json"
 GLOSSARY = SKILL_ROOT / "references/glossary.md"
-TEMPLATE = SKILL_ROOT / "assets/scripts-and-agents.md.j2"
 _FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for path, text in ((TARGET, reference()), (SCHEMA, schemas()), (GLOSSARY, glossary.page())):
+    for path, text in (*reference_pages().items(), (SCHEMA, schemas()), (GLOSSARY, glossary.page())):
         if not args.check:
             atomic_write_text(path, text)
             print(path)
@@ -47,8 +47,8 @@ def schemas() -> str:
     return json.dumps({kind.STAGE: schema(kind) for kind in RECORDS}, indent=2) + "\n"
 
 
-def reference() -> str:
-    """The whole page."""
+def reference_pages() -> dict[Path, str]:
+    """The generated pages of references/, by their path."""
     import jinja2  # only this needs it
 
     with ThreadPoolExecutor() as pool:
@@ -56,12 +56,17 @@ def reference() -> str:
         flags |= dict(zip(SCRIPTS, pool.map(flags_of, SCRIPTS), strict=True))
     what = {**COMMANDS, **{name: summary_of(name) for name in SCRIPTS}}
     rows = {name: {"name": name, "what": what[name], "flags": flags[name]} for name in flags}
-    template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), keep_trailing_newline=True)
-    return template.render(
-        commands=[rows[name] for name in COMMANDS],
-        scripts=[rows[name] for name in SCRIPTS],
-        engines=", ".join(f"`{name}`" for name in ENGINES),
-    )
+    values = {
+        "commands": [rows[name] for name in COMMANDS],
+        "scripts": [rows[name] for name in SCRIPTS],
+        "engines": ", ".join(f"`{name}`" for name in ENGINES),
+    }
+    pages = {}
+    for name in PAGES:
+        text = (SKILL_ROOT / f"assets/{name}.md.j2").read_text(encoding="utf-8")
+        page = jinja2.Template(text, keep_trailing_newline=True).render(values)
+        pages[SKILL_ROOT / f"references/{name}.md"] = page
+    return pages
 
 
 def wide_help(name: str) -> str:
