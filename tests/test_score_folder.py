@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.files import atomic_write_json, sha256_file
+from deft_aoi.base.files import atomic_write_json, atomic_write_text, sha256_file
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import PASS, image_paths, read_rows, write_rows
 from deft_aoi.cli.main import main
@@ -25,11 +25,12 @@ from deft_aoi.engine.net.net_checkpoint import save_checkpoint as save_net
 from deft_aoi.engine.net.net_checkpoint import scoring_model
 from deft_aoi.engine.net.onnx_net import onnx_logits
 from deft_aoi.engine.net.pixels import pixel_table
+from deft_aoi.executors.base import JobState, Task
 from deft_aoi.loop.score import score
 from deft_aoi.loop.score_folder import FolderScores, open_station
 from deft_aoi.spec.tree import load_spec, optics
-from door_pictures import save, shot
-from line_model import imported_model, new_pictures, random_net
+from door_pictures import line, save, shot
+from line_model import imported_model, make_model, new_pictures, random_net
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,16 @@ def test_any_folder_of_goldens_serves(model: Path, tmp_path: Path) -> None:
     assert dict(zip(rows["component"], rows["golden"], strict=True)) == {"R1": "R1", "R2": "R2", "R3": "R3"}
 
 
+def test_a_component_that_was_never_imported_finds_the_golden_of_its_name(tmp_path: Path) -> None:
+    line(tmp_path / "in", boards=10, components=3, goldens=3)
+    save(tmp_path / "in/GOLDEN/R4.png", shot(3, 9000, move=0))
+    words = ["--workspace", str(tmp_path / "w"), "--size", "48", "--image-ext", ".png", "--yes"]
+    assert main(["import", str(tmp_path / "in"), *words]) == 0
+    images = save(tmp_path / "today/SN300_R4.png", shot(3, 300)).parent
+    assert scored(make_model(Workspace.at(tmp_path / "w")), images, tmp_path / "out").unscored == 0
+    assert pd.read_csv(tmp_path / "out/decisions.csv")["golden"].tolist() == ["R4"]
+
+
 def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
     images = new_pictures(tmp_path / "today")
     with pytest.raises(InputError, match="inside the folder that is scored"):
@@ -163,8 +174,8 @@ def test_what_does_not_fit_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--goldens DIR"):
         scored(tmp_path / "moved/best_model.json", images, tmp_path / "out2")
     (tmp_path / "moved/best_model.json").write_text(json.dumps(other | {"engine": "tao"}))
-    with pytest.raises(InputError, match=r"a TAO model runs on its platform.*--csv"):
-        scored(tmp_path / "moved/best_model.json", images, tmp_path / "out2")
+    with pytest.raises(InputError, match=r"a TAO model runs where its run does"):
+        scored(tmp_path / "moved/best_model.json", images, tmp_path / "out2", tmp_path / "today/SN300")
     assert main(["score", "--model", str(model)]) == 2
 
 
@@ -188,3 +199,46 @@ def test_a_net_model_gives_the_scores_of_inference(model: Path, tmp_path: Path) 
     theirs = probabilities(onnx_logits(loaded.onnx, scoring_model(loaded), loaded.digest, pixels))
     np.testing.assert_allclose(mine.loc[rows["object_name"]], theirs, atol=1e-6)
     assert mine.std() > 1e-3
+
+
+class Platform:
+    """Stands for a platform that has TAO: scores a row by how bright its picture is, from the files of the spec."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def submit(self, task: Task, job: Path) -> None:
+        classify = load_spec(Path(task.command[-1]))["dataset"]["classify"]
+        where = classify["infer_dataset"]
+        rows = read_rows(Path(where["csv_path"]))
+        files = image_paths(rows, "input_path", Path(where["images_dir"]), "SolderLight", classify["image_ext"])
+        assert all(Path(name).is_file() for name in image_paths(rows, "golden_path", Path(where["images_dir"]),
+                                                                "SolderLight", classify["image_ext"]))  # fmt: skip
+        self.rows.append(len(rows))
+        write_rows(task.expects[0], rows.assign(siamese_score=[str(cv2.imread(name).mean() / 255) for name in files]))
+        atomic_write_text(task.output / "status.json", json.dumps({"status": "SUCCESS", "message": task.finished}))
+
+    def poll(self, job: Path) -> JobState:
+        return JobState("finished", 0)
+
+
+def test_a_tao_model_scores_a_folder_where_its_run_works(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform, run = Platform(), Workspace.at(model.parents[2]).results / "run_20260105_000000"
+    monkeypatch.setattr("deft_aoi.loop.score.executor_of", lambda *_: platform)
+    monkeypatch.setattr("deft_aoi.loop.score_folder.BATCH", 6)
+    run.mkdir()
+    images = new_pictures(tmp_path / "today")
+    middle = float(np.median([cv2.imread(str(path)).mean() / 255 for path in images.rglob("*.png")]))
+    atomic_write_json(run / "best_model.json", {**json.loads(model.read_text()), "engine": "tao", "threshold": middle})
+    (run / "deft_state.json").write_text("{}")
+    (images / "SN301_R1.png").write_bytes(b"cut off")
+    result = scored(run / "best_model.json", images, tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/decisions.csv", keep_default_na=False)
+    assert (result.parts, result.unscored, sum(platform.rows)) == (9, 1, 8)
+    for part, found in zip(rows["part"], rows["score"]):
+        assert found == "" or float(found) == cv2.imread(str(images / f"{part}.png")).mean() / 255
+    assert set(rows["decision"]) == {"PASS", "NO_PASS", "REVIEW"}
+    assert not list((run / "scored").iterdir())
+    assert scored(run / "best_model.json", images, tmp_path / "out").fresh == 0

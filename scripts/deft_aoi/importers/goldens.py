@@ -43,7 +43,11 @@ class Library:
         named = [golden for name in names for golden in self._by_name.get(name, ()) if golden.files != part.files]
         if named:
             return named[0]
-        able = [golden for golden in self._by_component.get(part.component, ()) if golden.files != part.files]
+        # A component that no imported part had gave its golden no component: there the golden's name tells it.
+        own = self._by_component.get(part.component) or self._by_name.get(
+            part.component, ()
+        )  # new on the line: by name
+        able = [golden for golden in own if golden.files != part.files]
         looks = [self._looks[golden.files[0][1]] for golden in able]
         fitting = [place for place, other in enumerate(looks) if other.shaped_as(look)]
         if not fitting:

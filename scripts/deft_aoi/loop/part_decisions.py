@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from deft_aoi.data.depth import content, depth_problem
 from deft_aoi.data.pairs import encode
 from deft_aoi.engine.difference import heat, registered
 from deft_aoi.engine.images import decode, resize
-from deft_aoi.engine.live import Picture, Scorer
+from deft_aoi.engine.live import Picture
 from deft_aoi.importers.goldens import Library
 from deft_aoi.importers.likeness import Look, look_of
 from deft_aoi.importers.naming import Naming
@@ -51,10 +51,25 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Line:
-    """What decides: the model, its band for a person, the goldens, and how names are read."""
+class Ready:
+    """A part that can be scored: its files and its golden, and (test, golden) of each light, decoded."""
 
-    scorer: Scorer
+    name: str
+    files: Mapping[str, Path]
+    golden: Golden
+    pairs: tuple[tuple[Picture, Picture], ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What decides: the model, its band for a person, the goldens, and how names are read.
+
+    `scorer` gives the score of each part, None where it cannot; it may be called from several threads unless the model
+    runs `elsewhere`, which is worth the start for many parts only.
+    """
+
+    scorer: Callable[[Sequence[Ready]], Sequence[float | None]]
+    elsewhere: bool
     view: Optics
     threshold: float
     band: tuple[float, float] | None
@@ -73,21 +88,11 @@ def decide_chunk(
     names: Sequence[str], line: Line, found: Mapping[str, Mapping[str, Path]], stamps: Mapping[str, str]
 ) -> list[Decision]:
     """Decisions of some parts, in order; what cannot be scored goes to a person."""
-    ready: list[tuple[str, Golden, list[tuple[Picture, Picture]]]] = []
-    problems: dict[str, str] = {}
-    for name in names:
-        outcome = _pair_up(name, found[name], line)
-        if isinstance(outcome, str):
-            problems[name] = outcome
-        else:
-            ready.append((name, *outcome))
-    scores = line.scorer([pairs for _, _, pairs in ready]) if ready else np.empty(0, np.float32)
-    scored = {name: (float(score), golden, pairs) for (name, golden, pairs), score in zip(ready, scores)}
+    outcomes = {name: _pair_up(name, found[name], line) for name in names}
+    ready = [one for one in outcomes.values() if isinstance(one, Ready)]
+    scores = dict(zip([one.name for one in ready], line.scorer(ready) if ready else ()))
     blank = {name: _blank(name, line, taken_at(found[name]), stamps[name]) for name in names}
-    return [
-        replace(blank[name], problem=problems[name]) if name in problems else _decided(blank[name], *scored[name], line)
-        for name in names
-    ]
+    return [_decided(blank[name], one, scores.get(name), line) for name, one in outcomes.items()]
 
 
 def _blank(name: str, line: Line, taken: str, stamp: str) -> Decision:
@@ -96,23 +101,24 @@ def _blank(name: str, line: Line, taken: str, stamp: str) -> Decision:
     return Decision(name, component, board, "", "", None, line.threshold, "", REVIEW, "", "", taken, stamp)
 
 
-def _decided(
-    blank: Decision, score: float, golden: Golden, pairs: Sequence[tuple[Picture, Picture]], line: Line
-) -> Decision:
+def _decided(blank: Decision, ready: Ready | str, score: float | None, line: Line) -> Decision:
+    if isinstance(ready, str) or score is None:
+        return replace(blank, problem=ready if isinstance(ready, str) else "could not be scored")
+    score = float(score)
     decision = str(decide(np.array([score]), line.threshold, line.band)[0])
     return replace(
         blank,
-        golden=golden.key,
-        golden_source=golden.source,
+        golden=ready.golden.key,
+        golden_source=ready.golden.source,
         score=score,
         by_threshold=NO_PASS if score > line.threshold else PASS,
         decision=decision,
-        heat="" if decision == PASS else _write_heat(blank.part, pairs, line.output),
+        heat="" if decision == PASS else _write_heat(blank.part, ready.pairs, line.output),
     )
 
 
-def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, list[tuple[Picture, Picture]]] | str:
-    """The part's golden and its decoded pairs, or why it has none."""
+def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> Ready | str:
+    """The part with its golden and its decoded pairs, or why it has none."""
     lacking = [light for light in line.view.lights if light not in files]
     if lacking:
         return f"no picture under light {', '.join(lacking)}"
@@ -122,7 +128,7 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
     for (path, _), test in zip(contents, tests):
         if test is None:
             return f"not a readable image: {path.name}"
-    if problem := depth_problem(contents, clips=False):
+    if problem := depth_problem(contents, clips=line.elsewhere):
         return problem
     part = Part(name, "", order, name, component=line.naming.component_of(name))
     assert tests[0] is not None
@@ -130,8 +136,10 @@ def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> tuple[Golden, 
     if golden is None:
         return f"no golden for component {part.component or '(not told by the name)'}"
     pairs = [(test, _golden_picture(path)) for test, (_, path) in zip(tests, golden.files)]
-    whole = [(test, master) for test, master in pairs if test is not None and master is not None]
-    return (golden, whole) if len(whole) == len(pairs) else f"golden {golden.key} is not a readable image"
+    whole = tuple((test, master) for test, master in pairs if test is not None and master is not None)
+    if len(whole) < len(pairs):
+        return f"golden {golden.key} is not a readable image"
+    return Ready(name, files, golden, whole)
 
 
 @functools.lru_cache(maxsize=512)

@@ -90,7 +90,7 @@ def score(
     if unlabelled:
         rows["label"] = rows["label"].replace("", UNLABELLED) if "label" in rows.columns else UNLABELLED
     if SCORE not in rows.columns:
-        csv = _infer(model_file, model, rows, output, images_dir or Path(model["images_dir"]))
+        csv = infer(model_file, model, rows, output, images_dir or Path(model["images_dir"]))
         rows = read_rows(csv, required=_REQUIRED)
     elif unlabelled:
         csv = output / "rows.csv"
@@ -140,8 +140,8 @@ def read_reference(model_file: Path, model: dict[str, Any]) -> dict[str, Any] | 
     return reference
 
 
-def _infer(model_file: Path, model: dict[str, Any], rows: pd.DataFrame, output: Path, images_dir: Path) -> Path:
-    """Score the rows, written to `output/rows.csv`, with the model; returns the scored CSV."""
+def infer(model_file: Path, model: dict[str, Any], rows: pd.DataFrame, output: Path, images_dir: Path) -> Path:
+    """Score the rows, written to `output/rows.csv`, by a task where the model runs; returns the scored CSV."""
     write_rows(output / "rows.csv", rows)
     if not Path(model["checkpoint"]).is_file() and model.get("engine") == TAO:
         raise InputError(

@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,16 @@ from deft_aoi.base.safe_paths import workspace_of
 from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.engine.features.table import in_parallel
-from deft_aoi.engine.live import load_scorer
+from deft_aoi.engine.live import Scorer, load_scorer
 from deft_aoi.importers.golden_files import FOLDER, load_goldens
 from deft_aoi.importers.goldens import Library
 from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.naming import find_naming, split_light
 from deft_aoi.importers.tree import list_tree
 from deft_aoi.kpi.reuse import NO_PASS, REVIEW, drift, review_band
-from deft_aoi.loop.part_decisions import HEAT, Decision, Line, decide_chunk
+from deft_aoi.loop.part_decisions import HEAT, Decision, Line, Ready, decide_chunk
 from deft_aoi.loop.score import DECISIONS, RECORD, checked_checkpoint, limit_lines, load_model, read_reference
+from deft_aoi.loop.score_elsewhere import BATCH, score_elsewhere
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
 LINES = "decisions.jsonl"
@@ -79,7 +80,8 @@ class Station:
         stamps = {part: _stamp(files) for part, files in found.items()}
         todo = [part for part in found if self.known.get(part, {}).get("stamp") != stamps[part]]
         work = functools.partial(decide_chunk, line=self.line, found=found, stamps=stamps)
-        for decided in in_parallel(work, todo, "parts"):
+        batches = (work(todo[start : start + BATCH]) for start in range(0, len(todo), BATCH))
+        for decided in batches if self.line.elsewhere else in_parallel(work, todo, "parts"):
             _append(output / LINES, decided)
             self.known.update({one.part: asdict(one) for one in decided})
         rows = [self.known[part] for part in found]
@@ -109,10 +111,6 @@ def open_station(
     if output.is_relative_to(images):
         raise InputError(f"--output-dir {output}: is inside the folder that is scored; choose one outside {images}")
     model = load_model(model_file)
-    if model.get("engine") == TAO:
-        raise InputError(
-            f"{model_file}: a TAO model runs on its platform, from a table: deft score --model {model_file} --csv CSV"
-        )
     spec = Path(model["training_spec"])
     view = optics(load_spec(spec), spec)
     reference = read_reference(model_file, model)
@@ -157,8 +155,22 @@ def _line(
     library = Library(given, looks_of([golden.files[0][1] for golden in given]))
     if not library.goldens:
         raise InputError(f"{home}: none of its {len(given)} goldens can be read")
-    scorer = load_scorer(engine, checked_checkpoint(model_file, dict(model)), view)
-    return Line(scorer, view, float(model["threshold"]), band, library, naming, output)
+    elsewhere = engine == TAO
+    scorer = (
+        functools.partial(score_elsewhere, model_file=model_file, model=model, view=view)
+        if elsewhere
+        else in_process(load_scorer(engine, checked_checkpoint(model_file, dict(model)), view))
+    )
+    return Line(scorer, elsewhere, view, float(model["threshold"]), band, library, naming, output)
+
+
+def in_process(scorer: Scorer) -> Callable[[Sequence[Ready]], Sequence[float | None]]:
+    """Scores by a model that is in memory."""
+
+    def score(ready: Sequence[Ready]) -> Sequence[float | None]:
+        return scorer([one.pairs for one in ready]).tolist()
+
+    return score
 
 
 def list_parts(images: Path, view: Optics, *, empty: bool) -> dict[str, dict[str, Path]]:
