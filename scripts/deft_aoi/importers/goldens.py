@@ -44,9 +44,7 @@ class Library:
         if named:
             return named[0]
         # A component that no imported part had gave its golden no component: there the golden's name tells it.
-        own = self._by_component.get(part.component) or self._by_name.get(
-            part.component, ()
-        )  # new on the line: by name
+        own = self._by_component.get(part.component) or self._by_name.get(part.component, [])
         able = [golden for golden in own if golden.files != part.files]
         looks = [self._looks[golden.files[0][1]] for golden in able]
         fitting = [place for place, other in enumerate(looks) if other.shaped_as(look)]
