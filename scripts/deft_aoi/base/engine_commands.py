@@ -12,3 +12,5 @@ ENGINES = {
     "realism_screen": "deft_aoi.synthetic.realism",
     "pair_features": "deft_aoi.engine.features.pair_features",
 }
+#: What nearly every one of them imports: a worker does so once, before it forks the first.
+SHARED_IMPORTS = ("numpy", "cv2", "pandas", "pyarrow.parquet", "deft_aoi.engine.features.tasks")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deft_aoi.base.threads import one_thread
 from deft_aoi.data.label_noise import enough, fitted, logits, splits
 
 CLEAN = 0.1  # doubt up to which a label is taken
@@ -88,6 +89,7 @@ class Jury:
     doubt: Reals
     scored: bool
 
+    @one_thread()
     def doubt_of(self, rows: Rows) -> Reals:
         """(n,): how likely each label is wrong."""
         if self.law is None:
@@ -112,6 +114,7 @@ def draw(labels: NDArray[np.str_], good: str, free: NDArray[np.int64], seed: int
     return np.unique(np.concatenate([order[named == good][:PER_LABEL], defects[:PER_LABEL], *some]))
 
 
+@one_thread()
 def form(known: Rows, pool: Rows, everywhere: tuple[Reals, Flags] | None = None, *, seed: int = 0) -> Jury:
     """A jury of the rows that are trained on and of `pool` rows drawn by chance. It doubts nothing where there are too
     few of a class to judge.
@@ -131,12 +134,17 @@ def form(known: Rows, pool: Rows, everywhere: tuple[Reals, Flags] | None = None,
     first = 1 / (1 + np.exp(-logits(fitted(table[~ours], known.defect, seed), table[ours])))
     starts = [_start(defect, ours, guess) for guess in (np.where(pool.defect, 0.95, 0.002), first)]
     agreed = np.ones(len(defect), bool)
+    models: list[tuple[Any, ...]] = [()] * len(parts)
+    taught_by: list[Flags] = [np.zeros(0, bool)] * len(parts)
+    seen = np.zeros(len(defect))
     for _ in range(_ROUNDS):
-        seen, models = np.zeros(len(defect)), []
-        for taught, asked in parts:
+        for number, (taught, asked) in enumerate(parts):
+            if np.array_equal(agreed[taught], taught_by[number]):
+                continue  # the same rows teach the same models
+            taught_by[number] = agreed[taught]
             taught = taught[agreed[taught]]
-            models.append(fitted(table[taught], defect[taught], seed))
-            seen[asked] = logits(models[-1], table[asked])
+            models[number] = fitted(table[taught], defect[taught], seed)
+            seen[asked] = logits(models[number], table[asked])
         evidence = _evidence(seen[judged], score)
         fits = [_mixture(evidence, defect[judged], truth[judged], ours[judged]) for truth in starts]
         law, wrong, likelihood, found = fits[-1]

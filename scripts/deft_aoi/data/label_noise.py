@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deft_aoi.base.threads import one_thread
+
 MIN_PER_CLASS = 5  # fewer PASS rows or defects than this say nothing about each other
 FIT_ROWS = 6000  # rows that one model learns from, at most
 FOLDS = 5
@@ -95,15 +97,13 @@ def cross_probabilities(
     and the boxes err on different rows. At most `fit_rows` rows teach each model, so that the time stays bounded.
     `done` is called after each fold. Deterministic. Raises ValueError unless :func:`enough`.
     """
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
     defect = np.asarray(defect, bool)
     if not enough(defect):
         raise ValueError(f"{int(defect.sum())} defects of {len(defect)} rows: {MIN_PER_CLASS} of each class are needed")
     table = np.asarray(features, np.float32)
     rng = np.random.default_rng(seed)
     logit = np.zeros(len(defect))
-    with threadpool_limits(1):  # products this small: threads would only wait for each other, and burn CPU in it
+    with one_thread():
         for taught, asked in splits(defect, groups, seed, min(folds, MIN_PER_CLASS)):
             taught = _sample(taught, defect, fit_rows, rng)
             logit[asked] = logits(fitted(table[taught], defect[taught], seed), table[asked])

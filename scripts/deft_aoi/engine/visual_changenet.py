@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from deft_aoi.base.errors import DeftError
+from deft_aoi.base.threads import calm_threads
 from deft_aoi.engine.refusal import TaskError, fault
 from deft_aoi.engine.status_json import StatusLog
 
@@ -32,10 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="spec keys to change, as train.num_epochs=5")
     args = parser.parse_intermixed_args(argv)
-    # One thread in matrix products: their order of summation must not depend on the machine's load.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Waiting threads give their core away: spinning ones slow a shared CPU down twenty times.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    calm_threads()
     try:
         run_task(args.task, args.spec, args.overrides, args.engine)
     except DeftError as error:

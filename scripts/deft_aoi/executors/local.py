@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from deft_aoi.base.files import atomic_write_json, flock, utc_now
 from deft_aoi.base.finding import OK
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import WORKSPACE_VARIABLE
+from deft_aoi.executors import supervise, worker
 from deft_aoi.executors.base import HANDLE, LOG, JobState, Probe, Task
 from deft_aoi.executors.records import read_handle, recorded_end
 
@@ -43,9 +43,10 @@ class LocalExecutor:
         job.mkdir(parents=True, exist_ok=True)
         with open(job / LOCK, "ab") as lock:
             _take(lock, job)
+            command = self.command(task)
             handle = {
                 "platform": self.platform,
-                "command": self.command(task),
+                "command": command,
                 "environment": self.environment(),
                 "task": list(task.command),
                 "submitted": utc_now(),
@@ -57,17 +58,11 @@ class LocalExecutor:
                 "PYTHONUTF8": "1",  # a log takes any character, whatever the caller's locale is
                 **({WORKSPACE_VARIABLE: str(self.workspace)} if self.workspace else {}),
             }
-            os.set_inheritable(lock.fileno(), True)
             with open(job / LOG, "ab") as log:
-                subprocess.Popen(
-                    [sys.executable, "-m", "deft_aoi.executors.supervise", str(job), str(lock.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=environment,
-                    start_new_session=True,
-                    pass_fds=(lock.fileno(),),
-                )
+                if worker.forks(command) and not handle["environment"]:
+                    worker.submit(job, lock.fileno(), environment, log)
+                else:
+                    supervise.start(job, lock.fileno(), environment, log)
 
     def command(self, task: Task) -> list[str]:
         """Argument list that this machine runs for TAO's command line."""

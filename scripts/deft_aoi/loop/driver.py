@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform 
 MAX_LOST = 3
 MAX_ATTEMPTS = 10
 _POLL_SECONDS = 0.2, 15.0  # at least, at most: a cluster's controller is not asked five times a second for days
+_FIRST_POLLS = 10  # come sooner, the n-th after n of so many parts of the least pause: many jobs take no second
 _POLL_SHARE = 0.02  # of the time that a job has run: what waiting may add to it
 _LOG_TAIL = 3
 
@@ -164,14 +166,14 @@ def do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadl
     seen = False
     for task in module.tasks(run, following.label):
         job = job_folder(run, following, task)
-        while True:
+        for asked in itertools.count(1):
             now = _poll(executor, job, deadline, seen)
             seen = True
             if now.kind == "running":
                 if time.monotonic() >= deadline:
                     doing = now.reason or "running"
                     return f"{task.name} {doing} for {int(now.seconds)}s · log: {executor.log(job)}"
-                _pause(now.seconds, deadline)
+                _pause(now.seconds, deadline, asked)
             elif now.kind == "finished" or (now.kind == "lost" and task_problem(task) is None):
                 _require_success(task, now, executor.log(job))
                 break
@@ -194,9 +196,10 @@ def _poll(executor: Executor, job: Path, deadline: float, seen: bool) -> JobStat
             _pause(math.inf, deadline)
 
 
-def _pause(seconds: float, deadline: float) -> None:
-    """Wait before the next question about a job of that age."""
+def _pause(seconds: float, deadline: float, asked: int = _FIRST_POLLS) -> None:
+    """Wait before the next question, after `asked` ones, about a job of that age."""
     least, most = _POLL_SECONDS
+    least *= min(1.0, asked / _FIRST_POLLS)
     time.sleep(max(0.0, min(max(least, seconds * _POLL_SHARE), most, deadline - time.monotonic())))
 
 

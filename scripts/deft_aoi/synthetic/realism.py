@@ -25,6 +25,7 @@ from deft_aoi.base.console import guarded
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.rows import PASS, read_rows, write_rows
+from deft_aoi.base.threads import one_thread
 from deft_aoi.engine.embedding import embed
 from deft_aoi.engine.features.table import in_parallel
 from deft_aoi.engine.images import Pair, decode, make_pair
@@ -101,15 +102,9 @@ def _read(csv: Path) -> pd.DataFrame:
     return read_rows(csv, required=("name", "label", "light", "test", "golden"))
 
 
+@one_thread()
 def screen(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float | int | None]]:
     """One row for each pair (name, label, score, distance, seam, grain, flags) and the limits that real parts gave."""
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
-    with threadpool_limits(1):  # thousands of small products: threads would only wait for each other
-        return _screen(pairs, real)
-
-
-def _screen(pairs: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float | int | None]]:
     near, own = _distances(pairs, real)
     known = read_parts(real)
     defects = set(real.loc[real["label"] != PASS, "name"].astype(str))

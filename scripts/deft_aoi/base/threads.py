@@ -1,0 +1,24 @@
+"""How many threads a piece of arithmetic gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrix products inside run on one thread: small ones would only wait for each other, and burn CPU in it."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn, takes a moment to import
+
+    with threadpool_limits(1):
+        yield
+
+
+def calm_threads() -> None:
+    """Settings that must be made before NumPy is imported; what the caller has set stays."""
+    # One thread in matrix products: their order of summation must not depend on the machine's load.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Waiting threads give their core away: spinning ones slow a shared CPU down twenty times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
