@@ -30,6 +30,7 @@ COLUMNS = (
     "set", "line", "label", "suggested", "level", "doubt", "probability_defect", "boardname",
     "input_path", "golden_path", "object_name", "source", "verdict", "note",
 )  # fmt: skip
+MISLABELED, CONFIRMED = "mislabeled", "confirmed"  # verdicts: the label is wrong; a person looked, and it is right
 REVIEWED = (TRAINING, POOL)  # what training may be spent on; validation rows only help to judge
 MAX_ROWS = 3000  # rows whose images are measured in one review: about a minute on two cores
 _VERSION = 1

@@ -86,6 +86,10 @@ class Store:
     def has(self, key: bytes) -> bool:
         return key in self._new or bool(self._shards.find(_array([key]))[0, 0] >= 0)
 
+    def filled(self) -> bool:
+        """Whether there is any vector at all."""
+        return bool(self._new) or bool(len(self._shards.keys))
+
     def put(self, key: bytes, vector: Vector) -> None:
         with self._lock:
             self._new[key] = self._unwritten[key] = vector

@@ -20,6 +20,7 @@ from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, Row
 from deft_aoi.engine.engine_choice import FEATURES, TAO
 from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.summary_data import sample_lines
+from deft_aoi.record.review_log import with_decisions
 from deft_aoi.record.run import IMAGES_OF, Plan
 from deft_aoi.spec.tree import Optics
 from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
@@ -99,6 +100,7 @@ class Samples:
 def settle(seen: Examined, plan: Plan, dataset: Mapping[str, Mapping[str, Any]], paths: RunPaths) -> Samples:
     """Examine the labels, write `audit/*.csv` and `label_review.csv` into the run directory."""
     found = review_labels(seen, max_rows=MAX_ROWS)
+    found = replace(found, table=with_decisions(found.table, paths.root.parent))
     write_audit(seen.audit, paths.audit)
     write_review(paths.label_review, found.table)
     record = {"audit": seen.audit.counts(), "labels": found.record()}

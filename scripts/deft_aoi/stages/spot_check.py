@@ -14,12 +14,11 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, locked
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths
 from deft_aoi.base.rows import PASS, read_sheet
-from deft_aoi.data.label_review import COLUMNS, read_review, write_review
+from deft_aoi.data.label_review import COLUMNS, MISLABELED, read_review, write_review
 from deft_aoi.record.run import read_json
 
 NAME = "spot_check.json"
 SCHEMA = SKILL_ROOT / "specs/spot_check.schema.json"
-MISLABELED = "mislabeled"
 SOURCE = "spot check"
 _KEYS = ["set", "input_path", "object_name"]
 
@@ -78,6 +77,12 @@ def save(paths: RunPaths | None, rca_dir: Path, record: Mapping[str, Any], where
     return len(judged)
 
 
+def read_verdicts(rca_dir: Path) -> dict[int, dict[str, Any]]:
+    """Verdicts beside a sheet by its row; none where nobody has looked."""
+    path = rca_dir / NAME
+    return {one["row"]: one for one in read_json(path)["verdicts"]} if path.is_file() else {}
+
+
 def review_rows(weak: pd.DataFrame, set_name: str, source: str) -> pd.DataFrame:
     """Rows of label_review.csv from rows of weak_samples.csv."""
     labels = weak["label"]
@@ -112,3 +117,17 @@ def merge(paths: RunPaths, rows: pd.DataFrame) -> None:
                 for name in ("verdict", "note"):
                     table.loc[number, name] = row[name]
         write_review(paths.label_review, pd.concat([table, pd.DataFrame(fresh, columns=list(COLUMNS))]))
+
+
+def set_verdicts(paths: RunPaths, told: Mapping[tuple[str, str, str], tuple[str, str]]) -> None:
+    """Write (verdict, note) of rows of label_review.csv, by set, input_path and object_name; an empty one asks again.
+    Rows that are not listed, or have that verdict already, are left alone."""
+    with locked(paths.root / ".label_review.lock"):
+        table = read_review(paths.label_review)
+        changed = False
+        for number, key in enumerate(zip(*(table[name] for name in _KEYS), strict=True)):
+            if key in told and tuple(table.loc[number, ["verdict", "note"]]) != told[key]:
+                table.loc[number, ["verdict", "note"]] = told[key]
+                changed = True
+        if changed:
+            write_review(paths.label_review, table)
