@@ -46,7 +46,7 @@ FILES = {
     "test_patches.py": LOOP,
     "test_cli_preflight.py": LOOP,
     "test_read_once.py": LOOP,
-    "test_report_serve.py": LOOP,
+    "test_page.py": LOOP,
     "test_mining_index.py": LOOP,
     "test_simulate.py": LOOP,
     "attack/test_paths.py": LOOP,

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from deft_aoi.base.glossary import TERMS
 from deft_aoi.report.far_chart import FarPoint, far_by_iteration
 from deft_aoi.report.pdf import BROWSERS, print_pdf
 from deft_aoi.report.render import ASSETS, render
-from deft_aoi.report.serve import make_server
 from report_run import RunMaker, baseline_only, whole_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; scripts/deft test brings it")
@@ -285,23 +283,6 @@ def test_every_kind_of_run_gives_a_sound_page(opened: Any, tmp_path: Path, kind:
     picture(page, f"run-{kind}")
     assert problems(page) == []
     assert page.locator("h1:visible").count() == 1
-
-
-def test_served_report_reloads_when_the_loop_goes_on(browser: Browser, tmp_path: Path) -> None:
-    maker = baseline_only(tmp_path)
-    server = make_server(maker.finish(), "127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    page = browser.new_page()
-    page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
-    frame = page.frame_locator("#report")
-    playwright.expect(frame.locator(".run .pill")).to_have_text("IN PROGRESS")
-    page.wait_for_timeout(2000)
-    maker.add("baseline", "loop_stop", "ended by a person", {"reason": "max_iterations", "best_label": "baseline"})
-    maker.finish()
-    playwright.expect(frame.locator(".run .pill")).to_have_text("COMPLETE", timeout=20_000)
-    page.close()
-    server.shutdown()
-    server.server_close()
 
 
 def test_pdf_has_the_whole_page(finished: Path) -> None:

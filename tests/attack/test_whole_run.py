@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 
 from attacks import KPI, Attacker, set_cells
-from deft_aoi.report.serve import make_server
+from deft_aoi.web.loopback import make_server, open_door
+from deft_aoi.web.page import page_app
+from deft_aoi.web.site import make_site
 from inside import deft
 from real_loops import CANARIES, IN_FILE, SECRETS, Loop
 from report_run import baseline_only
 
 KIND = "secrets"
+TOKEN = "a-token-of-this-test"
 
 
 def test_the_loop_needs_no_network(attacker: Attacker, pregen_loop: Loop) -> None:
@@ -96,23 +99,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def port(run: Path) -> Iterator[int]:
-    server = make_server(run, "127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
+    door = open_door("127.0.0.1", 0, token=TOKEN)
+    server = make_server(page_app(make_site([], run, []), door))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [door.socket]}, daemon=True)
+    thread.start()
+    yield door.socket.getsockname()[1]
+    server.should_exit = True
+    thread.join(20)
 
 
 REQUESTS = [
     "/deft_state.json", "/loop_log.jsonl", "/jobs/", "/.env", "/../.env", "/../../.env", "/%2e%2e/%2e%2e/.env",
     "/report/../loop_log.jsonl", "/report%2f..%2floop_log.jsonl", "//etc/passwd", "/etc/passwd",
-    "/report?file=/etc/passwd",
+    "/report?file=/etc/passwd", "/static/../../specs/versions.yaml", "/static/%2e%2e/report/report.css", "/static/",
+    f"/api/runs/..%2f..?token={TOKEN}", f"/api/runs/0.run_20260302_090000%2f..?token={TOKEN}",
     "/report/", "/index.html", "/\\..\\.env", "/report\x00", "http://evil.example/report", "/results", "*",
     "/" + "a" * 5000,
 ]  # fmt: skip
 
 
-def test_the_server_gives_nothing_but_the_report(attacker: Attacker, port: int) -> None:
+def test_the_server_gives_no_file(attacker: Attacker, port: int) -> None:
     attacker.kind = "server"
     for path in REQUESTS:
         answer = raw(port, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")
@@ -133,17 +139,20 @@ def test_the_server_answers_to_its_own_names_and_methods(attacker: Attacker, por
         "",
         f"127.0.0.1:{port}.evil.example",
     ]
-    asked = [f"GET /report HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n" for host in hosts]
+    asked = [
+        f"GET /api/runs HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        for host in hosts
+    ]
     asked += [
-        "GET /report HTTP/1.1\r\nConnection: close\r\n\r\n",
-        "GET /report HTTP/1.0\r\n\r\n",
+        f"GET /api/runs HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n",
+        f"GET /api/runs HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n",
         "\x16\x03\x01\r\n\r\n",
     ]
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"):
-        asked.append(f"{method} /report HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")
+        asked.append(f"{method} /api/runs HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")
     for text in asked:
         answer = raw(port, text)
-        shown = b"DEFT" in answer or b"iframe" in answer
+        shown = b"run_2026" in answer
         attacker.note("leaked" if shown else "refused")
         assert not shown, (text, answer[:200])
 
@@ -152,8 +161,8 @@ def test_the_server_outlives_callers_that_hang_and_bad_files(attacker: Attacker,
     attacker.kind = "server"
     hanging = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
     for one in hanging:
-        one.sendall(b"GET /report HT")
-    assert get(port, "/version")[0] == 200
+        one.sendall(b"GET /api/runs HT")
+    assert get(port, "/api/about")[0] == 200
     for one in hanging:
         one.close()
     state = run / "deft_state.json"
@@ -161,13 +170,14 @@ def test_the_server_outlives_callers_that_hang_and_bad_files(attacker: Attacker,
     try:
         for damage in (b"[]", b"{}", b'{"iterations": {"x": 1}}', b'{"config": 3, "iterations": 4}', b"[" * 99_999):
             state.write_bytes(damage)
-            status, text = get(port, "/report")
-            attacker.note("crashed" if status not in (200, 500, 503) else "refused")
-            assert status in (200, 500, 503)
-            assert "Traceback" not in text
+            for path in ("", "/0.run_20260302_090000", "/0.run_20260302_090000/live", "/0.run_20260302_090000/queue"):
+                status, text = get(port, f"/api/runs{path}")
+                attacker.note("crashed" if status not in (200, 400, 500, 503) else "refused")
+                assert status in (200, 400, 500, 503)
+                assert "Traceback" not in text
     finally:
         state.write_bytes(whole)
-    assert get(port, "/report")[0] == 200
+    assert get(port, "/api/runs/0.run_20260302_090000")[0] == 200
 
 
 def raw(port: int, text: str) -> bytes:
@@ -184,6 +194,6 @@ def raw(port: int, text: str) -> bytes:
 
 def get(port: int, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", path, headers={"Host": f"127.0.0.1:{port}"})
+    connection.request("GET", path, headers={"Host": f"127.0.0.1:{port}", "Authorization": f"Bearer {TOKEN}"})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()

@@ -36,7 +36,7 @@ GROUPS = {
     },
     "look": {
         "report": "render the report of a run",
-        "serve": "show the report of a running loop in a browser",
+        "serve": "open the page to work in: live runs, review, map, figures (--look: read only)",
         "watch": "watch a running loop in the terminal",
         "rca": "analyse any scored CSV: weak samples, where they are, why, a contact sheet",
         "verify": "check journal, artifacts and state against each other",

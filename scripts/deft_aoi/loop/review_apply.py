@@ -13,13 +13,14 @@ import pandas as pd
 
 from deft_aoi.base.files import locked
 from deft_aoi.base.paths import RunPaths, Workspace
-from deft_aoi.base.rows import read_sheet, write_sheet
+from deft_aoi.base.rows import PASS, read_sheet, write_sheet
 from deft_aoi.data.label_review import read_review
 from deft_aoi.loop.review_items import GOLDEN, LABEL, QUEUED, SCORED, SPOT, Item, review_items
+from deft_aoi.loop.score import DECISIONS
 from deft_aoi.record.review_log import UNSURE, Decision, ReviewLog, standing, verdict
 from deft_aoi.stages import spot_check
 
-REVIEWED = "reviewed.csv"
+REVIEWED, GOLDENS = "reviewed.csv", "import/golden_review.csv"
 
 
 def decide(
@@ -109,31 +110,30 @@ def _judge_sheet(paths: RunPaths, decisions: Iterable[Decision]) -> None:
 
 
 def _write_reviewed(folder: Path, log: ReviewLog) -> None:
-    """`reviewed.csv` beside decisions.csv: what a person decided of each REVIEW part."""
+    """`reviewed.csv` beside decisions.csv: what a person decided of each REVIEW part, as `deft feedback` reads it."""
     names = set(_names(folder))
-    _write_kind(folder / REVIEWED, [one for one in _counting(log, SCORED) if one.object_name in names])
+    rows = [
+        (one.object_name, "good" if one.chosen == PASS else "real defect", one.chosen, one.who, one.when[:10], one.note)
+        for one in _counting(log, SCORED) if one.object_name in names and one.chosen != UNSURE
+    ]  # fmt: skip
+    columns = ["part", "verdict", "label", "operator", "date", "note"]
+    write_sheet(folder / REVIEWED, pd.DataFrame(rows, columns=columns))
 
 
 def _names(folder: Path) -> list[str]:
-    path = folder / "decisions.csv"
-    if not path.is_file():
-        return []
-    rows = read_sheet(path)
+    rows = read_sheet(folder / DECISIONS)
     return list(rows["object_name" if "object_name" in rows.columns else "part"])
 
 
 def _write_goldens(paths: RunPaths, log: ReviewLog) -> None:
     """`import/golden_review.csv`: what a person says of each suspected golden."""
-    _write_kind(paths.root.parents[1] / "import/golden_review.csv", _counting(log, GOLDEN))
+    rows = [(one.label, one.chosen, one.note, one.who, one.when) for one in _counting(log, GOLDEN)]
+    table = pd.DataFrame(rows, columns=["golden", "verdict", "note", "operator", "date"])
+    write_sheet(paths.root.parents[1] / GOLDENS, table)
 
 
 def _counting(log: ReviewLog, kind: str) -> list[Decision]:
     return [one for one in standing(log.lines()).values() if one.kind == kind]
-
-
-def _write_kind(path: Path, decisions: Iterable[Decision]) -> None:
-    rows = [(one.object_name, one.label, one.chosen, one.note, one.who, one.when) for one in decisions]
-    write_sheet(path, pd.DataFrame(rows, columns=["name", "before", "decision", "note", "who", "when"]))
 
 
 def label_changes(paths: RunPaths, log: ReviewLog) -> list[Decision]:

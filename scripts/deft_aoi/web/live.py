@@ -32,7 +32,7 @@ def live(known: Known) -> dict[str, Any]:
     facts = standing(paths)
     entries = journal.read(paths.log) if paths.log.is_file() else []
     jobs = [job_now(paths, one, entries) for one in facts["running"]]
-    waiting = not facts["approved"]
+    waiting = not facts["approved"] and not entries
     status = "complete" if facts["next"] is None else "hard_stop" if facts["stopped"] else "in_progress"
     return {
         "status": "waiting" if waiting else status,

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 import socket
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 JSON_BYTES = 1 << 20  # of a request's body where an endpoint names no other limit
+TOKEN_VARIABLE, _TOKEN_LEAST = "DEFT_SERVE_TOKEN", 16
 SCHEMA_PATH = "/api/openapi.json"
 _POLICY = (
     "default-src 'none'; script-src 'self'{scripts}; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -133,6 +135,15 @@ def open_door(bind: str, port: int, *, names: Sequence[str] = (), look: bool = F
     hosts = {_bracketed(bind), "localhost", *names} | ({"127.0.0.1"} if loopback(bind) else set())
     known = {f"{host.lower()}:{real}" for host in hosts} | ({host.lower() for host in hosts} if real == 80 else set())
     return Door(listening, frozenset(known), token or secrets.token_urlsafe(18), look)
+
+
+def fixed_token() -> str | None:
+    """`$DEFT_SERVE_TOKEN`, for a bookmark that outlives a restart; None: a new one each time. Raises InputError where
+    it is too short to be a secret."""
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    if token is not None and len(token) < _TOKEN_LEAST:
+        raise InputError(f"{TOKEN_VARIABLE}: {len(token)} characters; expected at least {_TOKEN_LEAST}")
+    return token
 
 
 def loopback(bind: str) -> bool:

@@ -9,11 +9,12 @@ from threading import Lock
 from typing import Any
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.names import label_problem
+from deft_aoi.base.names import label_problem, means_good, names_nothing
 from deft_aoi.base.rows import PASS, normalise_label, read_columns
 from deft_aoi.data.sets import KPI
 from deft_aoi.loop import label_fixes, review_apply
-from deft_aoi.loop.review_items import KINDS, QUEUED, SCORED, Item, review_items
+from deft_aoi.loop.feedback import take_in
+from deft_aoi.loop.review_items import KINDS, SCORED, Item, review_items
 from deft_aoi.record.review_log import UNSURE, AlreadyDecided
 from deft_aoi.web.loopback import Call, Conflict, Endpoint, NotFound, Schema
 from deft_aoi.web.pictures import file_picture, pair_picture
@@ -81,6 +82,8 @@ class Review:
             Endpoint("GET", f"{run}/fixes", self.fixes, "labels that differ from the CSVs, for the next run"),
             Endpoint("POST", f"{run}/fixes", self.write_fixes, "write these labels into the workspace's CSVs",
                      body=_FIXES, writes=True),
+            Endpoint("POST", f"{run}/feedback", self.feedback, "take decided REVIEW parts into the mining pool",
+                     body={}, writes=True),
         ]  # fmt: skip
 
     def items(self, known: Known) -> list[Item]:
@@ -119,8 +122,7 @@ class Review:
             "counts": {name: count for name in KINDS if (count := Counter(i.kind for i in everything)[name])},
             "left": len(waiting), "decided": len(decided), "with_others": self.leases.others(browser),
             "labels": self._labels(known), "lights": lights, "items": [self._shown(item) for item in mine],
-            "waits": any(item.kind == QUEUED for item in everything),
-            "unsure": UNSURE,
+            "unsure": UNSURE, "scored": len(self.site.scored),
         }  # fmt: skip
 
     def _shown(self, item: Item) -> dict[str, Any]:
@@ -174,6 +176,8 @@ class Review:
         item, chosen = self._item(known, call.body["item"]), call.body["chosen"].strip()
         if not item.choices and chosen != UNSURE:
             chosen = normalise_label(chosen)
+            if chosen != PASS and (means_good(chosen) or names_nothing(chosen)):
+                raise InputError(f"label {chosen!r}: expected PASS or a defect's name")
             if chosen != PASS and (problem := label_problem(chosen)):
                 raise InputError(f"label {chosen!r}: {problem}")
         if not item.accepts(chosen):
@@ -239,3 +243,15 @@ class Review:
         return {
             "written": [{"set": w.set, "csv": w.csv.name, "labels": w.labels, "kept": w.kept.name} for w in written]
         }
+
+    def feedback(self, call: Call) -> dict[str, Any]:
+        """What `deft feedback` does with the parts that were decided here."""
+        known = self.site.run(call.path["run"])
+        outcomes: Counter[str] = Counter()
+        for folder in self.site.scored:
+            if (folder / review_apply.REVIEWED).is_file():
+                taken = take_in(
+                    folder / "decisions.csv", folder / review_apply.REVIEWED, workspace=known.workspace.root
+                )
+                outcomes.update(one.outcome.partition(":")[0] for one in taken.verdicts)
+        return {"outcomes": dict(outcomes)}

@@ -8,6 +8,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import Workspace
 from deft_aoi.loop import decisions
 from deft_aoi.preflight import preflight
+from deft_aoi.record.run import read_json
 from deft_aoi.report.collect import facts_of
 from deft_aoi.report.render import page_text
 from deft_aoi.report.source import Record
@@ -70,8 +71,10 @@ class Runs:
 
     def _figures(self, known: Known) -> Record:
         """Status, target and FAR of each iteration, from state and journal alone."""
+        if not known.paths.state.is_file() and not known.paths.log.is_file():
+            return {"target": str(read_json(known.paths.preflight).get("plan", {}).get("kpi_target", ""))}
         source = self.site.source(known)
-        plan = source.preflight.get("plan") or {}
+        plan, config = source.preflight.get("plan") or {}, source.state.get("config") or {}
         far: list[Record] = []
         best: Record | None = None
         for entry in source.entries:
@@ -88,7 +91,7 @@ class Runs:
         )
         label = end.get("best_label") or (best or {}).get("champion_label")
         return {
-            "status": source.status() if source.state.get("config", {}).get("approval") else "waiting",
+            "status": source.status() if source.entries or config.get("approval") else "waiting",
             "target": str(source.state.get("kpi_target") or plan.get("kpi_target") or ""),
             "far": far,
             "verdict": end.get("verdict") or (best or {}).get("verdict"),

@@ -1,4 +1,4 @@
-"""`deft docs`: write what is generated from the code: the pages of commands and terms, the schema of the facts."""
+"""`deft docs`: write what is generated from the code: the pages of commands and terms, the schemas."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.cli.main import COMMANDS, SCRIPTS, command_parser
 
-HELP = "Write the pages of commands and terms and specs/facts.schema.json from the code; --check only compares."
+HELP = "Write the pages of commands and terms and the schemas of facts and API from the code; --check only compares."
 PAGES = ("commands", "scripts-and-agents")  # of references/, each from its template in assets/
 SCHEMA = SKILL_ROOT / "specs/facts.schema.json"
+SERVE_API = SKILL_ROOT / "specs/serve_api.json"
 GLOSSARY = SKILL_ROOT / "references/glossary.md"
 _FLAG = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for path, text in (*reference_pages().items(), (SCHEMA, schemas()), (GLOSSARY, glossary.page())):
+    schema_files = ((SCHEMA, schemas()), (SERVE_API, serve_api()))
+    for path, text in (*reference_pages().items(), *schema_files, (GLOSSARY, glossary.page())):
         if not args.check:
             atomic_write_text(path, text)
             print(path)
@@ -45,6 +47,15 @@ def schemas() -> str:
     from deft_aoi.record.facts import RECORDS, schema
 
     return json.dumps({kind.STAGE: schema(kind) for kind in RECORDS}, indent=2) + "\n"
+
+
+def serve_api() -> str:
+    """OpenAPI of the page of `deft serve`."""
+    from deft_aoi.web.loopback import openapi
+    from deft_aoi.web.page import TITLE, endpoints
+    from deft_aoi.web.site import Site
+
+    return json.dumps(openapi(TITLE, endpoints(Site(()))), indent=1) + "\n"
 
 
 def reference_pages() -> dict[Path, str]:

@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi.web.loopback import loopback, open_door, run
+    from deft_aoi.web.loopback import fixed_token, loopback, open_door, run
     from deft_aoi.web.page import page_app
     from deft_aoi.web.site import make_site
 
     site = make_site(args.workspace, args.results_dir, args.scores)
-    door = open_door(args.bind, args.port, names=args.name, look=args.look)
+    door = open_door(args.bind, args.port, names=args.name, look=args.look, token=fixed_token())
     try:
         if not loopback(args.bind):
             print(f"deft serve: anyone with this address who reaches {args.bind} can work here", file=sys.stderr)
