@@ -1,4 +1,4 @@
-"""Runs for the page's browser tests: finished, running, hard-stopped, and one of 100,000 rows. Null engine, synthetic."""
+"""Runs for the browser tests of the page: finished, running, hard-stopped, 100,000 rows; null engine, synthetic."""
 
 from __future__ import annotations
 
