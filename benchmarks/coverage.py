@@ -45,7 +45,7 @@ class Line:
     score: NDArray[np.float64]
 
     def rows(self, boards: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(rows, number of the draw) of drawn boards, one board as often as it was drawn."""
+        """(rows, number of the draw) of resampled boards, one board as often as it was drawn."""
         parts = [np.flatnonzero(self.code == board) for board in boards]
         return np.concatenate(parts), np.repeat(np.arange(len(parts)), [part.size for part in parts])
 

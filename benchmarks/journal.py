@@ -1,7 +1,7 @@
 """Cost of one journal line and of `deft status`, Python's start included, at 10 and at 100,000 lines.
 
   PYTHONPATH=scripts python benchmarks/journal.py [--repeats 15]
-Medians of alternating runs, beside a bare `python -c pass`. Prints Markdown on stdout.
+Medians of alternating runs, compared with a bare `python -c pass`. Prints Markdown on stdout.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def askers(folder: Path, count: int) -> None:
     entries = journal.read(paths.log)
     whole = [entry["seq"] for entry in entries] == list(range(1, lines + 201))
     print(
-        f"askers: {count:,} at once beside a writer: {len(failed)} failed, {together:.1f} s, one {1e3 * alone:.0f} ms"
+        f"askers: {count:,} at once next to a writer: {len(failed)} failed, {together:.1f} s, one {1e3 * alone:.0f} ms"
     )
     print(f"  writer's exit {code}; journal {len(entries)} lines, whole: {whole}")
 

@@ -1,4 +1,4 @@
-"""Whole loops of the net engine on DeepPCB: knn+label beside random of equal size, several seeds at once on one GPU.
+"""Whole loops of the net engine on DeepPCB: knn+label and random of equal size, several seeds at once on one GPU.
 
   python benchmarks/net_deeppcb.py --deeppcb DIR [--split-by board] [--seeds 5] [--out benchmarks/results/net.json]
 A seed is another split of the boards. Prints a Markdown table on stdout; progress on stderr.

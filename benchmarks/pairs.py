@@ -4,7 +4,7 @@ From the repository's folder, with the checkout to measure in PYTHONPATH:
   PYTHONPATH=scripts python benchmarks/pairs.py --workspace W [--rows 200]
 
 Reads the KPI rows of a workspace (`deft simulate` makes one): files, decoding, registration, distances, trunk, pooling
-and the cache's shard. Beside it the bound: the trunk's multiply-adds alone, at the speed of one product of two large
+and the cache's shard. Next to it the bound: the trunk's multiply-adds alone, at the speed of one product of two large
 matrices on one thread of this machine.
 """
 

@@ -1,4 +1,4 @@
-"""Pools of any size: neighbours beside FAISS, a million rows mined end to end, an embedding that is killed.
+"""Pools of any size: neighbours compared with FAISS, a million rows mined end to end, an embedding that is killed.
 
   PYTHONPATH=scripts python benchmarks/pool.py search [--rows 1000000] [--width 768] [--targets 1000]
   PYTHONPATH=scripts python benchmarks/pool.py mine [--rows 1000000]

@@ -3,7 +3,7 @@
 Usage: python benchmarks/report.py [--iterations 30] [--rows 100000]
 
 Writes a run of that size to a temporary folder (scores drawn, pictures of a few parts real), renders it three times and
-prints the median, beside the time that reading the same inference CSVs once with pandas takes.
+prints the median, compared with the time that reading the same inference CSVs once with pandas takes.
 """
 
 from __future__ import annotations

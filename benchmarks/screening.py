@@ -1,4 +1,4 @@
-"""Labels screened in large pools: wrong labels taken and how weak the taken rows are, beside earlier screenings.
+"""Labels screened in large pools: wrong labels taken and how weak the taken rows are, compared with earlier screenings.
 
 From the repository's folder (one CPU thread is enough; minutes for the small sizes):
   PYTHONPATH=scripts python benchmarks/screening.py [--rows 1000 5700 100000 1000000] [--seeds 2] [--picks 200]

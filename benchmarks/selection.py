@@ -269,7 +269,7 @@ def choose(
     data: Data, judge: Engine, model: Model, kpi_scores: Scores, cell: Cell, seed: int, number: int, stock: Stock,
     used: list[int],
 ) -> tuple[list[Pick], list[Pick]]:  # fmt: skip
-    """(picks, picks kept out for their doubtful label) of the cell's policy."""
+    """(picks, picks kept out for their suspect label) of the cell's policy."""
     limits = Limits(cell.budget, 5, FLOOR)
     kpi, pool = data.part(cell.by, seed, "kpi"), data.part(cell.by, seed, "pool")
     name, screen, _ = cell.policy.partition("+screen")
@@ -334,8 +334,8 @@ def steered(scores: Scores, forces: dict[str, float], stock: Stock, limits: Limi
 
 
 def too_doubtful(doubt: npt.NDArray[np.floating[Any]], likely: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Rows that the screening of version 0.1 kept out: the most doubted, half as many again as confident learning calls
-    errors. `doubt` (n,) is the probability that a label is wrong, NaN where nobody judged it."""
+    """Rows that the screening of version 0.1 withheld: the 1.5 n most suspicious for n errors of confident learning.
+    `doubt` (n,) is the probability that a label is wrong, NaN where nobody judged it."""
     doubt = np.where(np.isnan(doubt), 0.0, doubt)
     count = min(math.ceil(1.5 * int(likely.sum())), int((doubt > 0.5).sum()))
     out = np.zeros(len(doubt), bool)
@@ -359,7 +359,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--cells", default=":", help="FIRST:LAST of the grid (default: all)")
     parser.add_argument("--only", help="these policies alone")
-    parser.add_argument("--models", type=Path, help="where baselines are kept (default: beside the output)")
+    parser.add_argument("--models", type=Path, help="where baselines are kept (default: next to the output)")
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e9, help="start no cell after so many")
     args = parser.parse_args()

@@ -214,7 +214,7 @@ def doubt(folder: Path, by: str, seed: int, wrong: int) -> None:
     planted = (labels[len(train) :] == "PASS") != (data.label[pool] == "PASS")
     kept_out = too_doubtful(suspect, likely)
     print(f"{target.name}: {int((kept_out & planted).sum())} of {int(planted.sum())} wrong labels kept out "
-          f"({int((likely & planted).sum())} likely, {int(((suspect > 0.5) & planted).sum())} doubtful), and of right "
+          f"({int((likely & planted).sum())} likely, {int(((suspect > 0.5) & planted).sum())} suspect), and of right "
           f"ones {int((kept_out & ~planted).sum())} ({int((likely & ~planted).sum())}, "
           f"{int(((suspect > 0.5) & ~planted).sum())})", flush=True)  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How long the tables of a run take, beside straightforward loops over the same rows, in one process.
+"""How long the tables of a run take, compared with straightforward loops over the same rows, in one process.
 
 Usage: python benchmarks/tables.py [--kpi-rows 10000] [--many 1000000] [--training-rows 100000]
 

@@ -1,8 +1,8 @@
-"""Token alignment of a million transcript lines: peak memory and time, beside parsing the same lines and nothing else.
+"""Token alignment of a million transcript lines: peak memory and time, compared with only parsing the same lines.
 
   PYTHONPATH=scripts python benchmarks/tokens.py [--lines 1000000]
 Each arm is a process of its own. One answer in three lines; each answer is streamed as two records, and a tenth of them
-stand in a second session again. Prints Markdown on stdout.
+are in a second session again. Prints Markdown on stdout.
 """
 
 from __future__ import annotations

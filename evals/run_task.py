@@ -259,11 +259,11 @@ def handed_over(run: Path) -> Check:
     path = run / "best_model.json"
     model = read_json(path) if path.is_file() else {}
     there = bool(model) and Path(model["checkpoint"]).is_file() and (run / "best_model_inference_spec.yaml").is_file()
-    return Check("the model is handed over", there, model.get("iteration", "no best_model.json"))
+    return Check("the model is delivered", there, model.get("iteration", "no best_model.json"))
 
 
 def inputs_untouched(workspace: Path, record: dict[str, Any]) -> list[Check]:
-    """Held-out rows byte for byte; spec and seed rows as they were, planted faults mended."""
+    """Held-out rows byte for byte; spec and seed rows as they were, planted faults fixed."""
     now = digests(workspace)
     changed = [name for name in HELD if now[name] != record["held"][name]]
     spec = (workspace / SPEC).read_text(encoding="utf-8")

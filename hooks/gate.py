@@ -181,7 +181,7 @@ def write_objection(path: Path) -> str | None:
     inside = path.relative_to(workspace / "results").parts
     if path.name in RECORDS and len(inside) == 2 and inside[0].startswith("run_"):
         again = f"deft rebuild-state --results-dir {path.parent}"
-        return f"{path}: only deft writes it; a damaged state is made anew by: {again}"
+        return f"{path}: only deft writes it; a damaged state is recreated by: {again}"
     run = workspace / "results" / inside[0] if inside and inside[0].startswith("run_") else None
     if is_approved(run) if run else newest_is_approved(workspace):
         return None
@@ -212,7 +212,7 @@ def newest_is_approved(workspace: Path) -> bool:
 
 
 def is_approved(run: Path | None) -> bool:
-    """True where the state names the digest of the Summary beside it."""
+    """True where the state names the digest of the Summary next to it."""
     try:
         state = json.loads(((run or Path()) / "deft_state.json").read_text(encoding="utf-8"))
         shown = json.loads(((run or Path()) / "preflight.json").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 """Write the agent's token use into the journal lines of a run, from the agent's own transcripts.
 
 Exit code 3 when there is no transcript or no message falls into any journal line; that it was tried is noted in
-`no_tokens.json` beside the journal, so that `deft status` does not ask for it again.
+`no_tokens.json` next to the journal, so that `deft status` does not ask for it again.
 """
 
 from __future__ import annotations

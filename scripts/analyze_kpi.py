@@ -14,7 +14,7 @@ from deft_aoi.base.console import run_script
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="analyze_kpi.py", description=__doc__)
     parser.add_argument("csv_path", type=Path, help="CSV with a label and a score column, as inference.csv")
-    parser.add_argument("--output-dir", type=Path, help="folder of the files (default: kpi_analysis beside the CSV)")
+    parser.add_argument("--output-dir", type=Path, help="folder of the files (default: kpi_analysis next to the CSV)")
     parser.add_argument("--label-column", default="label", help="column of the true label (default: label)")
     parser.add_argument("--score-column", default="siamese_score", help="column of the score (default: siamese_score)")
     parser.add_argument("--pass-label", default="PASS", help="the label of a good part (default: PASS)")

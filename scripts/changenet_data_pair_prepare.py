@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-l", "--label", help="label of every row (default: read from the names, ng where a name has none)"
     )
-    parser.add_argument("--images-dir", type=Path, help="root of the written images (default: images beside the CSV)")
+    parser.add_argument("--images-dir", type=Path, help="root of the written images (default: images next to the CSV)")
     parser.add_argument(
         "--subdir", default="sdg", help="images go to its folders SUBDIR_ng and SUBDIR_ok (default: sdg)"
     )

@@ -29,7 +29,7 @@ def append_stage(
     duration_sec: int,
     context_tokens: int = 0,
 ) -> int:
-    """Append the line and refresh deft_state.json beside the journal, if there is one; returns the line's seq."""
+    """Append the line and refresh deft_state.json next to the journal, if there is one; returns the line's seq."""
     snapshot = log_path.with_name("deft_state.json")
     approved = state.load(snapshot)["max_iterations"] if snapshot.is_file() else None
     entry = append(

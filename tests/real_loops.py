@@ -39,7 +39,7 @@ SECRETS = [*CANARIES.values(), *IN_FILE.values()]
 
 @dataclass(frozen=True)
 class Loop:
-    """A finished run: its folder, what the command that made it printed, and what was seen beside it.
+    """A finished run: its folder, what the command that made it printed, and what was seen next to it.
 
     `printed` is the output of all its commands; `offline` the words that start a command without a network, none where
     this user may make no namespace; `seen` counts the argument lists of our processes, `leaks` are those with a secret.
@@ -94,7 +94,7 @@ def make_knn(root: Path) -> Loop:
 
 
 def make_weakness(root: Path) -> Loop:
-    """What the other platforms are held against; every pool row was in doubt before."""
+    """What the other platforms are held against; every pool row was suspect before."""
     workspace = labelled_line(root / "ws")
     with jobs_by(InsideExecutor):
         run = begun(workspace)

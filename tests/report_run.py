@@ -1,7 +1,7 @@
 """A small, coherent run directory written by code: what the report's tests (and a look at the page) need.
 
 Scores are drawn so that each iteration separates better than the one before; every fact of the journal is computed
-from the files beside it, so that a check which recomputes them must agree.
+from the files next to it, so that a check which recomputes them must agree.
 """
 
 from __future__ import annotations

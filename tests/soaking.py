@@ -1,4 +1,4 @@
-"""Many stages without their heavy work, and many askers beside them: what the load tests and benchmarks share."""
+"""Many stages without their heavy work, and many askers next to them: what the load tests and benchmarks share."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_pictures_of_two_levels_are_cut_and_feathered() -> None:
 
 
 def leaded(rng: np.random.Generator) -> list[np.ndarray]:
-    """A dark part with two leads on each side, print on it and a line beside it, under two lights."""
+    """A dark part with two leads on each side, print on it and a line next to it, under two lights."""
     white, low = (rng.normal(level, 3, (96, 96, 3)) for level in ((60, 110, 50), (30, 40, 30)))
     white[30:66, 28:68], low[30:66, 28:68] = (60, 62, 64), (18, 16, 20)
     for top in (36, 54):

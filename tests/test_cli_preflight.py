@@ -178,7 +178,7 @@ def test_a_value_that_the_policy_does_not_read_is_called_that(workspace: Path, t
 def test_the_summary_says_what_becomes_of_doubtful_labels(workspace: Path, tmp_path: Path) -> None:
     shown = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path).stdout
     rows = len(pd.read_csv(next(workspace.glob("results/run_*/label_review.csv"))))
-    assert f"{rows} labels are in doubt (label_review.csv has all)." in shown
+    assert f"{rows} labels are suspect (label_review.csv has all)." in shown
     assert "a training row is trained on as it is, a pool row stays out where mining still doubts it" in shown
 
 
@@ -258,7 +258,7 @@ def test_one_call_names_a_spec_key_a_results_folder_a_label_and_a_copied_image(w
     assert f"results_dir: /results/run lies outside the workspace {workspace}; remove the key, or set it to" in said
     assert f"{workspace / 'results'}" in said
     assert re.search(r"training_set\.csv, line \d+: label 'pass'", said)
-    assert "leakage: 1 images stand in training and in kpi" in said
+    assert "leakage: 1 images are in training and in kpi" in said
     assert said.count("\n") == 4, said
     assert not (workspace / "results/run").exists()
 

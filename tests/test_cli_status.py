@@ -73,7 +73,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_journal_of_100_000_lines_takes_under_0_3_seconds(long_run: Path, tmp_path: Path) -> None:
-    """Median of seven beside a journal of ten lines; where the machine is too busy for that, no slower than it."""
+    """Median of seven next to a journal of ten lines; where the machine is too busy for that, no slower than it."""
     short, times = write(tmp_path / "run", 10), {"long": [0.0], "short": [0.0]}
     for _ in range(7):
         for name, run in (("long", long_run), ("short", short)):

@@ -72,7 +72,7 @@ def test_skill_is_short_and_every_reference_is_reachable_from_it() -> None:
 
 
 def test_nothing_is_said_twice() -> None:
-    """No ten words in a row stand in two of the pages that an agent reads, nor twice in one; tables of flags apart."""
+    """No ten words in a row are in two of the pages that an agent reads, nor twice in one; tables of flags apart."""
     pages = [ROOT / "SKILL.md", *(ROOT / "agents").glob("*.md"), *(ROOT / "references").glob("*.md")]
     where: dict[tuple[str, ...], str] = {}
     for page in pages:

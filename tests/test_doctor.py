@@ -67,7 +67,7 @@ def test_the_command_says_causes_fixes_and_the_next_command(
     pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", "--workspace", str(pristine)]) == 0
-    assert "nothing stands in the way of a run" in capsys.readouterr().out
+    assert "nothing blocks a run" in capsys.readouterr().out
     root = Path(shutil.copytree(pristine, tmp_path / "ws"))
     break_much(root)
     assert main(["doctor", "--workspace", str(root), "--json"]) == 2

@@ -257,7 +257,7 @@ def test_several_nodes_are_refused(place: Place) -> None:
 
 
 def test_a_daemon_that_is_away_loses_nothing(daemon: Daemon, place: Place) -> None:
-    """The last one, since the daemon ends: its containers die with it, and that too is told when it is back."""
+    """The last one, since the daemon ends: its containers die with it, and that too is reported when it is back."""
     executor, job = DockerExecutor(place), job_of(place)
     executor.submit(task(place, WAITING), job)
     fast = job_of(place, "fast")

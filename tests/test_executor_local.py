@@ -1,4 +1,4 @@
-"""Jobs outlive the one who started them, are never started twice, and a dead one is told from a finished one."""
+"""Jobs outlive the one who started them, are never started twice, and a dead one is not taken for a finished one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""data.import_deeppcb on a small set of drawn boards in DeepPCB's layout."""
+"""data.import_deeppcb on a small set of synthetic boards in DeepPCB's layout."""
 
 from __future__ import annotations
 

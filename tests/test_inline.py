@@ -159,7 +159,7 @@ def test_a_shortfall_stops_before_generating_and_says_why(tmp_path: Path) -> Non
     assert not (paths.root / "iter1/anomalygen/sdg").exists()
     report = json.loads((paths.root / "iter1/anomalygen_input/shortfall.json").read_text())
     assert sum(report["allocated"].values()) < sum(report["requested"].values()) == 12
-    assert decisions.resolve(paths.root, "masks mended").code == OK
+    assert decisions.resolve(paths.root, "masks fixed").code == OK
     make_set(narrow.parents[1], dependency="cad", box=(10, 6))
     assert until(paths, "anomalygen").code == OK
 

@@ -1,4 +1,4 @@
-"""kpi.margin: what the threshold is, and how far the next defect lies above it."""
+"""kpi.margin: what the threshold is, and how far the next defect is above it."""
 
 from __future__ import annotations
 

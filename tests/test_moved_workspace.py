@@ -1,4 +1,4 @@
-"""A workspace that is moved or copied in the middle of a run: the run goes on, and what is checked is beside it."""
+"""A workspace that is moved or copied in the middle of a run: the run goes on, and what is checked is next to it."""
 
 from __future__ import annotations
 

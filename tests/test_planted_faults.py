@@ -81,7 +81,7 @@ def test_the_summary_names_what_a_person_must_know(line: Line) -> None:
     assert done.stdout.count("nowhere: collect such samples") == len(ABSENT)
     assert f"{len(line.damaged)} rows of pool have an unreadable image" in done.stdout
     assert "near-duplicates (re-encoded, brightened or moved copies) across sets" in done.stdout
-    assert re.search(r"\d+ labels are in doubt \(label_review.csv has all\)", done.stdout)
+    assert re.search(r"\d+ labels are suspect \(label_review.csv has all\)", done.stdout)
     run = Path(done.stdout.split("Run directory: `")[1].split("`")[0])
     assert (run / "label_review.csv").read_bytes() == (line.root / "results/audit/label_review.csv").read_bytes()
 

@@ -83,7 +83,7 @@ def test_every_file_of_the_contract_is_there(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "cause"), [(COUNT - 1, "label doubtful"), (COUNT - 2, "light drift"), (COUNT - 3, "misregistered")]
+    ("number", "cause"), [(COUNT - 1, "label suspect"), (COUNT - 2, "light drift"), (COUNT - 3, "misregistered")]
 )
 def test_planted_causes_are_proposed(case: Case, number: int, cause: str) -> None:
     row = case.weak[case.weak["object_name"] == f"kpi{number:03d}"].iloc[0]

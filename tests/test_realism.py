@@ -18,7 +18,7 @@ SIDE = 64
 
 
 def scene(rng: np.random.Generator, defect: bool) -> np.ndarray:
-    """A board with a chip, and where `defect` a web of solder beside it, all seen through one lens and one sensor."""
+    """A board with a chip, and where `defect` a web of solder next to it, all seen through one lens and one sensor."""
     image = np.full((SIDE, SIDE, 3), (60.0, 110.0, 50.0))
     x, y = 20 + rng.integers(-1, 2), 22 + rng.integers(-1, 2)
     image[y : y + 20, x : x + 26] = (60, 62, 64)

@@ -194,7 +194,7 @@ def test_score_axis_stretches_only_crowded_probabilities() -> None:
 
 
 def test_brief_gives_a_reporter_everything_in_one_call(finished: Path) -> None:
-    done = inside.deft("report", "--results-dir", finished, "--brief").stdout  # a pipe: all of it all the same
+    done = inside.deft("report", "--results-dir", finished, "--brief").stdout  # a pipe: all of it anyway
     facts, figures, pictures = re.split(r"\n\n(?:figures|pictures).*\n", done)
     found = collect(finished)
     quoted = [pair.split(" ")[0] for line in figures.splitlines() for pair in line.strip().split(" · ")]

@@ -125,7 +125,7 @@ def test_a_run_counts_once_it_is_complete_and_not_before(interrupted: Path) -> N
     assert failed(into) == {
         "the loop is complete",
         "the report is there",
-        "the model is handed over",
+        "the model is delivered",
         "the interrupted run went on",
     }
     deft("run", "--results-dir", run)

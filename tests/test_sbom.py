@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deft_aoi.cli import sbom
 
-# Words of licences that would bind what runs beside them; everything in the base is imported by our code.
+# Words of licences that would bind what runs next to them; everything in the base is imported by our code.
 STRONG = re.compile(r"(?<!L)(?<!Lesser )\b(AGPL|GPL-\d|GPLv\d|GNU General Public|SSPL|proprietary)", re.IGNORECASE)
 
 

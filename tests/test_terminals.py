@@ -64,7 +64,7 @@ def test_a_command_speaks_in_every_charset(tmp_path: Path) -> None:
     for charset in ("ascii", "cp932"):
         done = run("-m", "deft_aoi.cli.main", "doctor", "--workspace", root, PYTHONIOENCODING=charset)
         assert done.returncode == 0, done.stderr
-        assert b"nothing stands in the way of a run" in done.stdout
+        assert b"nothing blocks a run" in done.stdout
 
 
 def test_long_outputs_of_earlier_days_are_removed(tmp_path: Path) -> None:

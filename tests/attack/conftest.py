@@ -46,7 +46,7 @@ def workspace(pristine: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder beside the workspace with the images of a part named C0, and a file that nobody may read."""
+    """A folder next to the workspace with the images of a part named C0, and a file that nobody may read."""
     folder = tmp_path / "outside"
     folder.mkdir()
     for light in LIGHTS:

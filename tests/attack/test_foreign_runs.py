@@ -132,7 +132,7 @@ def test_a_container_gets_only_the_workspace(workspace: Path) -> None:
 
 
 def test_a_forged_handle_mounts_nothing(attacker: Attacker, workspace: Path, tmp_path: Path) -> None:
-    """The handle lies in the run directory and says what the container gets when its image has been pulled."""
+    """The handle is in the run directory and says what the container gets when its image has been pulled."""
     place = docker_place(workspace)
     task = Task("train", ("visual_changenet", "train"), workspace / "out", image=IMAGE)
     good = wanted(task, workspace / "results/run_x/jobs/job", place).to_json()

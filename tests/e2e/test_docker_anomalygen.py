@@ -161,7 +161,7 @@ def test_every_trouble_has_its_message_and_the_run_goes_on_to_its_pairs(daemon: 
     assert "left out" in (sdg / "output.log").read_text()
     resolve(run)
 
-    # All mended: pairs come, with the container that the contract asks for.
+    # All fixed: pairs come, with the container that the contract asks for.
     make_set(home, dependency="cad")
     assert "SDG: 8 requested, 8 allocated, 8 generated" in step(run)
     asked = json.loads((sdg / "handle.json").read_text())["container"]

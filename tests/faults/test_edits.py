@@ -1,4 +1,4 @@
-"""`deft verify` names exactly what was edited, the last line and a chain made anew included."""
+"""`deft verify` names exactly what was edited, the last line and a chain recreated included."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def change_state(run: Path, change: Callable[[dict], None]) -> None:  # type: ig
         (training_rows, "line 1 (baseline/train): changed after it was written"),
         (deleted_line, "loop_log.jsonl: removed: seq 5"),
         (deleted_end, "ends after 9 lines, deft_state.json has read 11: lines were removed"),
-        (swapped, "loop_log.jsonl: out of order: seq 7, 6 stand in each other's place"),
+        (swapped, "loop_log.jsonl: out of order: seq 7, 6 are swapped"),
         (torn, "loop_log.jsonl: the last line is torn"),
         (csv, "iter1/dataset/train_combined_iter1.csv: changed since iter1/data_merge made it"),
         (scores, "iter1/inference/best_val/inference.csv: changed since iter1/evaluate made it"),

@@ -48,7 +48,7 @@ class Usage:
 class Message:
     """One answer of a model as one transcript line tells it; `sidechain` where a subagent gave it.
 
-    Lines with the same `key` are one message. None: the line stands for itself.
+    Lines with the same `key` are one message. None: the line is one of its own.
     """
 
     time: datetime

@@ -47,7 +47,7 @@ _INVISIBLE = "\ufeff\u200b\u200e\u200f"
 class Sheet:
     """A table read with all that people's programs do to it.
 
-    `causes`: what keeps TAO from reading the file, each in words; `notes`: cells that would be changed beside that;
+    `causes`: what keeps TAO from reading the file, each in words; `notes`: cells that would be changed besides;
     `trouble`: why the rows cannot be told without a person, None where they can.
     """
 

@@ -25,7 +25,7 @@ def utc_now() -> str:
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replace `path` by what `write` puts into a temporary file beside it: fsync, rename, fsync of the folder.
+    """Replace `path` by what `write` puts into a temporary file next to it: fsync, rename, fsync of the folder.
 
     A crash leaves either the old file or the new one, never a part.
     """

@@ -12,7 +12,7 @@ from deft_aoi.base.errors import InputError
 SKILL_ROOT = Path(__file__).resolve().parents[3]
 BASELINE = "baseline"
 ABLATION_RECORD = "ablation.json"
-REFERENCE = "best_model_reference.json"  # beside best_model.json: `deft score` reads it
+REFERENCE = "best_model_reference.json"  # next to best_model.json: `deft score` reads it
 IMAGE_ROOTS = ("kpi/images", "images")  # the second is the one of NVIDIA's bank today
 _RUN_NAME = re.compile(r"run_\d{8}_\d{6}(_\d+)?")
 _LABEL = re.compile(r"iter([1-9]\d*)")

@@ -1,6 +1,6 @@
 """What a path from outside may be: the one place that keeps every read and write inside the workspace.
 
-"From outside" is each path that stands in a CSV, a spec, a manifest, a state or a journal. A path is refused where its
+"From outside" is each path that is in a CSV, a spec, a manifest, a state or a journal. A path is refused where its
 text hides something (control, bidirectional or invisible characters, look-alikes of `/` and `.`), where it is longer
 than the system allows, and where it leaves the workspace by `..`, as an absolute path or through a symbolic link.
 """

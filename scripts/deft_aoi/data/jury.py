@@ -2,7 +2,7 @@
 
 What a model gets most wrong is often what is labelled wrong, so the rows that a policy offers first cannot judge each
 other: in a pool of 300,000 rows, 2 % of them defects and 1 % labelled wrong, 99 of the first 100 offered "defects" are
-none. So rows drawn by chance from each label judge, beside the rows that are trained on.
+none. So rows drawn by chance from each label judge, in addition to the rows that are trained on.
 
 A mixture is fitted to them: what a row looks like, and the score that the best model gives it, follow one law for true
 defects and one for true PASS rows; a share of each label is wrong. The share and the laws come from the judges

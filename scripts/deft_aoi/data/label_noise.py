@@ -1,7 +1,7 @@
 """How far a label can be trusted: cross-fitted probabilities of a defect and confident learning over them.
 
 Every row is judged by models that have not seen it, nor any other part of its board. Pure functions: features and
-labels in, one figure per row out. A doubtful row may also be a hard one; only a person who looks can tell.
+labels in, one figure per row out. A suspect row may also be a hard one; only a person who looks can tell.
 """
 
 from __future__ import annotations

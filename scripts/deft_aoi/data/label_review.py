@@ -38,7 +38,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Review:
-    """`table` (COLUMNS), the most doubtful row first; rows examined and left out by set; why where none was."""
+    """`table` (COLUMNS), the most suspect row first; rows examined and left out by set; why where none was."""
 
     table: pd.DataFrame
     examined: Mapping[str, int]
@@ -139,7 +139,7 @@ def remembered_doubt(features: NDArray[np.float32], defect: NDArray[np.bool_], b
 
 
 def listed(one: RowSet, rows: NDArray[np.int64], found: Doubt, start: int) -> pd.DataFrame:
-    """The doubtful ones of `rows`, whose doubts begin at `start`."""
+    """The suspect ones of `rows`, whose doubts begin at `start`."""
     part = slice(start, start + len(rows))
     doubtful = found.doubtful[part]
     numbers = rows[doubtful]
@@ -166,7 +166,7 @@ def read_review(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     table = read_sheet(path)
     if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise InputError(f"{path}: column {', '.join(missing)} missing; remove the file, the next stage writes it anew")
+        raise InputError(f"{path}: column {', '.join(missing)} missing; remove the file: the next stage rewrites it")
     return table
 
 

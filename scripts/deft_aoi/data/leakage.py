@@ -103,7 +103,7 @@ class Report:
 def find_leaks(
     first: pd.DataFrame, second: pd.DataFrame, *, images_first: Path = Path(), images_second: Path = Path()
 ) -> Leaks:
-    """Rows of `second` whose image, or whose contract key, also stands in `first`.
+    """Rows of `second` whose image, or whose contract key, is also in `first`.
 
     The image is `images_*`/input_path/object_name after normalisation (`in` equals `in/` and `./in`), whatever the
     label says. The contract key is equality on the columns of LEAK_KEYS that both tables have.

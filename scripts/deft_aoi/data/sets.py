@@ -65,7 +65,7 @@ def set_of(name: str, csv: Path, rows: pd.DataFrame, root: Path, optics: Optics)
 
 
 def pregen_set(workspace: Workspace, optics: Optics) -> RowSet | None:
-    """Pre-generated NG/OK pairs as they lie in the workspace; None without a usable one."""
+    """Pre-generated NG/OK pairs as they are in the workspace; None without a usable one."""
     if not (workspace.pregen_ng.is_dir() and workspace.pregen_ok.is_dir()):
         return None
     tests = list_images(workspace.pregen_ng, "pre-generated NG", workspace.root)

@@ -1,4 +1,4 @@
-"""The shared writer of a workspace: built beside its place, moved there when it is whole."""
+"""The shared writer of a workspace: built next to its place, moved there when it is whole."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def baseline_spec(
 ) -> Spec:  # fmt: skip
     """A small TAO classify spec for a fresh workspace: C-RADIOv2-B, learnable difference, cross-entropy.
 
-    Paths are relative to the workspace; every task writes them anew as absolute ones. `size` is the side in pixels.
+    Paths are relative to the workspace; every task writes them again as absolute ones. `size` is the side in pixels.
     """
     home = Workspace(Path())
     tables = dict(

@@ -98,7 +98,7 @@ def image_embeddings(spec: dict[str, Any]) -> None:
 
 
 def list_unreadable(output: Path, names: Sequence[str], keys: Sequence[bytes | str]) -> int:
-    """Write the list beside the output and say it on stderr; the number of unreadable images."""
+    """Write the list next to the output and say it on stderr; the number of unreadable images."""
     import pandas as pd
 
     from deft_aoi.base.rows import write_rows

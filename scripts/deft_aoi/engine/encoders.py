@@ -73,7 +73,7 @@ def prepare(image: Image) -> npt.NDArray[np.float32]:
 def onnx_encoder(path: Path) -> Encoder:
     """An ONNX file with one image input (n, 3, h, w); its first two-dimensional output is the vector.
 
-    Mean, spread and size come from `preprocessor_config.json` beside the file, else SigLIP's own (0.5, 0.5, the
+    Mean, spread and size come from `preprocessor_config.json` next to the file, else SigLIP's own (0.5, 0.5, the
     input's size). Raises TaskError for any other file.
     """
     session = _session(path)

@@ -101,14 +101,14 @@ def _linear(planes: Expr, height: Expr, width: Expr, rows: Expr, columns: Expr, 
 
 @dataclass(frozen=True)
 class _Side:
-    """One of the two pixels that a new one lies between: its place, int64 (count,), and its weight of 2048."""
+    """One of the two pixels that a new one is between: its place, int64 (count,), and its weight of 2048."""
 
     place: Expr
     weight: Expr
 
 
 def _neighbours(count: int, length: Expr, scale: Expr, shrinks: Expr, *, rim: bool) -> tuple[_Side, _Side]:
-    """`rim`: a pixel beyond the rim weighs nothing; else the rim's own stands in for it."""
+    """`rim`: a pixel beyond the rim weighs nothing; else the rim's own replaces it."""
     at = length.sheet.range(count)
     middle = ((at + 0.5) * scale - 0.5).cast("float32").cast("float64")
     whole = middle.apply("Floor")

@@ -1,4 +1,4 @@
-"""status.json as TAO writes it: JSON lines, one a message, `kpi` beside the messages that measured something."""
+"""status.json as TAO writes it: JSON lines, one a message, `kpi` next to the messages that measured something."""
 
 from __future__ import annotations
 

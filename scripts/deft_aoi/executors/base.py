@@ -65,10 +65,10 @@ class Task:
     """One heavy command of a stage.
 
     `command` is TAO's own command line; `output` the folder that this task alone writes; `expects` the files that
-    prove success beside exit code 0; `finished` the message that TAO's status.json ends with (a TAO run killed by
+    prove success besides exit code 0; `finished` the message that TAO's status.json ends with (a TAO run killed by
     SIGTERM exits 0 without it); `resume` a file in `output` from which the command goes on where it was killed;
     `image` the key of versions.yaml whose container holds the command, None for work that always stays on this host;
-    `container` what it asks of that container; `gpus` and `nodes` what TAO's launcher is told to use (0 GPUs: none
+    `container` what it asks of that container; `gpus` and `nodes` what TAO's launcher gets (0 GPUs: none
     asked for).
     """
 
@@ -88,7 +88,7 @@ class Task:
 class Place:
     """Where tasks run: a platform with its settings, the workspace that it must see at the same path, and the
     containers by key of versions.yaml, of which `needs` are used by this plan's tasks. `engine` serves the tasks of
-    this host; `air_gapped`: nothing may be pulled, and tasks are told so."""
+    this host; `air_gapped`: nothing may be pulled, and tasks know it."""
 
     platform: str
     settings: Mapping[str, str]
@@ -153,5 +153,5 @@ class Executor(Protocol):
         ...
 
     def probe(self) -> list[Probe]:
-        """What stands in the way of a job here, found without starting one."""
+        """What blocks a job here, found without starting one."""
         ...

@@ -98,7 +98,7 @@ def all_mounts(task: Task, place: Place) -> tuple[Mount, ...]:
 
 
 def check_wanted(asked: Wanted, place: Place) -> Wanted:
-    """`asked` as it was read back from a job's handle, which lies in the workspace: it may not have grown.
+    """`asked` as it was read back from a job's handle, which is in the workspace: it may not have grown.
 
     Raises InputError for an image of another plan, a mount from outside the workspace, or an unknown secret.
     """
@@ -133,7 +133,7 @@ def container_name(job: Path) -> str:
 
 
 def secret_values(names: tuple[str, ...], workspace: Path) -> dict[str, str]:
-    """Values of the variables that are set somewhere; to be handed over, never written or shown."""
+    """Values of the variables that are set somewhere; to be passed on, never written or shown."""
     found = {name: credential(name, workspace) for name in names}
     return {name: value for name, value in found.items() if value}
 

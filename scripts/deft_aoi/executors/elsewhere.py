@@ -1,6 +1,6 @@
 """A machine that this one cannot reach: TAO trains and scores there, this executor answers with the scores handed in.
 
-The checkpoint of such a model is a record (:data:`RECORD`) beside its scores. An inference looks its rows up there; a
+The checkpoint of such a model is a record (:data:`RECORD`) next to its scores. An inference looks its rows up there; a
 row without a score is refused, never guessed. Nothing is trained here.
 """
 

@@ -118,7 +118,7 @@ def _take(lock: IO[bytes], job: Path) -> None:
 
 
 def submitted(job: Path) -> float:
-    """When the job was handed over, in seconds of the epoch. The folder's lock file is never written again."""
+    """When the job was submitted, in seconds of the epoch. The folder's lock file is never written again."""
     return (job / LOCK).stat().st_mtime if (job / LOCK).is_file() else (job / HANDLE).stat().st_mtime
 
 

@@ -13,7 +13,7 @@ from deft_aoi.executors.base import EXIT, HANDLE, JobState, Task
 
 
 def write_handle(job: Path, task: Task, platform: str, **facts: Any) -> None:
-    """Note what is handed over, before it is: `facts` name the job on its platform (container, job id).
+    """Note what is submitted, before it is: `facts` name the job on its platform (container, job id).
 
     Raises InputError where the folder already holds a job.
     """
@@ -29,7 +29,7 @@ def add_to_handle(job: Path, **facts: Any) -> None:
 
 
 def read_handle(job: Path) -> dict[str, Any] | None:
-    """The handle, or None where no job was handed over."""
+    """The handle, or None where no job was submitted."""
     path = job / HANDLE
     if not path.is_file():
         return None

@@ -118,7 +118,7 @@ def import_deeppcb(
 
 def plan_split(name: str, boards: Sequence[Board], quota: Quota, size: int, rng: np.random.Generator) -> list[Job]:
     """Which windows each board of a split gives."""
-    # A board's windows depend on the board alone: another seed splits the same windows anew, and caches stay warm.
+    # A board's windows depend on the board alone: another seed splits the same windows again, and caches stay warm.
     offered = {board.name: np.random.default_rng(zlib.crc32(board.name.encode())) for board in boards}
     defects = pick_defects({b.name: defect_windows(b, size, offered[b.name]) for b in boards}, quota, rng)
     passes = {b.name: pass_windows(b, size, offered[b.name]) for b in boards}

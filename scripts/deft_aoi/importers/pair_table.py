@@ -1,4 +1,4 @@
-"""Two folders of NG and golden images as one ChangeNet table with converted images beside it."""
+"""Two folders of NG and golden images as one ChangeNet table with converted images next to it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def prepare_pairs(
 ) -> dict[str, Any]:  # fmt: skip
     """Write `output` (14 columns) and the images `<images_dir>/<subdir>_{ng,ok}/<name>_<light><ext>`.
 
-    The table's paths are relative to `images_dir` (default: images beside `output`); `label` overrules the names, and a
-    name without a label is `ng`.
-    Returns what ingest_summary.json beside `output` holds: rows, by_label, skipped files with reasons. Raises
+    The table's paths are relative to `images_dir` (default: images next to `output`); `label` overrules the names, and
+    a name without a label is `ng`.
+    Returns what ingest_summary.json next to `output` holds: rows, by_label, skipped files with reasons. Raises
     InputError where the table or one of the images exists already, or no pair is usable.
     """
     check_ext(ext)

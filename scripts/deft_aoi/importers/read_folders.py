@@ -139,7 +139,7 @@ def read_visa(tree: Tree, asked: Asked, labels: Mapping[str, str]) -> Reading | 
 
 
 def read_by_role(tree: Tree, asked: Asked) -> Reading | None:
-    """Folders by word, or pairs: what is the golden of what is told by words, then by equal names.
+    """Folders by word, or pairs: which picture is the golden of which follows from words, then from equal names.
 
     Raises InputError where a folder of good pictures could as well be that of the goldens.
     """
@@ -224,7 +224,7 @@ def _which_goldens(tree: Tree, placed: Sequence[Placed], asked: Asked, lights: S
 
 
 def _by_suffix(placed: Sequence[Placed], tree: Tree, asked: Asked) -> Reading | None:
-    """`x_test.png` beside `x_golden.png` (or `_temp`, `_template`, `_ref`), role by folder."""
+    """`x_test.png` next to `x_golden.png` (or `_temp`, `_template`, `_ref`), role by folder."""
     if asked.kind == FOLDERS:
         return None
     shots, goldens = [], []
@@ -237,5 +237,5 @@ def _by_suffix(placed: Sequence[Placed], tree: Tree, asked: Asked) -> Reading | 
             goldens.append(Shot(key, "", one.picture.path, PASS))
     if len(shots) + len(goldens) < _SAME * len(placed) or not shots or not goldens:
         return None
-    says = f"{len(shots):,} pictures with a golden of the same name and another ending beside them"
+    says = f"{len(shots):,} pictures with a golden of the same name and another ending next to them"
     return make_reading(PAIRS, says, shots, goldens, asked.lights, tree.skipped, _flags(asked))

@@ -68,7 +68,7 @@ def halves(boards: int, seed: int = 0) -> NDArray[np.int8]:
 @dataclass(frozen=True)
 class Resampled:
     """One figure for each draw (d,): FAR at the fixed threshold, and FAR at recall 100 % with a threshold that the
-    drawn boards set. NaN where a draw has no PASS row or no defect."""
+    resampled boards set. NaN where a draw has no PASS row or no defect."""
 
     far: Reals
     far_full: Reals

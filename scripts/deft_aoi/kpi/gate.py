@@ -277,8 +277,8 @@ def _needed(unproven: list[Clause] | None) -> tuple[int | None, int | None]:
 
 
 def _loss(contract: Contract, clauses: tuple[Clause, ...]) -> tuple[float, ...]:
-    """The worst goal as a share of its limit. Conditions, and all bounds beside a cost to make small, count only where
-    they are missed."""
+    """The worst goal as a share of its limit. Conditions, and all bounds where a cost is made small, count only
+    where they are missed."""
     objective = contract.objective
     shares = []
     for clause, bound in zip(clauses, contract.bounds, strict=True):

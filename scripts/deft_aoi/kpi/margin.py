@@ -43,7 +43,7 @@ class Margin:
 
 
 def margin(score: NDArray[np.float64], defect: NDArray[np.bool_], threshold: float) -> Margin | None:
-    """None where no defect lies above the threshold. `score` and `defect` have shape (n,)."""
+    """None where no defect is above the threshold. `score` and `defect` have shape (n,)."""
     passes, defects = score[~defect], score[defect]
     caught = defects[defects > threshold]
     if not caught.size or not passes.size:

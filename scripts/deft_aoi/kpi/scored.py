@@ -1,4 +1,4 @@
-"""Read a scored CSV: labels, scores and groups as arrays, every doubtful row refused with its line."""
+"""Read a scored CSV: labels, scores and groups as arrays, every suspect row refused with its line."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def clear_jobs(run: Run, label: str, failed: str, *, keep_finished: bool) -> Non
 def rollback(results_dir: Path, to: str, reason: str, *, open_acceptance: bool = False) -> driver.Outcome:
     """Make an earlier model the best one again, by a journal line; nothing is deleted, the next iteration starts there.
 
-    Between iterations the loop goes on from it. After the end it is handed over by the next step; `open_acceptance`
+    Between iterations the loop goes on from it. After the end it is delivered by the next step; `open_acceptance`
     lets that step open the acceptance set for it, which is then an opening more. Raises InputError where a rollback is
     not due, or the model cannot be taken back as it was scored.
     """

@@ -94,7 +94,7 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
         except HardStop as stop:
             return _record_stop(run, following, stop, started)
         except InputError as error:
-            remedy = "mend what the message names, then: deft resolve --reason TEXT"
+            remedy = "fix what the message names, then: deft resolve --reason TEXT"
             return _record_stop(run, following, HardStop("refused_input", str(error), remedy=remedy), started)
         return _record(run, following, result, _duration(run, following, started), report)
 
@@ -186,7 +186,7 @@ def do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadl
 
 def _poll(executor: Executor, job: Path, deadline: float, seen: bool) -> JobState:
     """How the job stands. A place that has answered in this call (`seen`) may be away for a while; one that has not
-    is told at once."""
+    is reported at once."""
     while True:
         try:
             return executor.poll(job)
@@ -241,7 +241,7 @@ def _require_success(task: Task, ended: JobState, log: Path) -> None:
         "task_failed",
         f"{what} failed (exit {ended.returncode}): {said}",
         evidence=str(log),
-        remedy="mend what the log names, then: deft resolve --reason TEXT",
+        remedy="fix what the log names, then: deft resolve --reason TEXT",
     )
 
 

@@ -43,7 +43,7 @@ class Source:
 
 
 def open_source(decisions: Path) -> Source:
-    """What scoring noted beside its decisions. Raises InputError where that is missing or the pictures are gone."""
+    """What scoring noted next to its decisions. Raises InputError where that is missing or the pictures are gone."""
     record = read_json(decisions.parent / RECORD)
     missing = [name for name in ("model", "images", "goldens", "drift") if not isinstance(record.get(name), str)]
     if missing:

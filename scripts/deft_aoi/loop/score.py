@@ -80,7 +80,7 @@ def score(
     """Write decisions.csv and score.json into `output`.
 
     A CSV that already has `siamese_score` is only decided; any other is scored by the model, as a task of its own.
-    Raises InputError where the model is not as it was handed over, or a row cannot be scored.
+    Raises InputError where the model is not as it was delivered, or a row cannot be scored.
     """
     model = load_model(model_file)
     reference = read_reference(model_file, model)
@@ -111,7 +111,7 @@ def _result(
     found = drift(scored.score, reference) if reference else None
     warnings = [found.warning if found else None, unseen_components(scored, reference) if reference else None]
     if reference is None:
-        warnings.append(f"no {REFERENCE} beside the model: no rows for a person, no drift check")
+        warnings.append(f"no {REFERENCE} next to the model: no rows for a person, no drift check")
     counts = {name: int((decision == name).sum()) for name in (PASS, NO_PASS, REVIEW)}
     labelled = None
     if not (scored.label == UNLABELLED).any():

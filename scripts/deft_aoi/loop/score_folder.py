@@ -131,7 +131,7 @@ def watch(station: Station, every: float) -> Iterator[FolderScores]:
 
 
 def golden_home(model_file: Path, goldens: Path | None) -> Path:
-    """The folder of goldens that was named, else the one beside the model or of its workspace."""
+    """The folder of goldens that was named, else the one next to the model or of its workspace."""
     homes = [goldens] if goldens else [model_file.parent / FOLDER, workspace_of(model_file.resolve().parent) / FOLDER]
     home = next((folder for folder in homes if folder.is_dir()), None)
     if home is None:
@@ -239,7 +239,7 @@ def _summary(
     found = drift(scores, reference) if reference else None
     warnings = [found.warning] if found and found.warning else []
     if reference is None:
-        warnings.append("no best_model_reference.json beside the model: no rows for a person, no drift check")
+        warnings.append("no best_model_reference.json next to the model: no rows for a person, no drift check")
     if unscored:
         why = Counter(str(row["problem"]) for row in rows if row["problem"]).most_common(1)[0]
         warnings.append(f"{unscored:,} parts could not be scored and are for a person, most of them: {why[0]}")

@@ -71,7 +71,7 @@ def order_problems(numbers: list[int]) -> list[str]:
         problems.insert(0, f"loop_log.jsonl: removed: seq {', '.join(map(str, missing))}")
     elif problems:
         moved = [str(found) for line, found in enumerate(numbers, start=1) if found != line]
-        problems.insert(0, f"loop_log.jsonl: out of order: seq {', '.join(moved)} stand in each other's place")
+        problems.insert(0, f"loop_log.jsonl: out of order: seq {', '.join(moved)} are swapped")
     return problems
 
 
@@ -169,7 +169,7 @@ def state_problems(snapshot: Mapping[str, Any], entries: list[journal.Entry], *,
     """What the snapshot says that the journal does not; a snapshot that a crash left behind is named as such.
 
     The digest over all lines shows what the chain cannot: an edit of the last line, or one after which the whole
-    chain was made anew. It is left out where the chain is `broken` and has said so.
+    chain was recreated. It is left out where the chain is `broken` and has said so.
     """
     known = snapshot.get("journal")
     if known is None:

@@ -14,7 +14,7 @@ from deft_aoi.base.rows import image_paths
 from deft_aoi.mining.index import Matrix, Stored, unit
 from deft_aoi.spec.tree import Optics
 
-_IN_MEMORY = 1 << 28  # bytes of float32 from which on vectors lie in a float16 file
+_IN_MEMORY = 1 << 28  # bytes of float32 from which on vectors are in a float16 file
 _BATCH = 8192
 
 

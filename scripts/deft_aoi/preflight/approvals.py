@@ -38,7 +38,7 @@ def known(digest: str, kind: str = APPROVED) -> bool:
 
 
 def foreign_code(plan: Plan) -> list[str]:
-    """What a plan executes beside this skill, for people."""
+    """What a plan executes next to this skill, for people."""
     found = [f"the evaluator {bound.file}" for bound in plan.target.commands]
     if plan.platform != LOCAL:
         named = ", ".join(f"{key}={value}" for key, value in plan.settings.items() if value)

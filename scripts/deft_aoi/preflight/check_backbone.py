@@ -15,7 +15,7 @@ from deft_aoi.stages.task_specs import named_backbone
 from deft_aoi.weights.architecture import DINOV3_TYPES, disagreement
 
 BACKBONE = "backbone"  # where these findings are
-# Lightning writes these names into every checkpoint, TAO's own name beside them.
+# Lightning writes these names into every checkpoint, TAO's own name next to them.
 _CHECKPOINT_MARKS = (b"pytorch-lightning_version", b"tao_model")
 
 

@@ -120,7 +120,7 @@ def made_labels(seen: Examined, plan: Plan) -> list[str]:
 
 
 def review_labels(seen: Examined, *, max_rows: int | None) -> Review:
-    """Doubtful labels of training and pool; rows with broken images are left out."""
+    """Suspect labels of training and pool; rows with broken images are left out."""
     broken = seen.audit.broken
     unusable = {}
     for name, part in broken.groupby("set"):
@@ -139,7 +139,7 @@ def findings(seen: Examined, engine: str = FEATURES) -> list[Finding]:
 def _leaks(audit: SetAudit) -> Iterator[Finding]:
     stops = audit.shared[audit.shared["stops"].astype(bool)]
     for (first, second), part in stops.groupby(["first_set", "second_set"], sort=False):
-        text = f"{len(part)} images stand in {first} and in {second}: {_pairs(part)}"
+        text = f"{len(part)} images are in {first} and in {second}: {_pairs(part)}"
         remedy = f"remove them from {first} (deft audit --workspace W writes the whole table)"
         yield Finding(CHECK, BLOCK, text, where="leakage", next=remedy)
 

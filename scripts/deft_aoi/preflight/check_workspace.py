@@ -127,7 +127,7 @@ def references() -> list[Finding]:
 
 
 def path_rule(inputs: Inputs) -> list[Finding]:
-    """(7) every output lies below <workspace>/results; none goes to a container's /results."""
+    """(7) every output is below <workspace>/results; none goes to a container's /results."""
     workspace = inputs.workspace
     problems = list(spec_path_problems(inputs.spec, workspace.root, str(workspace.spec)))
     if problems:
@@ -167,7 +167,7 @@ def patch_sources(inputs: Inputs) -> Finding:
 
 
 def has_pregen(workspace: Workspace) -> bool:
-    """Whether anything lies in the folder of pre-generated NG images."""
+    """Whether anything is in the folder of pre-generated NG images."""
     return workspace.pregen_ng.is_dir() and any(workspace.pregen_ng.iterdir())
 
 

@@ -27,7 +27,7 @@ CHECKPOINTS = (".pth", ".ckpt")
 def with_own_baseline(asked: Mapping[str, Any], workspace: Workspace) -> dict[str, Any]:
     """`asked` with score files named from the workspace; scores without a platform mean platform `elsewhere`.
 
-    Raises InputError for a file outside the workspace, or scores beside a platform that scores by itself.
+    Raises InputError for a file outside the workspace, or scores together with a platform that scores by itself.
     """
     asked = dict(asked)
     if asked.get("baseline_scores"):

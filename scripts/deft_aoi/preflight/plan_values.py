@@ -50,7 +50,7 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
     workspace = inputs.workspace
     try:
         spec = inputs.spec
-    except InputError:  # no spec at all: a finding of check 1, beside whatever can be said without it
+    except InputError:  # no spec at all: a finding of check 1, along with whatever can be said without it
         spec = {}
     from_spec = {
         "num_epochs": get(spec, "train.num_epochs"),
@@ -86,7 +86,7 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
         sources["policy"] = f"default ({why})"
     if sources["network"] == "default" and os.environ.get("AIR_GAPPED", "") not in ("", "0"):
         values["network"], sources["network"] = AIR_GAP, "AIR_GAPPED"
-    values.pop("tao", None)  # always asked anew
+    values.pop("tao", None)  # always asked again
     values["workspace"] = str(workspace.root)
     where = versions.platform(values.get("platform", LOCAL))
     values["platform"] = where.name

@@ -1,4 +1,4 @@
-"""The part of the Pre-Flight Summary on what the rows are worth: labels in doubt, where defects can come from."""
+"""The part of the Pre-Flight Summary on what the rows are worth: suspect labels, where defects can come from."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def source_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str]) 
 
 
 def review_lines(found: Review, *, screen: bool = True) -> list[str]:
-    """Counts of labels in doubt, what the loop does with them, and the most doubtful rows."""
+    """Counts of suspect labels, what the loop does with them, and the most suspect rows."""
     record = found.record()
     if found.why_not:
         return [f"- Labels were not examined: {found.why_not}."]
-    lines = ["| labels examined | rows | likely wrong | doubtful besides | not examined |", "|---|---|---|---|---|"]
+    lines = ["| labels examined | rows | likely wrong | suspect besides | not examined |", "|---|---|---|---|---|"]
     for name, counts in record["sets"].items():
         cells = (counts["examined"], counts["likely"], counts["doubtful"], counts["left_out"])
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     if found.table.empty:
-        return [*lines, "", "No label is in doubt."]
+        return [*lines, "", "No label is suspect."]
     mined = "stays out where mining still doubts it when it checks again" if screen else "may be mined as it is"
     counts = count_review(found.table["verdict"].tolist())
     lead = (
-        f"{counts.rows} labels are in doubt ({_TABLE} has all). These are the rows for a person to check; gap analysis "
+        f"{counts.rows} labels are suspect ({_TABLE} has all). These are the rows for a person to check; gap analysis "
         "may add more. Unless a person fixes or removes such a row and Pre-Flight runs again, a training row is "
-        f"trained on as it is, a pool row {mined}. The most doubtful:"
+        f"trained on as it is, a pool row {mined}. The most suspect:"
     )
     lines += ["", lead, ""]
     for row in found.table.head(_SHOWN).to_dict("records"):

@@ -10,9 +10,9 @@ from deft_aoi.base.names import PASS
 from deft_aoi.engine.images import REACH
 
 LABEL, GOLDEN, REGISTRATION, DRIFT, UNSEEN, MODEL = CAUSES = (
-    "label doubtful", "golden doubtful", "misregistered", "light drift", "no similar training row", "model",
+    "label suspect", "golden suspect", "misregistered", "light drift", "no similar training row", "model",
 )  # fmt: skip
-SURE = 0.8  # doubt from which a label is doubted first of all; below, a hard sample looks the same
+SURE = 0.8  # doubt from which a label is suspected first of all; below, a hard sample looks the same
 GOLDEN_RATIO = 2.5  # times that a golden may differ from goldens of the same place as those differ from each other
 SHIFT = 0.8 * REACH  # pixels: the registration is about to lose the part
 SHIFT_RATIO, SHIFT_LEAST = 4.0, 4.0  # times the usual shift, and at least so many pixels

@@ -24,7 +24,7 @@ from deft_aoi.rca.causes import Evidence
 from deft_aoi.spec.tree import Optics
 
 REFERENCES = 200  # good parts that say what is usual
-JUDGES = 3000  # rows of the analysed set, beside the weak ones, that judge labels
+JUDGES = 3000  # rows of the analysed set, next to the weak ones, that judge labels
 _GOLDEN_SIDE = 64  # pixels at which goldens are compared
 _SIBLINGS = 4
 _LEAST_SIBLINGS = 2

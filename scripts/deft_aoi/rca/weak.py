@@ -61,7 +61,7 @@ def per_light(weak: pd.DataFrame, images: Path, optics: Optics) -> pd.DataFrame:
 
 
 def breakdown(scored: pd.DataFrame, weak: pd.DataFrame, threshold: float, top_k: int) -> str:
-    """The text that TAO's gap analysis writes beside its Parquet file."""
+    """The text that TAO's gap analysis writes next to its Parquet file."""
     lines = [
         f"Weak samples breakdown by label (threshold={threshold!r}, top_k_per_label={top_k})",
         f"Total KPI samples: {len(scored)}",

@@ -1,7 +1,7 @@
 """The append-only journal `loop_log.jsonl`: the loop's only memory.
 
-One line for each finished stage. Beside the contract's fields a line carries `artifacts` (path relative to the run
-directory, bytes, sha256), `facts` (what the stage adds to the state) and `prev` (sha256 of the line before, without
+One line for each finished stage. In addition to the contract's fields a line carries `artifacts` (path relative to the
+run directory, bytes, sha256), `facts` (what the stage adds to the state) and `prev` (sha256 of the line before, without
 its newline). Journals of 7.0.x, which lack these three, are read as well.
 """
 
@@ -178,7 +178,7 @@ def repair_tail(stream: IO[bytes], path: Path) -> int:
 
 
 def set_tokens(path: Path, tokens: Mapping[int, Mapping[str, Any]]) -> None:
-    """Write token use into the lines named by `seq` and chain the journal anew (lock held, atomic replace).
+    """Write token use into the lines named by `seq` and chain the journal again (lock held, atomic replace).
 
     `context_tokens` becomes the context size at the stage's end.
     """
@@ -264,7 +264,7 @@ def _backwards(stream: IO[bytes], limit: float = math.inf) -> Iterator[bytes]:
 
 
 def writing(path: Path) -> AbstractContextManager[object]:
-    """Exclusive right to write the journal; the lock is a file beside it, since alignment replaces the journal."""
+    """Exclusive right to write the journal; the lock is a file next to it, since alignment replaces the journal."""
     return locked(path.with_suffix(".lock"))
 
 

@@ -24,7 +24,7 @@ PATH_FACTS = frozenset(
         "specs_file", "training_csv", "validation_csv",
     }
 )  # fmt: skip
-# What lies in a run directory: its files, and folders of these names; everything else lies in the workspace.
+# What is in a run directory: its files, and folders of these names; everything else is in the workspace.
 _OF_RUN = re.compile(r"[^/]+\Z|(baseline|iter\d+|jobs|synth_pool|acceptance|ablation|audit)(/|\Z)")
 
 

@@ -46,7 +46,7 @@ class Plan:
     num_gpus: int = 1
     policy: str = "knn"
     mine_rows: int = 200
-    screen: bool = True  # keep picks with doubtful labels out
+    screen: bool = True  # keep picks with suspect labels out
     max_per_board: int = 0  # mined rows; 0: a quarter of mine_rows
     min_distance: float = 0.002  # between two mined rows, 1 - cosine of their coarse pictures
     encoder: str = "trunk"  # of knn: trunk, tao, or an ONNX file in the workspace
@@ -188,7 +188,7 @@ def add_line(run: Run, **line: Any) -> Run:
 
 
 def seal(run: Run) -> None:
-    """Seal the head of the chain as it now is, where that is asked for and was not done; a failure is told aside."""
+    """Seal the current head of the chain, where that is asked for and was not done; a failure is reported on stderr."""
     head = (run.state.get("journal") or {}).get("digest")
     if head and run.log.entries:
         problem = seals.keep(run.paths, run.workspace.root, run.log.entries[-1], head)

@@ -81,7 +81,7 @@ def check_hashes(source: Source, iterations: list[Record]) -> Record:
 
 
 def check_recall(source: Source, iterations: list[Record]) -> Record:
-    """No defect of the KPI set lies at or below a threshold, unless the target allows some."""
+    """No defect of the KPI set is at or below a threshold, unless the target allows some."""
     name = f"Recall at the threshold is at least {exact_pct(100 * source.recall)}"
     scored = [one for one in iterations if one["evaluate"] and one["evaluate"]["escapes"] is not None]
     for one in scored:

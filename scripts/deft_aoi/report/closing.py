@@ -1,4 +1,4 @@
-"""What a person is told of a run in a terminal: short labelled lines from `report.json`, the most important first."""
+"""What a terminal shows of a run: short labelled lines from `report.json`, the most important first."""
 
 from __future__ import annotations
 

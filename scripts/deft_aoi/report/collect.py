@@ -273,7 +273,7 @@ def result(source: Source, iterations: list[Record], best: str | None) -> Record
 
 
 def final_sheet(source: Source, best: str) -> str | None:
-    """The contact sheet of the model that was handed over; None before the end."""
+    """The contact sheet of the model that was delivered; None before the end."""
     last = next((e for e in reversed(source.entries) if e["stage"] == order.LOOP_STOP and e["status"] == "ok"), None)
     facts = (last or {}).get("facts") or {}
     return contact_sheet(source, facts.get("rca_dir")) if facts.get("analysed") == best else None

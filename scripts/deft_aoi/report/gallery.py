@@ -43,7 +43,7 @@ class Pair:
     margin: float | None = None
     note: str = ""
     board: str = ""
-    origin: str = "kpi"  # kpi | real | synthetic: which set the row stands in
+    origin: str = "kpi"  # kpi | real | synthetic: which set the row is in
 
 
 @dataclass(frozen=True)

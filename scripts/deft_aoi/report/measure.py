@@ -175,7 +175,7 @@ def far_against_recall(swept: Sweep, lowest: float = 0.9) -> list[tuple[float, f
 
 
 def slider(scored: Scored, threshold: float, recall: float) -> dict[str, Any]:
-    """Thresholds and, for each label, how many rows lie at or below each: exact counts at every position.
+    """Thresholds and, for each label, how many rows are at or below each: exact counts at every position.
 
     All candidate thresholds up to `KNOTS`; of longer lists all those next to a defect (thinned too where they are
     many), the marked ones and an even share of the rest, so that the size does not grow with the number of rows.

@@ -137,7 +137,7 @@ def headline(facts: Record) -> str:
     if best != first and result["change_pp"] < 0:
         return f"False alarms fell from {{{{far.{first}}}}} to {{{{far.{best}}}}} {kept}."
     if sum(1 for one in facts["iterations"] if one["evaluate"]) > 1:
-        return f"False alarms stand at {{{{far.{best}}}}} {kept}; no iteration improved on the baseline."
+        return f"False alarms are at {{{{far.{best}}}}} {kept}; no iteration improved on the baseline."
     return f"The baseline calls {{{{far.{best}}}}} of good parts defective {kept}."
 
 

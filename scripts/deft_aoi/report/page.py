@@ -81,7 +81,7 @@ def shown_proof(facts: Record, focus: str | None) -> Record:
 
 def verdict_pill(facts: Record, one: Record | None) -> Record:
     """Short verdict on one iteration's model with its tone; a target that was not reached is phrased as the distance to
-    it. The sealed set has the last word on a model that it was opened for."""
+    it. The sealed set decides on a model that it was opened for."""
     found = one["evaluate"] if one else None
     if one is None or found is None:
         return {"words": "no model yet", "tone": "quiet"}

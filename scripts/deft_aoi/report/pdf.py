@@ -27,7 +27,7 @@ def browser() -> str:
 
 
 def print_pdf(page: Path) -> Path:
-    """Print `page` beside itself and return the PDF's path; raises InputError where the browser fails."""
+    """Print `page` next to itself and return the PDF's path; raises InputError where the browser fails."""
     program, target = browser(), page.with_suffix(".pdf")
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "page.pdf"

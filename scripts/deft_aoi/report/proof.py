@@ -29,7 +29,7 @@ def _is(entry: Record, stage: str) -> bool:
 
 
 def clause(one: Record) -> Record:
-    """A clause with value, bound and limit as text; recall is told as recall, not as its complement."""
+    """A clause with value, bound and limit as text; recall is given as recall, not as its complement."""
     if one["name"] == "recall":
         value, limit = 100 * (1 - one["value"]), 100 * (1 - one["limit"])
         bound = f"at least {100 * (1 - one['upper']):.4g}%" if one["upper"] is not None else "–"
@@ -59,7 +59,7 @@ def clause(one: Record) -> Record:
 
 
 def opening(source: Source, entry: Record) -> Record:
-    """One opening of the acceptance set; the second and any later one is named as such for ever."""
+    """One opening of the acceptance set; the second and any later one is always named as such."""
     facts = entry["facts"]
     names = (
         "opening", "model", "threshold", "false_calls", "misses", "n_pass", "n_defect", "far_pct", "far_upper_pct",

@@ -28,5 +28,5 @@ def look_up(name: str, figures: Figures, where: str) -> Record:
 
 
 def code(name: str) -> str:
-    """A name as it may stand in a text: in backticks, which it may not itself contain."""
+    """A name as it may be in a text: in backticks, which it may not itself contain."""
     return f"`{name.replace('`', chr(39))}`"

@@ -1,4 +1,4 @@
-"""Writes the report: facts, page and summaries, each in one atomic step, from what lies on disk at that moment."""
+"""Writes the report: facts, page and summaries, each in one atomic step, from what is on disk at that moment."""
 
 from __future__ import annotations
 

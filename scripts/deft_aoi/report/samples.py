@@ -1,4 +1,4 @@
-"""What the rows are worth: why samples are weak, where more can come from, labels in doubt, copies across sets."""
+"""What the rows are worth: why samples are weak, where more can come from, suspect labels, copies across sets."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def coverage(shown: list[Record]) -> Record | None:
 
 
 def labels(source: Source) -> Record | None:
-    """How many labels Pre-Flight examined and doubted, by set."""
+    """How many labels Pre-Flight examined and suspected, by set."""
     recorded = (source.preflight.get("samples") or {}).get("labels") or {}
     return recorded if recorded.get("sets") else None
 
 
 def review(source: Source) -> Record | None:
-    """label_review.csv as it stands: the most doubtful rows, those that somebody looked at first."""
+    """label_review.csv as it stands: the most suspect rows, those that somebody looked at first."""
     path = source.paths.label_review
     try:
         table = read_review(path)

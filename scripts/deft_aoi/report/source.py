@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Journal, state and Pre-Flight of one run, each as it lies on disk."""
+    """Journal, state and Pre-Flight of one run, each as it is on disk."""
 
     paths: RunPaths
     log: journal.Log

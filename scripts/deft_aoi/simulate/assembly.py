@@ -202,7 +202,7 @@ def _draw_chip(canvas: Canvas, site: Site, body: Frame, job: Assembly) -> None:
         metal=0.0, gloss=look.gloss, height=package.tall * (0.92 if resistor else 1.0),
     )  # fmt: skip
     if resistor and not job.flipped:
-        for side in (-1, 1):  # the ceramic shows beside the coating
+        for side in (-1, 1):  # the ceramic shows next to the coating
             rim = body.at(0, side * (package.width / 2 - 0.5))
             canvas.paint(box(rim, package.length * 0.6, 0.9), (0.55, 0.54, 0.52), metal=0.0)
     share = look.terminal * (1.5 if job.flipped else 1.0)
@@ -297,7 +297,7 @@ def _draw_lead(canvas: Canvas, land: Land, body: Frame, job: Assembly, lead: flo
 
 
 def draw_mess(canvas: Canvas, board: Frame, mess: Mess) -> None:
-    """Flux film, specks and fibres lie on top of everything."""
+    """Flux film, specks and fibres are on top of everything."""
     for x, y, radius, strength in mess.flux:
         canvas.stain(blob(board.at(x, y), radius, mess.lobes, soft=3.0), (0.55, 0.45, 0.22), strength, gloss=0.35)
     for x, y, radius, tone in mess.specks:

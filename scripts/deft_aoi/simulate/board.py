@@ -63,7 +63,7 @@ def make_site(seed: int, product: int, number: int) -> Site:
     half = max(abs(land.y) + (land.long if land.y else land.wide) / 2 for land in lands(package))
     size = float(rng.uniform(6, 7) if len(beside) == 2 else rng.uniform(7, 9))
     free = 1 if beside == (-1,) else -1
-    crowded = len(beside) == 2  # then the name stands at the part's end
+    crowded = len(beside) == 2  # then the name is printed at the part's end
     if crowded:
         half = max(abs(land.x) + land.long / 2 for land in lands(package))
     vias = tuple(

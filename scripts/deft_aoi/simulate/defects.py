@@ -65,7 +65,7 @@ def _tombstone(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembl
 
 
 def _upside_down(rng: Rng, site: Site, good: Assembly, severity: float) -> Assembly:
-    """The part lies on its face."""
+    """The part is on its face."""
     return replace(good, flipped=True, underside=0.35 + 0.65 * severity)
 
 

@@ -1,4 +1,4 @@
-"""A small relief scene: what lies on the board in one component's window, as height, colour and metal maps.
+"""A small relief scene: what is on the board in one component's window, as height, colour and metal maps.
 
 Units are crop pixels (`CROP` of them across, about 20 to the millimetre); the maps are `OVERSAMPLE` times finer.
 x runs right, y runs down, angles are radians, clockwise on the picture.

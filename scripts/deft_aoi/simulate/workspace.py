@@ -144,7 +144,7 @@ def _check_target(workspace: Path) -> None:
 
 @contextmanager
 def _staged(workspace: Path) -> Iterator[Workspace]:
-    """Build beside, then move into place, the record last: a workspace without its record is never a finished one."""
+    """Build in a temporary folder, then move into place, the record last: it marks a finished workspace."""
     is_new = not workspace.exists()
     staging = workspace / _STAGING
     shutil.rmtree(staging, ignore_errors=True)

@@ -126,7 +126,7 @@ def anomaly_of(defect_type: str) -> str:
 def source_rows(run: Run, label: str) -> pd.DataFrame:
     """Real rows that training has seen so far, paths relative to the workspace, without the boards that judge.
 
-    A board of a set that judges gives no picture to the generator, whatever table its rows stand in.
+    A board of a set that judges gives no picture to the generator, whatever table its rows are in.
     """
     rows, provenance = earlier_rows(run, label)
     held = judging_boards(run.workspace)
@@ -238,7 +238,7 @@ def _check_places(folder: Path, entries: Sequence[Entry], counts: Mapping[str, i
             "anomalygen_masks",
             f"AnomalyGen could not place a mask: {'; '.join(broken)}",
             evidence=str(folder),
-            remedy="mend the data set, then: deft resolve --reason TEXT",
+            remedy="fix the data set, then: deft resolve --reason TEXT",
         )
 
 
@@ -267,7 +267,7 @@ def check_allocation(
         f"AnomalyGen placed {sum(placed.values())} of {total} masks ({shown}), so nothing was generated. "
         + " ".join(found),
         evidence=str(report),
-        remedy="mend the masks, then: deft resolve --reason TEXT; or approve a new plan with a lower --num-sdg or "
+        remedy="fix the masks, then: deft resolve --reason TEXT; or approve a new plan with a lower --num-sdg or "
         "--min-allocation",
     )
 
@@ -295,7 +295,7 @@ def stage_pairs(run: Run, label: str) -> None:
             "silent_drop",
             f"run_sdg.sh ended well but made {sum(made.values())} of {sum(allocated.values())} pairs ({shown})",
             evidence=str(run.paths.jobs / f"{label}-anomalygen-run_sdg/output.log"),
-            remedy="the log names what was left out; mend it, then: deft resolve --reason TEXT",
+            remedy="the log names what was left out; fix it, then: deft resolve --reason TEXT",
         )
     images = run.paths.dataset(label) / "images"
     partial = images.with_name("images.partial")

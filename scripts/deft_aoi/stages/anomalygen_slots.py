@@ -22,7 +22,7 @@ BASE_MODEL = "nvidia/Cosmos-Predict2-2B-Text2Image"
 SIZES: Mapping[str, str] = {CHECKPOINT: "about 5 GB", BASE: "about 22 GB", DATASET: "size not published"}
 SOURCES: Mapping[str, str] = {
     CHECKPOINT: "nvidia/Cosmos-AnomalyGen-PCB-2B",
-    BASE: BASE_MODEL + " and the models beside it",
+    BASE: BASE_MODEL + " and the models next to it",
     DATASET: "nvidia/Cosmos-AnomalyGen-PCB-Dataset",
 }
 # What the container's own helpers are called with; {0} is the slot's folder.
@@ -67,7 +67,7 @@ def checkpoint_view(root: Path, step: int | None, view: Path) -> tuple[Path, int
     """(folder for --checkpoint_dir, step): AnomalyGen reads `checkpoints/model/iter_<step>.pt` below it.
 
     `root` is a slot or a training's folder; its ag_config.yaml may lie anywhere below. A flat download (`iter_*.pt`
-    beside ag_config.yaml) gets a folder of links, `view`. Raises InputError where the step is not there or not to be
+    next to ag_config.yaml) gets a folder of links, `view`. Raises InputError where the step is not there or not to be
     told.
     """
     config = config_below(root)

@@ -103,7 +103,7 @@ def collect(run: Run, label: str) -> StageResult:
     found = trained_folder(out / "results")
     try:
         if found is None:
-            raise InputError(f"{out / 'results'}: no ag_config.yaml with checkpoints/model/iter_*.pt beside it")
+            raise InputError(f"{out / 'results'}: no ag_config.yaml with checkpoints/model/iter_*.pt next to it")
         folder, step = checkpoint_view(found, run.plan.anomalygen_step, out / "view")
     except InputError as error:
         raise HardStop(

@@ -1,4 +1,4 @@
-"""Stage `loop_stop`: name the best model from the scores on disk and hand it over."""
+"""Stage `loop_stop`: name the best model from the scores on disk and deliver it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def tasks(run: Run, label: str) -> list[Task]:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    """Hand over the best model; a loop that a person ended before any evaluation has none."""
+    """Deliver the best model; a loop that a person ended before any evaluation has none."""
     reason = order.stop_reason(run.entries, run.plan.max_iterations) or "hard_stop"
     if not any(entry["stage"] == EVALUATE and entry["status"] == "ok" for entry in run.entries):
-        return StageResult(f"{reason}: no model was evaluated, nothing to hand over", Stopped(reason))
+        return StageResult(f"{reason}: no model was evaluated, nothing to deliver", Stopped(reason))
     label_best, best = run.champion()
     recomputed = score_facts(best.inference_csv, run.plan.target)
     if (recomputed["far_pct"], recomputed["threshold"]) != (best.far_pct, best.threshold):
@@ -67,7 +67,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 
 def keep_earlier(run: Run, label: str) -> None:
-    """After a rollback: put the model that was handed over before aside under its own name."""
+    """After a rollback: set the model that was delivered before aside under its own name."""
     for path in (run.paths.inference_spec, run.paths.reference, run.paths.best_model):
         before = read_json(run.paths.best_model).get("iteration") if run.paths.best_model.is_file() else None
         if path.is_file() and before not in (None, label):

@@ -1,4 +1,4 @@
-"""The hard stop on leakage: no row that is trained on may stand in a set that judges."""
+"""The hard stop on leakage: no row that is trained on may be in a set that judges."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def mined_rows(run: Run, label: str) -> pd.DataFrame:
     rows = read_rows(run.paths.mining(label) / "mining_pool.csv")
     if "origin" in rows.columns:
         return rows
-    # Mined by an earlier version: the origin is in the table beside the CSV, or nowhere (7.0.x).
+    # Mined by an earlier version: the origin is in the table next to the CSV, or nowhere (7.0.x).
     mined = read_parquet(run.left(label, Mined).mining_mined_parquet, {})
     return rows.assign(origin=mined["origin"].to_numpy() if "origin" in mined.columns else "real")
 

@@ -92,7 +92,7 @@ def check_encoder(workspace: Workspace, encoder: str, platform: str) -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """What the search gave: the selection, how far each label is doubted, candidates by label."""
+    """What the search gave: the selection, how far each label is suspected, candidates by label."""
 
     screened: Screened
     doubt: NDArray[np.float64]
@@ -295,7 +295,7 @@ def _vectors(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) ->
     held = [made] if made.is_file() else []
     if name == SOURCE and source_embeddings.used(run):
         source_embeddings.verify(run)
-        held.insert(0, source_embeddings.path(run))  # what this iteration had to embed anew comes after, and counts
+        held.insert(0, source_embeddings.path(run))  # what this iteration had to embed again comes after, and counts
     return component_matrix(held, light_files(rows, root, run.optics), made.with_name("components.npy"))
 
 

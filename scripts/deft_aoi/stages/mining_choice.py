@@ -1,4 +1,4 @@
-"""What mining decided before its first command, kept beside the stage's jobs: the pool as it was, and the neighbours.
+"""What mining decided before its first command, kept next to the stage's jobs: the pool as it was, and the neighbours.
 
 Whoever comes later (another call of `deft step`, `collect`) reads it, so that nothing is decided twice and rows that
 the pool gets in between do not change what a place means. `deft resolve` sets it aside with the jobs.
@@ -23,7 +23,7 @@ from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.mining_pool import target_rows
 from deft_aoi.stages.stage import DECIDED
 
-_FREE, _CONTENT = "deft:free", "deft:content"  # columns beside the pool's own
+_FREE, _CONTENT = "deft:free", "deft:content"  # columns next to the pool's own
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def doubted_before(run: Run, mined: pd.DataFrame) -> list[str]:
 
 
 def write_review(run: Run, label: str, review: pd.DataFrame, doubt: list[float]) -> Path:
-    """`label_review.csv`: picks that were kept out for their label, the most doubtful first, and their picture."""
+    """`label_review.csv`: picks that were kept out for their label, the most suspect first, and their picture."""
     listed = review.assign(doubt=doubt).sort_values("doubt", ascending=False, kind="stable", ignore_index=True)
     path = run.paths.mining(label) / f"{REVIEW}.csv"
     write_sheet(path, listed)

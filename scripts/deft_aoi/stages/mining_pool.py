@@ -48,7 +48,7 @@ def target_rows(run: Run, label: str) -> pd.DataFrame:
             "old_routing",
             f"the routing of {label} has no {', '.join(missing)}: a run of 7.0.x, left within an iteration",
             evidence=str(run.left(label, Routed).routing_mining_parquet),
-            remedy="deft resolve --stop --reason TEXT hands the best model over; a new run does the rest",
+            remedy="deft resolve --stop --reason TEXT delivers the best model; a new run does the rest",
         )
     first_light = gaps.drop_duplicates(["input_path", "object_name"])
     return first_light.sort_values("weakness", ascending=False, kind="stable").reset_index(drop=True)
@@ -59,14 +59,14 @@ def mined_before(run: Run, label: str) -> pd.DataFrame:
     found = [pd.DataFrame(columns=["input_path", "object_name"])]
     for number in range(1, iter_number(label)):
         earlier = read_parquet(run.left(iter_label(number), Mined).mining_mined_parquet, {})
-        if "input_path" not in earlier.columns:  # 7.0.x: the rows stand in the CSV beside it
+        if "input_path" not in earlier.columns:  # 7.0.x: the rows are in the CSV next to it
             earlier = read_rows(run.paths.mining(iter_label(number)) / "mining_pool.csv")
         found.append(earlier[["input_path", "object_name"]])
     return pd.concat(found, ignore_index=True)
 
 
 def used_rows(run: Run, label: str, pool: pd.DataFrame) -> NDArray[np.bool_]:
-    """(n,): pool rows that an earlier iteration took, by name. Copies under another name are told by their content."""
+    """(n,): pool rows that an earlier iteration took, by name. Content identifies copies under another name."""
     before = mined_before(run, label)
     keys = set(zip(before["input_path"], before["object_name"], strict=True))
     pairs = zip(pool["input_path"], pool["object_name"], strict=True)

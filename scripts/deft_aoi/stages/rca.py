@@ -66,7 +66,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 
 def last_look(run: Run, best: str) -> tuple[str | None, Path | None]:
-    """(model, folder) of the gap analysis of the model that is handed over: made before, else of its KPI rows now.
+    """(model, folder) of the gap analysis of the model that is delivered: made before, else of its KPI rows now.
 
     It chooses nothing; where it cannot be made, the hand-over goes on without.
     """
@@ -84,7 +84,7 @@ def last_look(run: Run, best: str) -> tuple[str | None, Path | None]:
 
 
 def ask_for_review(run: Run, found: Analysis, source: str, label: str) -> None:
-    """Bring weak rows whose label is in doubt into label_review.csv."""
+    """Bring weak rows whose label is suspect into label_review.csv."""
     csv = run.workspace.kpi_csv if source == KPI else run.workspace.validation_csv
     doubted = found.weak[found.weak["cause"] == LABEL].assign(line=lambda rows: [line_of(csv, r) for r in rows["row"]])
     merge(run.paths, review_rows(doubted, source, f"gap analysis of {label}"))

@@ -58,7 +58,7 @@ def flagged_words(run: Run, found: Mapping[str, Any]) -> str:
         return ", none looks unlike real parts"
     return (
         f", {found['flagged']} flagged (they look unlike real parts: {run.paths.relative(Path(found['csv']))}); "
-        "they are used all the same, and go first where synthetic rows are too many"
+        "they are used anyway, and go first where synthetic rows are too many"
     )
 
 

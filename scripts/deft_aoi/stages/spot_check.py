@@ -65,7 +65,7 @@ def checked(record: Mapping[str, Any], rca_dir: Path, where: str) -> pd.DataFram
 
 
 def save(paths: RunPaths | None, rca_dir: Path, record: Mapping[str, Any], where: str) -> int:
-    """Check and write `spot_check.json` beside the sheet and, in a run, bring its verdicts into label_review.csv.
+    """Check and write `spot_check.json` next to the sheet and, in a run, bring its verdicts into label_review.csv.
 
     Returns the number of verdicts.
     """

@@ -11,7 +11,7 @@ from deft_aoi.executors.base import Task
 from deft_aoi.record.facts import Facts
 from deft_aoi.record.run import Run
 
-DECIDED = "decided"  # folder beside a stage's jobs, for what its tasks decided
+DECIDED = "decided"  # folder next to a stage's jobs, for what its tasks decided
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Stage(Protocol):
         """Heavy commands in the order of their work; empty where the stage is analysis on the host.
 
         One is asked for when those before it have succeeded, so a generator may look at what they wrote and raise
-        HardStop. It starts anew in every call of `deft step`.
+        HardStop. It starts again in every call of `deft step`.
         """
         ...
 

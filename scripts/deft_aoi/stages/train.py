@@ -83,7 +83,7 @@ def initial_weights(run: Run, label: str) -> str | None:
 def best_checkpoint(folder: Path, validation_interval: int) -> tuple[Path, float]:
     """(checkpoint, val_loss) of the lowest validation loss among the saved epochs; the earliest of equals.
 
-    Where TAO was told to keep the epoch of the lowest validation FAR (`model_best_*.pth`, from 7.3 on), FAR comes
+    Where TAO keeps the epoch of the lowest validation FAR (`model_best_*.pth`, from 7.3 on), FAR comes
     before loss. Raises HardStop when the training left no new checkpoint (TAO says PASS after zero steps).
     """
     kpis = {(i + 1) * validation_interval - 1: kpi for i, kpi in enumerate(validation_metrics(folder))}

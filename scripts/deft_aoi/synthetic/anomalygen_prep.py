@@ -1,6 +1,6 @@
 """AnomalyGen's `prep_testcase.sh`, answered without a GPU: allocate, place the masks, write the test cases.
 
-Writes `allocation.json` and `testcase.jsonl` (and `amp_samples.json`) beside --output-jsonl and one mask a case below
+Writes `allocation.json` and `testcase.jsonl` (and `amp_samples.json`) next to --output-jsonl and one mask a case below
 --amp-output-dir. A case whose mask has no place is left out and named on stdout, as in the original: count the lines.
 """
 
@@ -222,7 +222,7 @@ def _registered(golden: Path, clean: Path, quarters: int) -> tuple[int, int] | N
 
 
 def _free_move(mask: Mask, rng: np.random.Generator) -> tuple[int, int] | None:
-    """A few pixels off its own place (parts lie in the middle of their pictures), wholly inside the picture."""
+    """A few pixels off its own place (parts are in the middle of their pictures), wholly inside the picture."""
     if not mask.any():
         return None
     x, y, width, height = cv2.boundingRect(mask)

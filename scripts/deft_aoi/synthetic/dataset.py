@@ -3,7 +3,7 @@
 ```
 <set>/defect_spec.jsonl                   {"defect_type": "IC+bridge", "spatial_dependency": "free|text|cad", ...}
 <set>/semantic_segmentation_labels.json   {"(r, g, b, a)": {"class": name}}, needed by `cad` entries
-<set>/<texture>/clean_image/<stem>.png    good parts; cad_mask/<stem>.png beside it, one colour a class
+<set>/<texture>/clean_image/<stem>.png    good parts; cad_mask/<stem>.png next to it, one colour a class
 <set>/<texture>/mask/<anomaly>/<stem>.png where a real defect was; anomaly_image/<anomaly>/<stem>.png its picture
 ```
 Ours adds `lights.json` (pictures are then called `<stem>_<light>.png`), `golden_image/` and `anomaly_golden/` (the
@@ -182,7 +182,7 @@ def free_area(mask: Mask, colours: Iterable[Colour]) -> Mask:
 
 
 def placeable(classes: dict[Colour, str]) -> list[Colour]:
-    """Colours that a defect may lie on: every class but the background."""
+    """Colours that a defect may be on: every class but the background."""
     return [colour for colour, name in classes.items() if name.lower() not in ("background", "unlabelled", "unlabeled")]
 
 

@@ -149,7 +149,7 @@ def defect_mask(pairs: Sequence[Pair], *, thin: bool = True) -> Mask | None:
     """Where a defect differs from its registered golden under any light; None where nothing stands out.
 
     `pairs` are the same part under each light. The mask holds every patch that reaches `CORE` of the largest
-    difference, out to `_FLANK` of it. Without `thin`, strokes as thin as print do not count beside broader patches:
+    difference, out to `_FLANK` of it. Without `thin`, strokes as thin as print do not count next to broader patches:
     two good parts of one kind may be marked differently.
     """
     difference: npt.NDArray[np.float32] = np.zeros(pairs[0].test.shape[:2], np.float32)

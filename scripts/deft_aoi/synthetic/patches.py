@@ -77,7 +77,7 @@ def without(picture: Picture, mask: Mask, ground: Mask, rng: Rng) -> Picture:
 
     The colour is the mean of the nearest ground, the nearer the more; the grain is a piece of the ground's own, so that
     it is as fine and as strong as the camera makes it. Inpainting from the mask's rim would draw streaks of whatever
-    stands at the rim, and a ghost of the part.
+    is at the rim, and a ghost of the part.
     """
     there = (ground > 0) & (mask == 0)
     if there.sum() < 16:

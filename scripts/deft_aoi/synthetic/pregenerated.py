@@ -33,7 +33,7 @@ def stage_pregen(workspace: Workspace, paths: RunPaths, optics: Optics, *, force
     Names are `<Texture>+<Anomaly>_<idx>[_<light>].<ext>`, the same in both folders. Files that cannot be used are
     listed in the manifest and skipped. Returns the manifest: mode, pairs, by_label, skipped, source (sha256 of every
     file and `digest` over them), lights, ext. The folder appears whole or not at all; when it is there already it is
-    verified and returned, or staged anew with `force`. Raises InputError where no pair is usable.
+    verified and returned, or staged again with `force`. Raises InputError where no pair is usable.
     """
     pool = paths.synth_pool
     if (pool / MANIFEST).is_file() and not force:

@@ -20,7 +20,7 @@ Mask = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 _SIDE = 5  # pixels of the little squares that are looked up in real parts
-_KEPT = 32  # numbers that a square is told by
+_KEPT = 32  # numbers that describe a square
 _SQUARES, _RIM = 100, 60  # looked up inside the patch and along its rim
 _OWN = 150  # squares of the part's own surroundings, and of its golden, that they are looked up in too
 _REMEMBERED, _IN_DEFECT = 60, 120  # squares kept of a good part, and of a defect's patch

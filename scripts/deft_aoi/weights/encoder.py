@@ -18,7 +18,7 @@ _FILES = ("config.json", "model.safetensors", PREPROCESSOR)
 def stage_encoder(
     folder: Path, *, source: Path | None = None, repo_id: str = SIGLIP, force: bool = False, token: str | None = None
 ) -> Path:
-    """Put the encoder at `folder/siglip.onnx` with its preprocessing beside it and return that path.
+    """Put the encoder at `folder/siglip.onnx` with its preprocessing next to it and return that path.
 
     `source` is an ONNX file or a folder of the transformers library; without it the hub's cache on this machine, then
     the hub. What is staged already stays unless `force`. Raises InputError where no usable encoder can be had.

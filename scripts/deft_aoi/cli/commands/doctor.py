@@ -1,4 +1,4 @@
-"""`deft doctor`: what stands in the way of a run, by cause, with what fixes it."""
+"""`deft doctor`: what blocks a run, by cause, with what fixes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{group.title} ({len(group.findings)} findings, {count}); fix: {group.fix}")
         for finding in group.findings:
             print(f"  {finding.level}: {finding.text}")
-    said = "nothing stands in the way of a run" if not blocking else f"{blocking} findings would block a run"
+    said = "nothing blocks a run" if not blocking else f"{blocking} findings would block a run"
     print(f"{args.workspace}: {said}, {len(groups)} causes")
     if not blocking:
         print(next_line("preflight", "--workspace", args.workspace, "--max-iterations", "N"))

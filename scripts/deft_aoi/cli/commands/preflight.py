@@ -38,7 +38,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         "knn+label, knn, uncertain, random-balanced or random",
     )
     parser.add_argument(
-        "--screen", choices=("on", "off"), help="keep picks with a doubtful label out of training (default: on)"
+        "--screen", choices=("on", "off"), help="keep picks with a suspect label out of training (default: on)"
     )
     parser.add_argument("--max-per-board", type=int, help="mined rows of one board (default: a quarter of --mine-rows)")
     parser.add_argument("--min-distance", type=float, help="1 - cosine between two mined rows (default: 0.002)")

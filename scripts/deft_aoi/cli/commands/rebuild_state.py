@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deft_aoi.base.errors import OK
 
-HELP = "Write deft_state.json anew from preflight.json and the journal, also where it is lost or damaged."
+HELP = "Write deft_state.json again from preflight.json and the journal, also where it is lost or damaged."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,8 +13,8 @@ HELP = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
-    parser.add_argument("--stop", action="store_true", help="end the loop here and hand over the best model so far")
-    parser.add_argument("--reason", required=True, help="what was decided or mended, one line")
+    parser.add_argument("--stop", action="store_true", help="end the loop here and deliver the best model so far")
+    parser.add_argument("--reason", required=True, help="what was decided or fixed, one line")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

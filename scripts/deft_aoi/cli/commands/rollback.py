@@ -7,7 +7,7 @@ from pathlib import Path
 
 HELP = (
     "Make an earlier evaluated model the best one again, by a line in the journal; nothing is deleted. Legal after an "
-    "iteration's evaluate (the loop goes on from that model) and after loop_stop (the next step hands it over)."
+    "iteration's evaluate (the loop goes on from that model) and after loop_stop (the next step delivers it)."
 )
 
 

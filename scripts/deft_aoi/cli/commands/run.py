@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=float, metavar="SECONDS", help="return after about this time, for a shell with a time limit"
     )
-    parser.add_argument("--json", action="store_true", help="for programs: where the run stands at the end")
+    parser.add_argument("--json", action="store_true", help="for programs: where the run is at the end")
 
 
 def run(args: argparse.Namespace) -> int:

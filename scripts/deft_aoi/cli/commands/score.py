@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, help="rows as in the training CSV; labels may be missing")
     parser.add_argument("--images-dir", type=Path, help="with --csv: folder of the rows' paths (default: the run's)")
     parser.add_argument(
-        "--output-dir", type=Path, help="folder of the files (default: <csv or folder>_scored beside it)"
+        "--output-dir", type=Path, help="folder of the files (default: <csv or folder>_scored next to it)"
     )
     parser.add_argument(
         "--review-share", type=float, default=0.02,

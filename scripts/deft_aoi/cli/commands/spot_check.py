@@ -19,7 +19,7 @@ MEANINGS = (
 )
 HELP = f"""Record what an agent or a person saw on a contact sheet (rca_images/contact_sheet.png): for each row looked
 at one verdict: {MEANINGS}. Checks it against the schema and the sheet, writes
-spot_check.json beside the sheet and brings the verdicts into the run's label_review.csv. No label is changed."""
+spot_check.json next to the sheet and brings the verdicts into the run's label_review.csv. No label is changed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

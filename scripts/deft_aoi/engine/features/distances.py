@@ -294,6 +294,6 @@ def offsets(inner: int, outer: int) -> list[tuple[int, int]]:
 
 
 def _cells(pixels: slice, stride: int, length: int) -> slice:
-    """Cells whose pixels all lie in the slice; at least one."""
+    """Cells whose pixels all are in the slice; at least one."""
     first = min(-(-pixels.start // stride), length - 1)
     return slice(first, min(max(pixels.stop // stride, first + 1), length))

@@ -16,7 +16,7 @@ _DROPOUT = 0.2
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a 1 x 1 one."""
+    """Two 3 x 3 convolutions next to a 1 x 1 one."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

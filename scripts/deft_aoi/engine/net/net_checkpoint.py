@@ -1,4 +1,4 @@
-"""Files of the net engine: checkpoints (safetensors under TAO's names, ONNX beside) and resume state. No torch."""
+"""Files of the net engine: checkpoints (safetensors under TAO's names, and ONNX) and resume state. No torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`digest`: SHA-256 of the file, which the ONNX beside it names."""
+    """`digest`: SHA-256 of the file, which the ONNX next to it names."""
 
     facts: NetFacts
     weights: Tensors
@@ -86,9 +86,9 @@ def load_checkpoint(path: Path, optics: Optics) -> Checkpoint:
 
 
 def scoring_model(checkpoint: Checkpoint) -> bytes:
-    """The ONNX beside a checkpoint, checked before any runtime loads it.
+    """The ONNX next to a checkpoint, checked before any runtime loads it.
 
-    An early-fusion network's is made anew from the checkpoint and must be the same bytes; a backbone's is read through
+    An early-fusion network's is recreated from the checkpoint and must be the same bytes; a backbone's is read through
     for anything but arithmetic. Raises TaskError where it is another one.
     """
     try:
@@ -117,7 +117,7 @@ def metadata_of(data: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands at the end of an epoch. `status_bytes`: length of status.json then."""
+    """Where a training is at the end of an epoch. `status_bytes`: length of status.json then."""
 
     epochs_done: int = 0
     best: tuple[float, float] = (float("inf"), float("inf"))

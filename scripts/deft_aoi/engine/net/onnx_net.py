@@ -1,4 +1,4 @@
-"""The trained network without torch: written as ONNX beside its checkpoint, run by ONNX Runtime on the CPU."""
+"""The trained network without torch: written as ONNX next to its checkpoint, run by ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 

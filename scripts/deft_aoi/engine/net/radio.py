@@ -49,7 +49,7 @@ def radio_facts(opened: Any, path: Path) -> dict[str, Any]:
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each after its norm and beside a shortcut."""
+    """Attention and a two-layer perceptron, each after its norm and next to a shortcut."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()

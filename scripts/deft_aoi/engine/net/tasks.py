@@ -221,7 +221,7 @@ def _score(
 
 
 def logits_by_best_means(checkpoint: Checkpoint, table: PixelTable) -> tuple[npt.NDArray[np.float64], str]:
-    """(n,) logits and what computed them: torch on a GPU, else the ONNX beside the checkpoint on the CPU."""
+    """(n,) logits and what computed them: torch on a GPU, else the ONNX next to the checkpoint on the CPU."""
     torch_here = importlib.util.find_spec("torch") is not None
     if torch_here:
         import torch

@@ -1,4 +1,4 @@
-"""Why a Docker daemon did not answer, and what to do: from the error that lies below the client's own."""
+"""Why a Docker daemon did not answer, and what to do: from the error that is below the client's own."""
 
 from __future__ import annotations
 

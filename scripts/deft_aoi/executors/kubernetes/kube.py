@@ -124,7 +124,7 @@ class KubernetesExecutor:
             raise Unreachable(f"Kubernetes: {_short(error)}; set KUBECONFIG or --set context=NAME") from error
         except ApiException as error:
             told = f"the cluster said {error.status} {_words(error)}"
-            raise Unreachable(f"Kubernetes: {told}; mend that, then type the same command again") from error
+            raise Unreachable(f"Kubernetes: {told}; fix that, then type the same command again") from error
         except HTTPError as error:
             raise Unreachable(
                 f"Kubernetes does not answer ({_short(error)}); nothing is lost, type the same command again"

@@ -124,7 +124,7 @@ def volumes_of(asked: Wanted, place: Place) -> tuple[list[dict[str, Any]], list[
 
 
 def _part(mount: Mount, place: Place, claim: str) -> dict[str, Any]:
-    """The mount of a folder or file below the workspace; in a claim the workspace lies at the setting `pvc_path`."""
+    """The mount of a folder or file below the workspace; in a claim the workspace is at the setting `pvc_path`."""
     inside = Path(place.settings.get("pvc_path", "") if claim else "") / mount.source.relative_to(place.workspace)
     part = {} if inside == Path() else {"subPath": str(inside)}
     return {"name": "workspace", "mountPath": mount.target, "readOnly": mount.read_only, **part}

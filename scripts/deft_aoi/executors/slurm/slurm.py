@@ -39,7 +39,7 @@ _TOLD = {
 
 
 class SlurmExecutor:
-    """One batch job a task. The workspace must lie on a disk that this machine and the nodes see at the same path."""
+    """One batch job a task. The workspace must be on a disk that this machine and the nodes see at the same path."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -97,7 +97,7 @@ class SlurmExecutor:
         add_to_handle(job, job_id=said.strip().split(";")[0])
 
     def _find(self, job: Path, handle: dict[str, Any]) -> str | None:
-        """The id of a job that was handed over by a caller who died before noting it."""
+        """The id of a job that was submitted by a caller who died before noting it."""
         name = handle["container"]["name"]
         said = self._ask(["squeue", "--noheader", "--states=all", f"--name={name}", "--format=%i"])
         number = said.split()[0] if said.split() else None

@@ -1,4 +1,4 @@
-"""What a SLURM cluster can do for a run, asked before any job is handed over."""
+"""What a SLURM cluster can do for a run, asked before any job is submitted."""
 
 from __future__ import annotations
 
