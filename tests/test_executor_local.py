@@ -89,7 +89,7 @@ def test_a_stopped_supervisor_with_its_child_is_lost_not_finished(tmp_path: Path
 
 
 def blocked(folder: Path, name: str) -> tuple[Task, Path]:
-    """A task of the engine that waits for ever, since its picture is a pipe that nobody writes; its job's folder."""
+    """A task of the engine that never ends, since its picture is a pipe that nobody writes; its job's folder."""
     os.mkfifo(folder / f"{name}.png")
     (folder / f"{name}.csv").write_text(f"filepath\n{folder / name}.png\n")
     spec = folder / f"{name}.yaml"

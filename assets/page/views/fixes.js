@@ -17,7 +17,7 @@ export function Fixes({ run, look, decided }) {
   };
   return html`
     ${data?.changes.length > 0 && html`<section class="card"><h2>${count(data.changes.length)} corrected labels for the next run</h2>
-      <p class="quiet">The CSVs keep the old labels until they are written here. The files as they were stay beside the new ones.</p>
+      <p class="quiet">The CSVs keep the old labels until they are written here. The files as they were stay next to the new ones.</p>
       <div class="scroll list" tabindex="0" role="region" aria-label="corrected labels"><table><thead><tr><th>set</th><th>row</th><th>label now</th><th>becomes</th></tr></thead>
         <tbody>${data.changes.map((one) => html`<tr key=${one.set + one.object_name}><td>${one.set}</td><td class="break">${one.object_name}</td><td>${one.label}</td><td><b>${one.chosen}</b></td></tr>`)}</tbody></table></div>
       ${data.wait ? html`<p class="note">${data.wait}</p>` : !look && html`<form onSubmit=${write}>

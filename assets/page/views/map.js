@@ -53,7 +53,7 @@ function Plane({ run, about, data, look }) {
     for (let n = 0; n < data.n; n++) size[codes[n]]++;
     const order = [];
     for (let n = 0; n < data.n; n++) if (keep[n] && data.there[n]) order.push(n);
-    order.sort((a, b) => size[codes[b]] - size[codes[a]] || a - b);  // small groups lie on top
+    order.sort((a, b) => size[codes[b]] - size[codes[a]] || a - b);  // small groups are on top
     return { x: data.x, y: data.y, order: Uint32Array.from(order), size: order.length > 20000 ? 2 : order.length > 3000 ? 3.5 : 6 };
   }, [data, off, by]);
 

@@ -1,4 +1,4 @@
-// Beside the map: the chosen rows, one row with its pair and neighbours, and what training has nothing like.
+// Next to the map: the chosen rows, one row with its pair and neighbours, and what training has nothing like.
 import { count, Fault, get, html, linked, num, post, runPath, useAnswer, useMemo, useState } from "/static/core.js";
 
 const picture = (run, row, kind) => linked(runPath(run, `/map/rows/${row}/picture?kind=${kind}`));

@@ -1,6 +1,6 @@
 """Labels that a person corrected, written into the workspace's CSVs for the next run.
 
-A run's inputs are hashed by its approval, so nothing is written while one is under way. The CSV as it was stays beside
+A run's inputs are hashed by its approval, so nothing is written while one is under way. The CSV as it was stays next to
 the new one. KPI labels decide verdicts: they are changed only where the person says so in words.
 """
 

@@ -85,7 +85,7 @@ def _fill_queue(paths: RunPaths, decisions: Iterable[Decision]) -> None:
 
 
 def _judge_sheet(paths: RunPaths, decisions: Iterable[Decision]) -> None:
-    """Verdicts into spot_check.json beside each sheet that shows the row, and into label_review.csv."""
+    """Verdicts into spot_check.json next to each sheet that shows the row, and into label_review.csv."""
     told = {(one.input_path, one.object_name): one for one in decisions}
     for sheet in paths.root.glob("*/rca_results/*/weak_samples.csv"):
         rows = {
@@ -110,7 +110,7 @@ def _judge_sheet(paths: RunPaths, decisions: Iterable[Decision]) -> None:
 
 
 def _write_reviewed(folder: Path, log: ReviewLog) -> None:
-    """`reviewed.csv` beside decisions.csv: what a person decided of each REVIEW part, as `deft feedback` reads it."""
+    """`reviewed.csv` next to decisions.csv: what a person decided of each REVIEW part, as `deft feedback` reads it."""
     names = set(_names(folder))
     rows = [
         (one.object_name, "good" if one.chosen == PASS else "real defect", one.chosen, one.who, one.when[:10], one.note)

@@ -36,7 +36,7 @@ FINDINGS = "import/findings.csv"
 @dataclass(frozen=True)
 class Item:
     """One question. `source` is the file that it comes from; `root` is what its pictures' paths start from, `heat` a
-    picture of test, golden and difference beside the source. `choices` is empty where the answer is a label."""
+    picture of test, golden and difference next to the source. `choices` is empty where the answer is a label."""
 
     key: str
     kind: str

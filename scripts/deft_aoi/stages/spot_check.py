@@ -78,7 +78,7 @@ def save(paths: RunPaths | None, rca_dir: Path, record: Mapping[str, Any], where
 
 
 def read_verdicts(rca_dir: Path) -> dict[int, dict[str, Any]]:
-    """Verdicts beside a sheet by its row; none where nobody has looked."""
+    """Verdicts next to a sheet by its row; none where nobody has looked."""
     path = rca_dir / NAME
     return {one["row"]: one for one in read_json(path)["verdicts"]} if path.is_file() else {}
 

@@ -73,7 +73,7 @@ def status_folder(paths: RunPaths, label: str, since: float) -> Path | None:
 
 
 def progress(messages: Sequence[dict[str, Any]]) -> tuple[int | None, int | None]:
-    """(epochs done, epochs in all) from the fields that TAO and our engines write beside their messages."""
+    """(epochs done, epochs in all) from the fields that TAO and our engines write next to their messages."""
     for message in reversed(messages):
         done, last = message.get("epoch"), message.get("max_epoch")
         if isinstance(done, int) and isinstance(last, int):  # both count from 0

@@ -21,7 +21,7 @@ PAGE = SKILL_ROOT / "assets/page/index.html"
 
 
 def endpoints(site: Site, *, look: bool = False) -> list[Endpoint]:
-    """Every address; `look` is what the page is told of its own rights."""
+    """Every address; `look` is what the page knows of its own rights."""
 
     def about(call: Call) -> dict[str, Any]:
         return {"look": look, "workspaces": [str(one.root) for one in site.workspaces], "scored": len(site.scored)}
