@@ -65,6 +65,15 @@ def files() -> list[Path]:
     ]
 
 
+def null_files() -> list[Path]:
+    """What the null engine needs of this machine: Python with its standard library, YAML, the engine."""
+    standard, python = Path(sysconfig.get_path("stdlib")), Path(os.path.realpath(sys.executable))
+    parts = [path for path in standard.iterdir() if path.name not in SPARE and not path.name.startswith("config-")]
+    yaml = Path(sysconfig.get_path("purelib")) / "yaml"
+    binaries = [python, *standard.glob("lib-dynload/*.so"), *yaml.glob("*.so")]
+    return [python, *parts, yaml, *map(Path, libraries(*binaries)), Path(null_engine.__file__)]
+
+
 def deft(*words: object, check: int = 0) -> str:
     """Output of a `deft` command."""
     done = inside.deft(*words, check=check)

@@ -54,7 +54,7 @@ def test_resolve_script() -> None:
 
 
 def test_platforms_of_the_contract_are_all_known() -> None:
-    names = {"local", "local-docker", "virtualenv", "slurm", "kubernetes", "elsewhere", "brev", "lepton"}
+    names = {"local", "local-docker", "virtualenv", "slurm", "kubernetes", "elsewhere", "ssh", "brev", "lepton"}
     assert {entry.name for entry in platforms()} == names
     assert platforms()[0].name == "local"
     assert [platform(alias).name for alias in ("docker", "cluster", "k8s")] == ["local-docker", "slurm", "kubernetes"]
@@ -68,7 +68,7 @@ def test_platform_script() -> None:
     (entry,) = json.loads(done.stdout)
     assert entry["name"] == "local-docker"
     text = run("list_tao_platforms.py", "--format", "text").stdout
-    assert len(text.splitlines()) == 8
+    assert len(text.splitlines()) == len(platforms())
     assert "credentials: none" in run("list_tao_platforms.py", "--platform", "local").stdout
     assert run("list_tao_platforms.py", "--platform", "moon").returncode == 2
 

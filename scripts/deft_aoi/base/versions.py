@@ -81,11 +81,19 @@ def platforms() -> list[Platform]:
         Platform(
             name, entry["summary"], entry["works"], tuple(entry["aliases"]), tuple(entry["needs"]),
             tuple(entry["credentials"]), entry["tried"],
-            {key: Setting(**setting) for key, setting in entry.get("settings", {}).items()},
+            _settings(entry),
         )
         for name, entry in _load(PLATFORMS).items()
     ]  # fmt: skip
     return sorted(found, key=lambda platform: not platform.works)
+
+
+def _settings(entry: Mapping[str, Any]) -> dict[str, Setting]:
+    """Settings of a platform, its own first; those of the platform that it is built on, but for how that is found."""
+    own = entry.get("settings", {})
+    base = _load(PLATFORMS)[entry["settings_of"]]["settings"] if "settings_of" in entry else {}
+    added = {key: setting for key, setting in base.items() if key not in own and key != "host"}
+    return {key: Setting(**setting) for key, setting in {**own, **added}.items()}
 
 
 def platform(name: str) -> Platform:

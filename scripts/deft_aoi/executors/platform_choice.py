@@ -16,10 +16,15 @@ ELSEWHERE = "elsewhere"  # TAO trains and scores on a machine that this one cann
 EXECUTORS = {
     "local-docker": ("deft_aoi.executors.docker.docker_engine", "DockerExecutor"),
     "virtualenv": ("deft_aoi.executors.python_env", "VirtualenvExecutor"),
+    "ssh": ("deft_aoi.executors.ssh.ssh", "SshExecutor"),
+    "brev": ("deft_aoi.executors.ssh.rented", "BrevExecutor"),
+    "lepton": ("deft_aoi.executors.ssh.rented", "LeptonExecutor"),
     "slurm": ("deft_aoi.executors.slurm.slurm", "SlurmExecutor"),
     ELSEWHERE: ("deft_aoi.executors.elsewhere", "ElsewhereExecutor"),
     "kubernetes": ("deft_aoi.executors.kubernetes.kube", "KubernetesExecutor"),
 }
+# One machine, whose GPUs a task sees under their own numbers where the setting `gpus` says all.
+ONE_MACHINE = ("local-docker", "ssh", "brev", "lepton")
 OPTIONAL = ("kubernetes",)  # packages that the base environment is without
 
 

@@ -6,17 +6,21 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deft_aoi.base.console import command_line
 from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.base.paths import Workspace
+from deft_aoi.base.versions import images, platform
+from deft_aoi.executors.base import Place, Probe
+from deft_aoi.executors.platform_choice import make_executor
 from deft_aoi.kpi.target import parse_target
 from deft_aoi.preflight import check_data
 from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.inputs import read_inputs
-from deft_aoi.preflight.plan_values import DEFAULT_TARGET, make_plan
+from deft_aoi.preflight.plan_values import DEFAULT_TARGET, make_plan, platform_settings
 from deft_aoi.preflight.preflight import probed
 from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import Plan
@@ -130,6 +134,14 @@ def examine(asked: Mapping[str, Any]) -> list[Group]:
         if finding.level in (BLOCK, NOTE):
             known.setdefault(finding.text, finding)
     return grouped(list(known.values()), workspace)
+
+
+def platform_probes(asked: Mapping[str, Any], workspace: Path) -> list[Probe]:
+    """What a platform says of itself, for a `workspace` that need not be there: connection, images, GPU, disk, clock
+    and write access, as far as it has them. Reads only."""
+    where = platform(asked["platform"])
+    place = Place(where.name, platform_settings(where, asked), workspace, images())
+    return make_executor(place).probe()
 
 
 def grouped(findings: Sequence[Finding], workspace: Workspace) -> list[Group]:

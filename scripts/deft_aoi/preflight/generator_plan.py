@@ -23,7 +23,7 @@ from deft_aoi.synthetic.dataset import SPEC, AnomalySet, read_entries, training_
 _GENERATION = ("anomalygen_labels", "project", "num_sdg", "min_allocation")
 _CONTAINER = ("anomalygen_fetch",)
 _TRAINED = ("anomalygen_max_iter", "anomalygen_step")  # mean nothing without a checkpoint
-_CONTAINER_PLATFORMS = ("local-docker", "slurm", "kubernetes")
+_CONTAINER_PLATFORMS = ("local-docker", "ssh", "brev", "slurm", "kubernetes")
 _SHOWN = 3
 _CHECK = 8
 _TUNING = "AnomalyGen fine-tuning"

@@ -24,6 +24,7 @@ from deft_aoi.executors.base import TAO_PYT, Executor, Place, Probe
 from deft_aoi.executors.platform_choice import LOCAL, make_executor
 from deft_aoi.kpi.evaluator import evaluator_file
 from deft_aoi.preflight import approvals, check_data
+from deft_aoi.preflight.check_cost import cost_findings
 from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.generator_plan import generator_config, generator_values
 from deft_aoi.preflight.inputs import csv_paths, read_inputs
@@ -58,7 +59,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     plan, executor, probes = probed(plan, inputs.images)
     if plan.platform != LOCAL:
         sources["tao"] = f"platform {plan.platform}"
-    findings = all_checks(inputs, plan, probes) + own_baseline_findings(inputs, plan)
+    findings = all_checks(inputs, plan, probes) + own_baseline_findings(inputs, plan) + cost_findings(plan, inputs)
     if any(finding.level == BLOCK for finding in findings):  # no Summary comes, but what the images say is known too
         findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED, engine=plan.engine)
     refuse_blocking(findings)

@@ -80,6 +80,17 @@ def _minutes(plan: Plan, size: Size, number: int, *, gpu: bool) -> tuple[float, 
     return (_STAGES + _PICTURE * pictures + train) / 60, "from times measured on two cores"
 
 
+def size_of(inputs: Inputs) -> Size:
+    counts = {name: len(inputs.tables[name].rows) for name in (TRAINING, KPI, POOL)}
+    return Size(counts[TRAINING], counts[KPI], counts[POOL], len(inputs.optics.lights))
+
+
+def hours_of(plan: Plan, size: Size) -> tuple[float, str]:
+    """Hours of the whole plan with TAO, and what the estimate rests on."""
+    parts = [_minutes(plan, size, number, gpu=True) for number in range(plan.max_iterations + 1)]
+    return sum(minutes for minutes, _ in parts) / 60, parts[0][1]
+
+
 def in_hours(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Mapping[str, Any], str]:
     """(what was asked for, with iterations in place of hours; where the number comes from, empty where none was
     computed). Raises InputError where both are given, or no estimate can be made."""
@@ -88,7 +99,5 @@ def in_hours(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Mapping[str, Any
     if asked.get("max_iterations"):
         raise InputError("--hours and --max-iterations: pass one of them")
     plan, _ = make_plan({**asked, "max_iterations": 1}, inputs)
-    counts = {name: len(inputs.tables[name].rows) for name in (TRAINING, KPI, POOL)}
-    size = Size(counts[TRAINING], counts[KPI], counts[POOL], len(inputs.optics.lights))
-    found = fit(asked["hours"], plan, size, gpu=plan.engine == NET and gpu_name() is not None)
+    found = fit(asked["hours"], plan, size_of(inputs), gpu=plan.engine == NET and gpu_name() is not None)
     return {**asked, "max_iterations": found.iterations}, found.sentence(asked["hours"])

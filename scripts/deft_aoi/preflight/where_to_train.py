@@ -14,8 +14,8 @@ from deft_aoi.stages.task_specs import backbone_file
 
 ANSWERS = ("platform", "engine", "baseline_scores")  # each of them says where
 CHOICES = (
-    "--platform local-docker: NVIDIA's TAO container trains your ChangeNet on this machine's GPU (also slurm, "
-    "kubernetes: the same on a cluster)",
+    "--platform local-docker: NVIDIA's TAO container trains your ChangeNet on this machine's GPU (also ssh, "
+    "brev, slurm, kubernetes: the same on another machine or a cluster)",
     "--platform virtualenv --set venv=FOLDER: TAO installed in a Python environment trains your ChangeNet here",
     "--platform elsewhere --baseline-scores CSV: this machine selects, judges and reports; you train and score your "
     "ChangeNet on another machine with what deft export-training writes",

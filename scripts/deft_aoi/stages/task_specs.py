@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deft_aoi.base.paths import BASELINE
 from deft_aoi.engine.engine_choice import FEATURES, NET
-from deft_aoi.executors.platform_choice import ELSEWHERE, LOCAL
+from deft_aoi.executors.platform_choice import ELSEWHERE, LOCAL, ONE_MACHINE
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import DATASETS, Spec, dump_spec, get, put
 from deft_aoi.weights.backbone import WEIGHT_SUFFIXES
@@ -90,7 +90,7 @@ def use_gpus(run: Run, spec: Spec, task: str, count: int) -> None:
 def sees_all_gpus(platform: str, settings: Mapping[str, str]) -> bool:
     """Whether a task sees every GPU of its machine under the machine's own numbers."""
     return platform in (LOCAL, "virtualenv", ELSEWHERE) or (
-        platform == "local-docker" and settings.get("gpus", "all") == "all"
+        platform in ONE_MACHINE and settings.get("gpus", "all") == "all"
     )
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from deft_aoi.base.console import next_line, print_json
 from deft_aoi.base.errors import OK, REFUSED
+from deft_aoi.base.finding import BLOCK
 
 HELP = """Say everything that Pre-Flight would say about a workspace's files and this machine, grouped by cause, with
-the command that fixes each. Reads only: no run directory is made and no plan is written. Exit 2 where something would
-block a run, else 0."""
+the command that fixes each. With --platform and no --workspace, try that platform alone: connection, images, GPU,
+disk, clock and write access. Reads only: no run directory is made, no plan is written, nothing is sent. Exit 2 where
+something would block a run, else 0."""
+
+
+WORKSPACE = "~/workspace"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workspace", default="~/workspace", help="workspace folder (default: ~/workspace)")
+    parser.add_argument("--workspace", help="workspace folder (default: ~/workspace)")
     parser.add_argument("--platform", help="where heavy work would run (default: local); see list_tao_platforms")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the platform")
     parser.add_argument("--engine", help="engine of platform local, as in deft preflight")
@@ -23,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from deft_aoi.preflight.doctor import examine
 
+    if args.platform and not args.workspace:
+        return _platform(args)
+    args.workspace = args.workspace or WORKSPACE
     asked = {"workspace": args.workspace, "platform": args.platform, "set": args.set, "engine": args.engine}
     groups = examine({name: value for name, value in asked.items() if value is not None})
     blocking = sum(group.blocks for group in groups)
@@ -38,4 +47,21 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.workspace}: {said}, {len(groups)} causes")
     if not blocking:
         print(next_line("preflight", "--workspace", args.workspace, "--max-iterations", "N"))
+    return REFUSED if blocking else OK
+
+
+def _platform(args: argparse.Namespace) -> int:
+    """Every answer of the platform, the good ones too: a person wants to see what was tried."""
+    from deft_aoi.preflight.doctor import platform_probes
+
+    asked = {"platform": args.platform, "set": args.set}
+    probes = platform_probes(asked, Path(WORKSPACE).expanduser().absolute())
+    blocking = sum(probe.level == BLOCK for probe in probes)
+    if args.json:
+        print_json({"platform": args.platform, "blocks": blocking, "probes": [probe.record() for probe in probes]})
+        return REFUSED if blocking else OK
+    for probe in sorted(probes, key=lambda one: one.level != BLOCK):
+        print(f"{probe.level}: {probe.text}")
+    said = f"{blocking} findings would block a run" if blocking else "nothing stands in the way of a run"
+    print(f"platform {args.platform}: {said}")
     return REFUSED if blocking else OK
