@@ -101,7 +101,8 @@ def _blank(name: str, line: Line, taken: str, stamp: str) -> Decision:
     return Decision(name, component, board, "", "", None, line.threshold, "", REVIEW, "", "", taken, stamp)
 
 
-def _decided(blank: Decision, ready: Ready | str, score: float | None, line: Line) -> Decision:
+def _decided(blank: Decision, ready: Ready | str, score: float | None, line: Line, *, keep: bool = True) -> Decision:
+    """`keep`: write a heat map of what is not PASS."""
     if isinstance(ready, str) or score is None:
         return replace(blank, problem=ready if isinstance(ready, str) else "could not be scored")
     score = float(score)
@@ -113,23 +114,42 @@ def _decided(blank: Decision, ready: Ready | str, score: float | None, line: Lin
         score=score,
         by_threshold=NO_PASS if score > line.threshold else PASS,
         decision=decision,
-        heat="" if decision == PASS else _write_heat(blank.part, ready.pairs, line.output),
+        heat="" if decision == PASS or not keep else _write_heat(blank.part, ready.pairs, line.output),
     )
+
+
+def decide_part(name: str, pictures: Mapping[str, bytes], line: Line) -> tuple[Decision, bytes]:
+    """Decision on one part from the content of its files by light, and the PNG of its heat map, empty for PASS."""
+    ready = _from_contents(name, {}, {light: (Path(light), data) for light, data in pictures.items()}, line)
+    score = None if isinstance(ready, str) else line.scorer([ready])[0]
+    blank = _blank(name, line, "", "")
+    if isinstance(ready, str) or score is None:
+        return _decided(blank, ready, score, line), b""
+    decision = _decided(blank, ready, score, line, keep=False)
+    return decision, b"" if decision.decision == PASS else heat_png(ready.pairs)
 
 
 def _pair_up(name: str, files: Mapping[str, Path], line: Line) -> Ready | str:
     """The part with its golden and its decoded pairs, or why it has none."""
-    lacking = [light for light in line.view.lights if light not in files]
+    wanted = {light: path for light, path in files.items() if light in line.view.lights}
+    return _from_contents(name, files, {light: (path, content(path)) for light, path in wanted.items()}, line)
+
+
+def _from_contents(
+    name: str, files: Mapping[str, Path], pictures: Mapping[str, tuple[Path, bytes]], line: Line
+) -> Ready | str:
+    """`pictures`: name and content of the file of each light."""
+    lacking = [light for light in line.view.lights if light not in pictures]
     if lacking:
         return f"no picture under light {', '.join(lacking)}"
-    order = tuple((light, files[light]) for light in line.view.lights)
-    contents = [(path, content(path)) for _, path in order]
+    contents = [pictures[light] for light in line.view.lights]
     tests = [decode(data) for _, data in contents]
     for (path, _), test in zip(contents, tests):
         if test is None:
             return f"not a readable image: {path.name}"
     if problem := depth_problem(contents, clips=line.elsewhere):
         return problem
+    order = tuple((light, path) for light, (path, _) in zip(line.view.lights, contents))
     part = Part(name, "", order, name, component=line.naming.component_of(name))
     assert tests[0] is not None
     golden = line.goldens.golden_of(part, _look(tests[0]))
@@ -153,7 +173,14 @@ def _look(picture: Picture) -> Look:
 
 
 def _write_heat(name: str, pairs: Sequence[tuple[Picture, Picture]], output: Path) -> str:
-    """PNG of test, golden and difference, one row a light; its path below `output`."""
+    """Write :func:`heat_png`; its path below `output`."""
+    relative = f"{HEAT}/{name}.png"
+    atomic_write(output / relative, lambda stream: stream.write(heat_png(pairs)))
+    return relative
+
+
+def heat_png(pairs: Sequence[tuple[Picture, Picture]]) -> bytes:
+    """PNG of test, golden and difference, one row a light."""
     rows = []
     for pair in pairs:
         test, golden = map(_bgr, pair)
@@ -161,9 +188,7 @@ def _write_heat(name: str, pairs: Sequence[tuple[Picture, Picture]], output: Pat
         rows.append(np.hstack([test, golden, heat(test, registered(test, golden)[0])]))
     width = max(row.shape[1] for row in rows)
     wide = [cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT) for row in rows]
-    relative = f"{HEAT}/{name}.png"
-    atomic_write(output / relative, lambda stream: stream.write(encode(np.vstack(wide), ".png")))
-    return relative
+    return encode(np.vstack(wide), ".png")
 
 
 def _bgr(picture: Picture) -> Picture:

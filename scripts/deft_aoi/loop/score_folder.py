@@ -112,13 +112,11 @@ def open_station(
         raise InputError(f"--output-dir {output}: is inside the folder that is scored; choose one outside {images}")
     model = load_model(model_file)
     spec = Path(model["training_spec"])
-    view = optics(load_spec(spec), spec)
-    reference = read_reference(model_file, model)
-    band = review_band(reference, review_share)
+    parts = list(list_parts(images, optics(load_spec(spec), spec), empty=empty))
     home = golden_home(model_file, goldens)
-    line = _line(model_file, model, view, band, home, list(list_parts(images, view, empty=empty)), output)
-    facts = {"checkpoint_sha256": model.get("checkpoint_sha256"), "threshold": line.threshold, "band": band}
-    return Station(model_file, images, home, line, reference, resume(output, facts))
+    line = open_line(model_file, model, home, parts, output, review_share)
+    facts = {"checkpoint_sha256": model.get("checkpoint_sha256"), "threshold": line.threshold, "band": line.band}
+    return Station(model_file, images, home, line, read_reference(model_file, model), resume(output, facts))
 
 
 def watch(station: Station, every: float) -> Iterator[FolderScores]:
@@ -142,10 +140,14 @@ def golden_home(model_file: Path, goldens: Path | None) -> Path:
     return home.resolve()
 
 
-def _line(
-    model_file: Path, model: Mapping[str, Any], view: Optics, band: tuple[float, float] | None, home: Path,
-    parts: Sequence[str], output: Path,
-) -> Line:  # fmt: skip
+def open_line(
+    model_file: Path, model: Mapping[str, Any], home: Path, parts: Sequence[str], output: Path, review_share: float
+) -> Line:
+    """The model with its goldens from the folder `home`; `parts` are names that tell components where the goldens have
+    no rule for names. Raises InputError where they do not fit each other."""
+    spec = Path(model["training_spec"])
+    view = optics(load_spec(spec), spec)
+    band = review_band(read_reference(model_file, dict(model)), review_share)
     engine = str(model.get("engine"))
     given, naming = load_goldens(home, view.lights)
     if naming is None:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from deft_aoi.base.errors import OK, InputError
 
-HELP = (
-    "Decide new parts with best_model.json of a finished run: PASS, NO_PASS, or REVIEW for a person where the score is "
-    "too near the threshold. --images takes a folder of pictures as they come from the line: goldens are found by the "
-    "rule of deft import, decisions go to decisions.csv and decisions.jsonl, a heat map is written for what is not "
-    "PASS, and a second call only decides what is new. --csv takes rows as in the training CSV. Warns where the scores "
-    "drift from the KPI set's."
-)
+TOKEN = "DEFT_SCORE_TOKEN"
+HELP = f"""Decide new parts with best_model.json of a finished run: PASS, NO_PASS, or REVIEW for a person where the
+score is too near the threshold. --images takes a folder of pictures as they come from the line: goldens are found by
+the rule of deft import, decisions go to decisions.csv and decisions.jsonl, a heat map is written for what is not PASS,
+and a second call only decides what is new. --csv takes rows as in the training CSV. Both warn where the scores drift
+from the KPI set's. --serve answers programs over HTTP with the same decisions: it prints its address, with a token (or
+takes the one of the variable {TOKEN}), and publishes its schema at /api/openapi.json."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="best_model.json of a run")
     parser.add_argument("--images", type=Path, help="folder of new pictures, with folders in it or without")
-    parser.add_argument("--goldens", type=Path, help="with --images: folder of goldens (default: the workspace's own)")
+    parser.add_argument("--goldens", type=Path, help="folder of goldens (default: the workspace's own)")
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="with --images: look for new ones, without end")
+    parser.add_argument("--serve", action="store_true", help="answer programs over HTTP, one part a request")
+    parser.add_argument("--bind", default="127.0.0.1", help="with --serve: address (default: this machine only)")
+    parser.add_argument("--port", type=int, default=8770, help="with --serve (default: 8770; 0 takes a free one)")
+    parser.add_argument(
+        "--name", action="append", default=[], metavar="HOST", help="with --serve: further name that clients use"
+    )
     parser.add_argument("--csv", type=Path, help="rows as in the training CSV; labels may be missing")
     parser.add_argument("--images-dir", type=Path, help="with --csv: folder of the rows' paths (default: the run's)")
     parser.add_argument(
@@ -34,9 +42,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.images is None) == (args.csv is None):
-        raise InputError("deft score: expected --images DIR (pictures from the line) or --csv FILE (a table of rows)")
+    if (args.images is not None) + (args.csv is not None) + args.serve != 1:
+        raise InputError(
+            "deft score: expected --images DIR (pictures from the line), --csv FILE (a table of rows) or --serve"
+        )
+    if args.serve:
+        return _serve(args)
     return _table(args) if args.images is None else _folder(args)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from deft_aoi.web.loopback import SCHEMA_PATH, loopback, make_app, open_door
+    from deft_aoi.web.loopback import run as answer
+    from deft_aoi.web.score_service import open_service
+
+    service = open_service(args.model.absolute(), args.goldens, args.review_share)
+    door = open_door(args.bind, args.port, names=args.name, token=os.environ.get(TOKEN) or None)
+    if not loopback(args.bind):
+        print(f"deft score: programs that reach {args.bind} and know the token can ask", file=sys.stderr)
+    given = os.environ.get(TOKEN)
+    print(door.address.partition("?")[0] if given else door.address, flush=True)
+    print(f"schema: {door.address.partition('?')[0].rstrip('/')}{SCHEMA_PATH}", flush=True)
+    answer(make_app(door, "deft score", service.endpoints()), door)
+    return OK
 
 
 def _folder(args: argparse.Namespace) -> int:
