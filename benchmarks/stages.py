@@ -1,14 +1,15 @@
-"""CPU seconds, wall seconds and peak memory of each command of the demo, job by job, for one or several checkouts.
+"""CPU seconds, wall seconds and peak memory of the demo and of each of its commands, for one or several checkouts.
 
 From the repository's folder:
   PYTHONPATH=scripts python benchmarks/stages.py --folder /tmp/stages [--root NAME=CHECKOUT ...] [--rounds N]
+      [--demo-only]
 
-Simulates the demo's line once, copies it for every round and checkout, and types what `deft demo` does as single
-commands: Pre-Flight with empty caches and again with full ones, start, every step. The CPU seconds of a command are
-those of all processes that it leaves behind as well: this script adopts them. Checkouts take turns, so that a busy
-machine is as busy for one as for the other; every checkout keeps its caches to itself. Two yardsticks, both in CPU
-seconds: one product of two 4,096 x 4,096 matrices on one thread, and the start of Python with the packages that every
-task needs.
+Each round runs `deft demo` with empty caches, then, on a copy of a line that was simulated once, what the demo does as
+single commands: Pre-Flight with empty caches and again with full ones, start, every step. The CPU seconds of a command
+are those of all processes that it leaves behind as well: this script adopts them. Checkouts take turns, so that a busy
+machine is as busy for one as for the other; every checkout keeps its caches to itself. Shown are medians, and the ratio
+of each checkout to the first. Two yardsticks, both in CPU seconds: one product of two 4,096 x 4,096 matrices on one
+thread, and the start of Python with the packages that every task needs.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ADOPT = 36  # PR_SET_CHILD_SUBREAPER
+DEMO = "demo, whole"
 YARDSTICKS = {
     "product": "import numpy as n, time; a = n.ones((4096, 4096), 'f'); t = time.process_time(); a @ a; "
     "print(time.process_time() - t)",
     "start": "import cv2, pandas, pyarrow.parquet, time; print(time.process_time())",
 }
 START = (
-    "import runpy, sys\nif sys.path[0] == '': del sys.path[0]\n"
-    "runpy.run_module('deft_aoi.cli.main', run_name='__main__', alter_sys=True)"
+    "import importlib.util, runpy, sys\nif sys.path[0] == '': del sys.path[0]\n"
+    "package = importlib.util.find_spec('deft_aoi.cli').submodule_search_locations  # older checkouts have a module\n"
+    "runpy.run_module('deft_aoi.cli.main' if package else 'deft_aoi.cli', run_name='__main__', alter_sys=True)"
 )
 #: What the measured command is started by: it adopts what the command leaves behind, and says what all of it took.
 METER = f"""
@@ -78,13 +82,40 @@ def call(root: Path, environment: Mapping[str, str], note: Path, *words: str) ->
     return said["code"], Cost(said["cpu"], said["wall"], said["peak_mb"]), done.stdout
 
 
+def own_caches(root: Path, folder: Path) -> dict[str, str]:
+    """Variables for empty caches below `folder`, and bytecode that stays from round to round."""
+    caches = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home/.cache")}
+    return caches | {"PYTHONPYCACHEPREFIX": str(folder.parent / f"bytecode-{root.name}")}
+
+
+def journal_of(workspace: Path) -> list[dict[str, Any]]:
+    """Entries of the workspace's only run."""
+    text = next((workspace / "results").glob("run_*/loop_log.jsonl")).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def fars_of(workspace: Path) -> list[float]:
+    """FAR in percent of each model of the workspace's only run."""
+    return [entry["facts"]["far_pct"] for entry in journal_of(workspace) if entry["stage"] == "evaluate"]
+
+
+def whole_demo(root: Path, folder: Path) -> tuple[Cost, list[float]]:
+    """(cost, FAR of each model in percent) of `deft demo` with empty caches."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    words = ("demo", "--workspace", str(folder / "demo"))
+    code, cost, _ = call(root, own_caches(root, folder), folder / "cost.json", *words)
+    if code:
+        raise SystemExit(f"{root}: demo ended with {code}")
+    return cost, fars_of(folder / "demo")
+
+
 def one_round(root: Path, line: Path, folder: Path) -> tuple[dict[str, Cost], list[float]]:
-    """(cost of each command by name, FAR of each model in percent) of one demo with empty caches."""
+    """(cost of each command by name, FAR of each model in percent) of one demo's commands with empty caches."""
     shutil.rmtree(folder, ignore_errors=True)
     workspace = folder / "workspace"
     shutil.copytree(line, workspace)
-    caches = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home/.cache")}
-    caches |= {"PYTHONPYCACHEPREFIX": str(folder.parent / f"bytecode-{root.name}")}
+    caches = own_caches(root, folder)
     note = folder / "cost.json"
     asked = (
         "preflight",
@@ -106,10 +137,9 @@ def one_round(root: Path, line: Path, folder: Path) -> tuple[dict[str, Cost], li
     code = 0
     while code == 0:
         code, cost, said = call(root, caches, note, "step", "--results-dir", str(run), "--wait", "3000")
-        lines = [json.loads(text) for text in (run / "loop_log.jsonl").read_text(encoding="utf-8").splitlines()]
-        costs[f"{lines[-1]['iter']}/{lines[-1]['stage']}"] = cost
-    fars = [entry["facts"]["far_pct"] for entry in lines if entry["stage"] == "evaluate"]
-    return costs, fars
+        last = journal_of(workspace)[-1]
+        costs[f"{last['iter']}/{last['stage']}"] = cost
+    return costs, fars_of(workspace)
 
 
 def measure_yardsticks(into: dict[str, list[float]], folder: Path) -> None:
@@ -123,49 +153,67 @@ def measure_yardsticks(into: dict[str, list[float]], folder: Path) -> None:
         into[name].append(float(told.stdout))
 
 
+def measured(roots: Mapping[str, Path], folder: Path, rounds: int, *, single: bool) -> dict[str, Any]:
+    """Costs by checkout and command, FAR by checkout, yardsticks; `single`: the demo's commands one by one as well."""
+    line = folder / "line"
+    if single and not line.is_dir():
+        words = (sys.executable, "-c", START, "simulate", "--workspace", str(line))
+        subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
+    costs: dict[str, dict[str, list[Cost]]] = {name: defaultdict(list) for name in roots}
+    fars: dict[str, list[list[float]]] = defaultdict(list)
+    yard: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        measure_yardsticks(yard, folder)
+        for name, root in roots.items():
+            cost, figures = whole_demo(root, folder / name)
+            costs[name][DEMO].append(cost)
+            fars[name].append(figures)
+        for name, root in roots.items() if single else ():
+            for command, cost in one_round(root, line, folder / name)[0].items():
+                costs[name][command].append(cost)
+    return {"costs": costs, "fars": fars, "yardsticks": yard}
+
+
+def table(costs: Mapping[str, Mapping[str, list[Cost]]]) -> list[str]:
+    """Markdown: medians of CPU seconds, wall seconds and peak memory, with ratios to the first checkout."""
+    heads = [f"{name}: CPU s, wall s, MB" for name in costs]
+    rows = [["command", *heads], ["---"] * (len(heads) + 1)]
+    first = next(iter(costs.values()))
+    for command in first:
+        cells, before = [command], None
+        for found in costs.values():
+            now = [
+                statistics.median(getattr(cost, key) for cost in found[command]) for key in ("cpu", "wall", "peak_mb")
+            ]
+            ratios = "" if before is None else " (" + ", ".join(f"{a / b:.2f}" for a, b in zip(now, before)) + ")"
+            cells.append(f"{now[0]:.1f}, {now[1]:.1f}, {now[2]:.0f}{ratios}")
+            before = before or now
+        rows.append(cells)
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="scratch folder")
     parser.add_argument("--root", action="append", metavar="NAME=CHECKOUT", help="default: this=<this checkout>")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--demo-only", action="store_true", help="the whole demo, not its commands one by one")
     parser.add_argument("--json", type=Path, help="write every figure here")
     args = parser.parse_args()
     folder = args.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    roots = dict(word.split("=", 1) for word in args.root or [f"this={ROOT}"])
-    line = folder / "line"
-    if not line.is_dir():
-        words = (sys.executable, "-c", START, "simulate", "--workspace", str(line))
-        subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
-    found: dict[str, dict[str, list[Cost]]] = {name: defaultdict(list) for name in roots}
-    fars: dict[str, list[list[float]]] = defaultdict(list)
-    yard: dict[str, list[float]] = defaultdict(list)
-    for _ in range(args.rounds):
-        measure_yardsticks(yard, folder)
-        for name, root in roots.items():
-            costs, figures = one_round(Path(root).absolute(), line, folder / name)
-            fars[name].append(figures)
-            for command, cost in costs.items():
-                found[name][command].append(cost)
-    print(*(f"{name}: {statistics.median(seconds):.2f} s" for name, seconds in yard.items()), sep=", ")
-    print("| command | " + " | ".join(f"{name}: CPU s, wall s, MB" for name in roots) + " |")
-    print("|---|" + "---|" * len(roots))
-    for command in next(iter(found.values())):
-        cells = []
-        for name in roots:
-            some = found[name][command]
-            cpu, wall, peak = (statistics.median(getattr(c, key) for c in some) for key in ("cpu", "wall", "peak_mb"))
-            cells.append(f"{cpu:.1f}, {wall:.1f}, {peak:.0f}")
-        print(f"| {command} | " + " | ".join(cells) + " |")
-    for name in roots:
-        total = statistics.median(
-            sum(found[name][command][n].cpu for command in found[name] if command != "preflight, warm")
-            for n in range(args.rounds)
-        )
-        print(f"{name}: {total:.1f} CPU seconds but for the warm Pre-Flight; FAR {fars[name]}")
+    named = dict(word.split("=", 1) for word in args.root or [f"this={ROOT}"])
+    roots = {name: Path(root).absolute() for name, root in named.items()}
+    found = measured(roots, folder, args.rounds, single=not args.demo_only)
+    yard = (f"{name}: {statistics.median(seconds):.2f} s" for name, seconds in found["yardsticks"].items())
+    print(*yard, sep=", ")
+    print(*table(found["costs"]), sep="\n")
+    for name, figures in found["fars"].items():
+        print(f"{name}: FAR {figures}")
     if args.json:
-        record = {name: {command: [vars(c) for c in some] for command, some in found[name].items()} for name in roots}
-        args.json.write_text(json.dumps({"yardsticks_s": yard, "costs": record, "far_pct": fars}, indent=1) + "\n")
+        record = {name: {command: [vars(c) for c in some] for command, some in one.items()}
+                  for name, one in found["costs"].items()}  # fmt: skip
+        args.json.write_text(json.dumps({**found, "costs": record}, indent=1) + "\n")
     return 0
 
 

@@ -70,6 +70,21 @@ def test_second_inference_reads_every_pair_from_the_cache(trained: Path) -> None
     assert messages(trained / "results/inference")[-1]["message"] == "Inference finished successfully."
 
 
+def test_images_that_were_scored_are_embedded_already(trained: Path) -> None:
+    tests = sorted((trained / "images/train/test").glob("*.png"))
+    (trained / "files.csv").write_text("\n".join(["filepath", *map(str, tests)]) + "\n")
+    spec = trained / "embed.yaml"
+    spec.write_text(f"input_parquet: {trained}/files.csv\noutput_parquet: {trained}/embedded.parquet\nmodel: trunk\n")
+    first = engine("embedding", "image_embeddings", "-e", str(spec), cache=trained / "cache")
+    alone = engine(
+        "embedding", "image_embeddings", "-e", str(spec), f"output_parquet={trained}/alone.parquet",
+        cache=trained / "other",
+    )  # fmt: skip
+    assert f"{len(tests)} embeddings, 0 computed" in first.stderr
+    assert f"{len(tests)} embeddings, {len(tests)} computed" in alone.stderr
+    assert (trained / "embedded.parquet").read_bytes() == (trained / "alone.parquet").read_bytes()
+
+
 def test_inference_keeps_columns_rows_and_text(trained: Path) -> None:
     rows = pd.read_csv(trained / "infer.csv", dtype=str)
     rows["siamese_score"] = "9"

@@ -23,6 +23,7 @@ from deft_aoi.base.cache_folder import kind_folder, touch, trim_now_and_then
 from deft_aoi.base.files import atomic_write, locked, sha256_json
 from deft_aoi.base.safe_images import DECODER
 
+PAIRS, IMAGES = "pairs", "images"  # kinds of stores
 _MERGE_ABOVE = 32  # small shards
 _SMALL = 1 << 15  # vectors of a shard that is worth merging
 _GROUP = 4096  # vectors that are read together

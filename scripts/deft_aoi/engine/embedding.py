@@ -177,11 +177,11 @@ def embedded(files: Sequence[str], encoder: Encoder) -> tuple[Store, list[bytes 
 
     Whatever ends the process, the images of all but the last seconds are kept.
     """
-    from deft_aoi.engine.cache import Store, content_key
+    from deft_aoi.engine.cache import IMAGES, Store, content_key
     from deft_aoi.engine.features.table import in_parallel, read_bytes
     from deft_aoi.engine.images import decode
 
-    store = Store("images", encoder.parameters, encoder.size)
+    store = Store(IMAGES, encoder.parameters, encoder.size)
 
     def work(chunk: Sequence[str]) -> list[bytes | str]:
         keys: list[bytes | str] = []

@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from deft_aoi.base.files import sha256_file
 from deft_aoi.engine.features.table import LazyTrunk
-from deft_aoi.engine.features.trunk import EMBEDDING_SIZE, trunk_hash
+from deft_aoi.engine.features.trunk import EMBEDDING_SIZE, LARGEST_SIDE, embedding_parameters
 from deft_aoi.engine.images import resize
 from deft_aoi.engine.refusal import TaskError
 
 TRUNK = "trunk"
-LARGEST_SIDE = 224  # pixels that the trunk sees; larger images are shrunk
 PREPROCESSOR = "preprocessor_config.json"
 
 Image = npt.NDArray[np.uint8]
@@ -59,7 +58,7 @@ def trunk_encoder() -> Encoder:
     def encode(image: Image) -> Vector:
         return np.asarray(trunk.get()([prepare(image)])[1][0], np.float32)
 
-    return Encoder({"version": 1, "trunk": trunk_hash(), "side": LARGEST_SIDE}, EMBEDDING_SIZE, encode)
+    return Encoder(embedding_parameters(), EMBEDDING_SIZE, encode)
 
 
 def prepare(image: Image) -> npt.NDArray[np.float32]:

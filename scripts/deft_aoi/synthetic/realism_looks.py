@@ -65,7 +65,9 @@ def _of_light(pair: Pair, mask: Mask) -> list[float]:
     slope = np.hypot(cv2.Sobel(difference, cv2.CV_32F, 1, 0), cv2.Sobel(difference, cv2.CV_32F, 0, 1)) / 8
     steepest = cv2.dilate(slope, np.ones((5, 5), np.uint8))  # the rim is known to a pixel or two only
     fine = np.abs(test - cv2.GaussianBlur(test, (0, 0), 1.0))
-    grain = [_ratio(np.percentile(fine[inside], q), np.percentile(fine[~inside], q)) for q in (50, 90)]
+    grain = [
+        _ratio(*some) for some in zip(np.percentile(fine[inside], (50, 90)), np.percentile(fine[~inside], (50, 90)))
+    ]
     edges = np.hypot(cv2.Sobel(test, cv2.CV_32F, 1, 0), cv2.Sobel(test, cv2.CV_32F, 0, 1))
     sharp = _ratio(np.abs(cv2.Laplacian(test, cv2.CV_32F))[inside].mean(), edges[inside].mean())
     through = _correlation(test[inside], golden[inside])

@@ -48,17 +48,23 @@ def feature_names() -> list[str]:
 
 def pair_features(pairs: Sequence[Pair], trunk: Trunk) -> Table:
     """(n, len(feature_names())) of pairs that share one size."""
+    return measure(pairs, trunk)[0]
+
+
+def measure(pairs: Sequence[Pair], trunk: Trunk) -> tuple[Table, Table]:
+    """:func:`pair_features`, and the trunk's embedding of each test image, which comes with its maps."""
     scratch = _scratch()
-    rows = []
+    rows, embeddings = [], []
     for first in range(0, len(pairs), _TOGETHER):
         some = pairs[first : first + _TOGETHER]
-        maps, _ = trunk([pair.test for pair in some] + [pair.golden for pair in some])
+        maps, vectors = trunk([pair.test for pair in some] + [pair.golden for pair in some])
+        embeddings.append(vectors[: len(some)])
         for number, pair in enumerate(some):
             scratch.rewind()
             pixel = pool(pixel_maps(pair, scratch))
             sides = [(plane[number], plane[len(some) + number]) for plane in maps]
             rows.append(np.concatenate([pixel.ravel(), *trunk_pools(pair, sides, scratch)]))
-    return np.array(rows, np.float32)
+    return np.array(rows, np.float32), np.concatenate(embeddings)
 
 
 class Scratch:

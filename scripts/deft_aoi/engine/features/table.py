@@ -18,9 +18,9 @@ from deft_aoi.base import safe_images
 from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
-from deft_aoi.engine.cache import Store, content_key
+from deft_aoi.engine.cache import IMAGES, PAIRS, Store, content_key
 from deft_aoi.engine.features import distances
-from deft_aoi.engine.features.trunk import Trunk, trunk_hash
+from deft_aoi.engine.features.trunk import EMBEDDING_SIZE, LARGEST_SIDE, Trunk, embedding_parameters, trunk_hash
 from deft_aoi.engine.images import Pair, decode, make_pair
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.spec.tree import Optics
@@ -63,7 +63,11 @@ def pair_store(optics: Optics) -> Store:
         "width": optics.width,
         "height": optics.height,
     }
-    return Store("pairs", parameters, len(distances.feature_names()))
+    return Store(PAIRS, parameters, len(distances.feature_names()))
+
+
+def embedding_store() -> Store:
+    return Store(IMAGES, embedding_parameters(), EMBEDDING_SIZE)
 
 
 def feature_table(rows: pd.DataFrame, images_dir: Path, optics: Optics, what: str = "images") -> PairTable:
@@ -75,10 +79,14 @@ def feature_table(rows: pd.DataFrame, images_dir: Path, optics: Optics, what: st
     for light in optics.lights:
         columns = (image_paths(rows, column, images_dir, light, optics.ext) for column in ("input_path", "golden_path"))
         files += zip(*columns, strict=True)
-    store, trunk = pair_store(optics), LazyTrunk()
+    stores, trunk = (pair_store(optics), embedding_store()), LazyTrunk()
 
     def work(chunk: Sequence[tuple[str, str]]) -> tuple[npt.NDArray[np.float32], int]:
-        return _chunk_features(chunk, store, trunk, optics)
+        return _chunk_features(chunk, *stores, trunk, optics)
+
+    def flush() -> None:
+        for store in stores:
+            store.flush()
 
     parts: list[npt.NDArray[np.float32]] = []
     hits, flushed = 0, monotonic()
@@ -87,10 +95,10 @@ def feature_table(rows: pd.DataFrame, images_dir: Path, optics: Optics, what: st
             parts.append(values)
             hits += found
             if monotonic() - flushed > _FLUSH_SECONDS:
-                store.flush()
+                flush()
                 flushed = monotonic()
     finally:
-        store.flush()
+        flush()
     table = np.concatenate(parts).reshape(len(optics.lights), len(rows), -1)
     return PairTable(np.ascontiguousarray(table.transpose(1, 0, 2)), hits)
 
@@ -116,19 +124,27 @@ def in_parallel(work: Callable[[Sequence[_T]], object], items: Sequence[_T], wha
 
 
 def _chunk_features(
-    chunk: Sequence[tuple[str, str]], store: Store, trunk: LazyTrunk, optics: Optics
+    chunk: Sequence[tuple[str, str]], store: Store, embeddings: Store, trunk: LazyTrunk, optics: Optics
 ) -> tuple[npt.NDArray[np.float32], int]:
+    """Features of some pairs; the embedding of a test image, which comes with them, is kept for whoever asks."""
     vectors: list[npt.NDArray[np.float32] | None] = []
     keys: list[bytes] = []
     fresh: list[Pair] = []
+    seen: list[bytes | None] = []  # key of each fresh test image, None where the trunk sees another than is embedded
     for test, golden in chunk:
         first, second = read_bytes(test), read_bytes(golden)
         keys.append(content_key(first, second))
         vectors.append(store.get(keys[-1]))
         if vectors[-1] is None:
-            fresh.append(_decode_pair(first, second, (test, golden), optics))
+            pair, as_it_is = _decode_pair(first, second, (test, golden), optics)
+            fresh.append(pair)
+            seen.append(content_key(first) if as_it_is else None)
     if fresh:
-        computed = iter(distances.pair_features(fresh, trunk.get()))
+        values, embedded = distances.measure(fresh, trunk.get())
+        for key, vector in zip(seen, embedded, strict=True):
+            if key is not None and not embeddings.has(key):
+                embeddings.put(key, vector)
+        computed = iter(values)
         for index, vector in enumerate(vectors):
             if vector is None:
                 vectors[index] = value = next(computed)
@@ -136,14 +152,17 @@ def _chunk_features(
     return np.stack([vector for vector in vectors if vector is not None]), len(chunk) - len(fresh)
 
 
-def _decode_pair(first: bytes, second: bytes, names: tuple[str, str], optics: Optics) -> Pair:
+def _decode_pair(first: bytes, second: bytes, names: tuple[str, str], optics: Optics) -> tuple[Pair, bool]:
+    """The pair, and whether its test image is what would be embedded: neither resized nor given colours."""
     images = decode(first), decode(second)
     test, golden = images
     if test is None or golden is None:
         bad = 0 if test is None else 1
         why = safe_images.problem((first, second)[bad]) or "not a readable image"
         raise TaskError(f"{names[bad]}: {why}; replace or remove its row")
-    return make_pair(test, golden, optics.width, optics.height)
+    pair = make_pair(test, golden, optics.width, optics.height)
+    as_it_is = pair.test.size == test.size and test.shape[:2] == pair.test.shape[:2] and max(test.shape) <= LARGEST_SIDE
+    return pair, as_it_is
 
 
 def read_bytes(name: str) -> bytes:

@@ -15,6 +15,7 @@ from deft_aoi.base.paths import SKILL_ROOT
 MODEL = SKILL_ROOT / "assets/trunk/efficientnet_lite0_trunk.onnx"
 STRIDES = (2, 4, 8, 16)
 EMBEDDING_SIZE = 192
+LARGEST_SIDE = 224  # pixels of an image that is embedded; larger ones are shrunk
 BLOCK = 16
 OUTPUTS = (*(f"stride{stride}" for stride in STRIDES), "embedding")
 
@@ -25,6 +26,11 @@ Maps = npt.NDArray[np.float32]
 def trunk_hash() -> str:
     """SHA-256 of the model file: part of every cache key and checkpoint."""
     return sha256_file(MODEL)
+
+
+def embedding_parameters() -> dict[str, object]:
+    """What tells embeddings of this trunk apart in the cache."""
+    return {"version": 1, "trunk": trunk_hash(), "side": LARGEST_SIDE}
 
 
 class Trunk:
