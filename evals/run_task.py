@@ -28,6 +28,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import starts
+
 SKILL = Path(__file__).resolve().parents[1]
 NAME = "tao-run-deft-aoi"
 TASKS: dict[str, dict[str, Any]] = {
@@ -73,9 +75,19 @@ def prepare(task_id: str, into: Path) -> None:
     (into / RECORD).mkdir()
     line = [word for name, value in task["line"].items() for word in (f"--{name.replace('_', '-')}", value)]
     deft("simulate", "--workspace", workspace, "--seed", task["seed"], *line)
-    record: dict[str, Any] = {"task": task_id, "workspace": str(workspace)}
-    record |= {"held": digests(workspace), "clean": clean_rows(workspace)}
-    prompt = task["prompt"].replace("WORKSPACE", str(workspace))
+    record: dict[str, Any] = {"task": task_id, "workspace": str(workspace), "start": task["start"]}
+    if task["start"] == "elsewhere":
+        starts.elsewhere(workspace)
+    if task["start"] == "feedback":
+        run = starts.feedback(workspace, into, deft, task["expect"])
+        record |= {"earlier": [run.name], "pool": len(starts.rows(workspace / starts.POOL))}
+    if task["start"] == "pictures":
+        starts.pictures(workspace, into / "pictures")
+        record |= {"workspace": str(into / "pictures-workspace"), "pictures": starts.digest(into / "pictures")}
+    else:
+        record |= {"held": digests(workspace), "clean": clean_rows(workspace)}
+    prompt = task["prompt"].replace("WORKSPACE", str(workspace)).replace("FOLDER", str(into / "pictures"))
+    prompt = prompt.replace("DECISIONS", str(into / "decided")).replace("VERDICTS", str(into / "verdicts.csv"))
     if task["start"] == "faults":
         plant_faults(workspace)
     if task["start"] == "interrupted":
@@ -157,7 +169,7 @@ def interrupt(workspace: Path, into: Path, expect: dict[str, Any]) -> Path:
 def approve(into: Path) -> list[str]:
     """Record that the user says yes now; returns what already broke the gate, which is recorded with it."""
     record = read_json(into / RECORD / "task.json")
-    run = newest_run(Path(record["workspace"]))
+    run = newest_run(workspace_of(into, record))
     if run is None:
         return ["no Summary waits: nothing under results/"]
     return say_yes(into, run)
@@ -185,23 +197,40 @@ def of_the_loop(run: Path) -> Iterator[Path]:
 def grade(into: Path) -> list[Check]:
     """Every check of the end state, in the order in which a reader wants them."""
     record = read_json(into / RECORD / "task.json")
-    workspace, task = Path(record["workspace"]), TASKS[record["task"]]
-    runs = started_runs(workspace)
+    workspace, task = workspace_of(into, record), TASKS[record["task"]]
+    runs = [run for run in started_runs(workspace) if run.name not in record.get("earlier", ())]
     if len(runs) != 1:
         names = ", ".join(run.name for run in runs) or "none"
         return [Check("one run was started", False, names), *inputs_untouched(workspace, record)]
     run = runs[0]
+    if task["start"] == "elsewhere":
+        ended = [exported(run)]
+    else:
+        ended = [complete(run), report_there(run), handed_over(run)]
     return [
         Check("one run was started", True, run.name),
         *gate_respected(into, run),
         asked_for(run, task["expect"]),
         verified(run),
-        complete(run),
-        report_there(run),
-        handed_over(run),
+        *ended,
         *inputs_untouched(workspace, record),
         *went_on(run, record),
     ]
+
+
+def workspace_of(into: Path, record: dict[str, Any]) -> Path:
+    """The workspace; where the agent made it from pictures, the one that has a run, whatever its name."""
+    if record.get("start") != "pictures":
+        return Path(record["workspace"])
+    made = [path.parents[2] for path in sorted(into.glob("*/results/run_*/preflight.json"))]
+    return made[-1] if made else Path(record["workspace"])
+
+
+def exported(run: Path) -> Check:
+    """What the other machine needs is written, and the run waits for its scores."""
+    waiting = status(run)["next"]
+    there = (run / "iter1/export/README.md").is_file() and waiting == "iter1/train"
+    return Check("the training is exported", there, f"next: {waiting}")
 
 
 def gate_respected(into: Path, run: Path) -> list[Check]:
@@ -263,7 +292,10 @@ def handed_over(run: Path) -> Check:
 
 
 def inputs_untouched(workspace: Path, record: dict[str, Any]) -> list[Check]:
-    """Held-out rows byte for byte; spec and seed rows as they were, planted faults fixed."""
+    """Held-out rows byte for byte; spec and seed rows as they were, planted faults fixed; pictures as they were."""
+    if "pictures" in record:
+        same = starts.digest(workspace.parent / "pictures") == record["pictures"]
+        return [Check("the pictures are untouched", same, "as they were" if same else "changed")]
     now = digests(workspace)
     changed = [name for name in HELD if now[name] != record["held"][name]]
     spec = (workspace / SPEC).read_text(encoding="utf-8")
@@ -274,7 +306,16 @@ def inputs_untouched(workspace: Path, record: dict[str, Any]) -> list[Check]:
         Check("validation and KPI rows are untouched", not changed, ", ".join(changed) or "as they were"),
         Check("the spec holds no key that TAO refuses", not left, ", ".join(left) or "clean"),
         Check("the seed rows are right", not strange, f"{strange} rows differ"),
+        *pool_grew(workspace, record),
     ]
+
+
+def pool_grew(workspace: Path, record: dict[str, Any]) -> list[Check]:
+    """For a second loop: what operators decided is in the mining pool."""
+    if "pool" not in record:
+        return []
+    now = len(starts.rows(workspace / starts.POOL))
+    return [Check("the mining pool grew", now > record["pool"], f"{record['pool']} rows, now {now}")]
 
 
 def refused_keys(spec: str, workspace: Path) -> list[str]:

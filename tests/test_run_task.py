@@ -29,6 +29,7 @@ SMALL = {"boards": "6", "rows_per_board": "40"}
 
 def load() -> ModuleType:
     """The examiner, asking this process instead of the launcher."""
+    sys.path.insert(0, str(ROOT / "evals"))  # as for a script of that folder
     spec = importlib.util.spec_from_file_location("run_task", ROOT / "evals/run_task.py")
     assert spec is not None
     assert spec.loader is not None
@@ -224,3 +225,35 @@ def test_the_evals_are_enough_and_say_what_they_need() -> None:
     for task in EVALS["tasks"]:
         assert {"id", "start", "seed", "line", "prompt", "user", "expect", "expected_output"} == set(task)
         assert set(task["expect"]) == {"max_iterations", "kpi_target"}
+
+
+def test_a_tao_workspace_without_a_gpu_ends_with_an_export(tmp_path: Path) -> None:
+    into = tmp_path / "elsewhere"
+    examiner("prepare", "elsewhere", "--into", into)
+    workspace = into / "workspace"
+    assert "where shall it be trained?" in refused(workspace)
+    target = ("--max-iterations", "1", "--kpi-target", "FAR < 5% at recall=100%")
+    deft("preflight", "--workspace", workspace, *target, "--baseline-scores", "inference.csv")
+    examiner("approve", "--into", into)
+    run = run_of(into)
+    deft(
+        "start",
+        "--workspace",
+        workspace,
+        "--approve",
+        json.loads((run / "preflight.json").read_text())["approval_code"],
+    )
+    deft("run", "--results-dir", run, code=2)
+    assert failed(into) == {"the training is exported"}
+    deft("export-training", "--results-dir", run)
+    assert failed(into) == set()
+
+
+def test_a_folder_of_pictures_becomes_the_workspace_that_is_graded(tmp_path: Path) -> None:
+    into = tmp_path / "pictures"
+    examiner("prepare", "pictures", "--into", into)
+    assert not (into / "workspace").exists()
+    assert {path.name for path in (into / "pictures").iterdir()} == {"OK", "NG", "GOLDEN"}
+    assert failed(into) == {"one run was started"}
+    next((into / "pictures/OK").iterdir()).unlink()
+    assert "the pictures are untouched" in failed(into)
