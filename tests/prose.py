@@ -43,7 +43,7 @@ def files() -> list[Path]:
     named = subprocess.run(
         ["git", "ls-files", "*.py", *_OTHER], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
-    paths = [ROOT / name for name in named if name and not name.startswith(("benchmarks/results/", "assets/trunk/"))]
+    paths = [ROOT / name for name in named if name and not name.startswith(("benchmarks/results/", "assets/trunk/", "assets/page/lib/"))]
     listed = (Path(__file__).resolve(), ROOT / "tests/test_retired_words.py")
     return [path for path in paths if path.is_file() and path not in listed]
 

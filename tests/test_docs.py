@@ -63,8 +63,7 @@ def test_every_command_and_flag_exists(page: Path, flags: dict[str, set[str]]) -
 
 def test_skill_is_short_and_every_reference_is_reachable_from_it() -> None:
     assert len(SKILL.splitlines()) < 200
-    listed = SKILL.split("## `references/`")[1]
-    assert set(re.findall(r"`([\w-]+)\.md`", listed)) == set(REFERENCES)
+    assert "list the folder" in SKILL, "file names are the index of references/"
     assert {path.stem for path in (ROOT / "references").glob("*.md")} == set(REFERENCES)
     for name in REFERENCES:
         text = (ROOT / f"references/{name}.md").read_text()

@@ -68,18 +68,18 @@ def test_a_command_speaks_in_every_charset(tmp_path: Path) -> None:
 
 
 def test_long_outputs_of_earlier_days_are_removed(tmp_path: Path) -> None:
-    old, other, young = (
-        tmp_path / name for name in ("deft-status-abcd1234.txt", "deft-notes.txt", "deft-x-abcd1235.txt")
-    )
+    folder = tmp_path / "output"
+    folder.mkdir()
+    old, other, young = (folder / name for name in ("deft-status-abcd1234.txt", "notes.txt", "deft-x-abcd1235.txt"))
     for path in (old, other, young):
         path.write_text("x")
     os.utime(old, (1, 1))
     os.utime(other, (1, 1))
     many = "from deft_aoi.base.console import brief\nwith brief('x', []):\n    [print(n) for n in range(40)]"
-    assert run("-c", many, TMPDIR=str(tmp_path)).returncode == 0
+    assert run("-c", many, DEFT_CACHE_DIR=str(tmp_path)).returncode == 0
     assert not old.exists()
     assert other.exists()
-    assert len(list(tmp_path.glob("deft-x-*.txt"))) == 2
+    assert len(list(folder.glob("deft-x-*.txt"))) == 2
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o027, 0o640)])

@@ -1,6 +1,6 @@
 """The whole loop on another machine over a real sshd: connections cut, sshd restarted in mid-train, containers killed.
 
-The null engine stands in for TAO on both sides, so the end must be that of the local platform to the last digit.
+The null engine replaces TAO on both sides, so the end must be that of the local platform to the last digit.
 """
 
 from __future__ import annotations

@@ -62,6 +62,6 @@ def _platform(args: argparse.Namespace) -> int:
         return REFUSED if blocking else OK
     for probe in sorted(probes, key=lambda one: one.level != BLOCK):
         print(f"{probe.level}: {probe.text}")
-    said = f"{blocking} findings would block a run" if blocking else "nothing stands in the way of a run"
+    said = f"{blocking} findings would block a run" if blocking else "nothing blocks a run"
     print(f"platform {args.platform}: {said}")
     return REFUSED if blocking else OK

@@ -71,6 +71,8 @@ def checks(cache: Path) -> list[tuple[str, list[str]]]:
         ("ruff check", [*ruff, "check", "--cache-dir", str(cache / "ruff"), "."]),
         ("ruff format", [*ruff, "format", "--check", "--cache-dir", str(cache / "ruff"), "."]),
     ]
+    if importlib.util.find_spec("codespell_lib") is not None:
+        found.append(("spelling", [sys.executable, "-m", "codespell_lib", "--quiet-level", "3", "."]))
     if importlib.util.find_spec("importlinter") is not None:
         start = "from importlinter.cli import lint_imports_command as lint; lint()"
         found.append(("layers", [sys.executable, "-c", start, "--cache-dir", str(cache / "import-linter")]))

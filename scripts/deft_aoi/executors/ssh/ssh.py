@@ -23,7 +23,7 @@ from deft_aoi.executors.ssh.ssh_probe import probes
 from deft_aoi.executors.ssh.ssh_script import BARE, OOM, container_kind, job_files
 from deft_aoi.executors.ssh.ssh_sync import FETCH, SEND, Courier, differing, fetch_lines, send_lines, trouble
 
-SCRIPT = "job.sh"  # beside this module; a copy is in every job's folder
+SCRIPT = "job.sh"  # next to this module; a copy is in every job's folder
 _FETCHES = 3  # times that results may arrive with other bytes than they left with
 _TRANSFERS = 3  # tries of a transfer before a person is told
 _CUT_SHORT = 75  # exit code of job.sh where not all of its input arrived
