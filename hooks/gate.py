@@ -7,7 +7,8 @@ Refused are, for a workspace of this loop (a folder with specs/baseline_spec.yam
 
 - a container run while its newest run directory has no approval;
 - a write under its results/ before that approval, other than by `deft` itself;
-- at any time a write by hand into the journal, the state, or the Summary that a person approved.
+- at any time a write by hand into the journal, the state, or the Summary that a person approved;
+- under an air gap (AIR_GAPPED=1, or the plan of the newest run says so) what installs, downloads or asks a registry.
 
 It reads what a command says, not what a program it starts may do: a rail, no sandbox. Where it cannot tell, it does not
 object. Standard library only, since it is called before every command in every folder.
@@ -85,6 +86,8 @@ def shell_objection(line: str, folder: Path) -> str | None:
         if words[:1] == ("cd",) and len(words) > 1:
             folder = Path(os.path.normpath(folder / words[1]))
             continue
+        if reason := air_gap_objection(command.words, words, folder):
+            return reason
         reasons = [write_objection(Path(os.path.normpath(folder / name))) for name in written(words, command.into)]
         if is_container(words):
             reasons.append(container_objection(words, folder))
@@ -171,6 +174,34 @@ def container_objection(words: Sequence[str], folder: Path) -> str | None:
     if any(IMAGES.search(word) for word in words):
         return "no workspace can be seen in this container run; name its absolute path in a mount, after the approval"
     return None
+
+
+def air_gap_objection(told: Sequence[str], words: Sequence[str], folder: Path) -> str | None:
+    """What the air gap has against a command; None where none is declared."""
+    workspace = workspace_of(folder)
+    if not (os.environ.get("AIR_GAPPED", "") not in ("", "0") or (workspace and newest_is_air_gapped(workspace))):
+        return None
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+    from deft_aoi.base import air_gap  # only here: it has no imports of its own, and most calls do without
+
+    reason = air_gap.objection(words) or air_gap.objection(["", *told])
+    if reason is None and is_container(words) and "--pull=never" not in words:
+        reason = f"{words[0]} {words[1]} may pull; add --pull=never (deft_exec --state S -- COMMAND does)"
+    return f"air-gapped: {reason}" if reason else None
+
+
+def newest_is_air_gapped(workspace: Path) -> bool:
+    """Whether the plan of the newest run, ours or of NVIDIA's bank, forbids the network."""
+    runs = sorted(run for run in (workspace / "results").glob("run_*") if run.is_dir())
+    for name in ("deft_state.json", "preflight.json"):
+        try:
+            found = json.loads((runs[-1] / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, IndexError):
+            continue
+        plan = (found.get("config") or {}).get("plan") or found.get("plan") or {}
+        policy = found.get("execution_policy") or {}
+        return "airgap" in (plan.get("network"), policy.get("network_mode"))
+    return False
 
 
 def write_objection(path: Path) -> str | None:

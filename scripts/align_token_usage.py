@@ -18,10 +18,12 @@ from deft_aoi.base.console import run_script
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="align_token_usage.py", description=__doc__)
     parser.add_argument("--log-path", type=Path, required=True, help="loop_log.jsonl of the run")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--transcript", type=Path, action="append", help="session transcript (.jsonl), repeatable")
-    where.add_argument("--project-dir", type=Path, help="folder of transcripts")
-    where.add_argument("--cwd", type=Path, help="the agent's working directory (default: this one)")
+    parser.add_argument(
+        "--transcript", type=Path, action="append", default=[],
+        help="session transcript (.jsonl) of the run, repeatable; what it says before the first stage counts to it",
+    )  # fmt: skip
+    parser.add_argument("--project-dir", type=Path, help="folder of transcripts")
+    parser.add_argument("--cwd", type=Path, help="the agent's working directory (default: this one)")
     parser.add_argument("--dry-run", action="store_true", help="print the table, write nothing")
     return parser
 
@@ -37,16 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     entries = journal.read(args.log_path)
     if not entries:
         raise InputError(f"{args.log_path}: no journal lines; expected the loop_log.jsonl of a run")
-    if args.transcript:
-        paths = [path for transcript in args.transcript for path in transcripts.with_subagents(transcript)]
-        place = ", ".join(map(str, args.transcript))
-    else:
-        cwd = args.cwd or Path.cwd()
-        place = str(args.project_dir or transcripts.project_folder(cwd))
-        paths = transcripts.transcripts_in(Path(place))
-        if not args.project_dir:
-            paths += transcripts.codex_sessions(cwd, transcripts.parse_time(entries[0]["ts"]))
+    paths = [path for transcript in args.transcript for path in transcripts.with_subagents(transcript)]
+    places = [str(transcript) for transcript in args.transcript]
+    folders = [args.project_dir] if args.project_dir else []
+    if args.cwd or not (places or folders):
+        folders.append(transcripts.project_folder(args.cwd or Path.cwd()))
+        paths += transcripts.codex_sessions(args.cwd or Path.cwd(), transcripts.parse_time(entries[0]["ts"]))
+    paths += [path for folder in folders for path in transcripts.transcripts_in(folder)]
+    paths, place = list(dict.fromkeys(paths)), ", ".join([*places, *map(str, folders)])
     aligned = tokens.align(paths, entries)
+    if args.transcript:
+        aligned = tokens.from_the_first(aligned, entries[0]["seq"])
     if not aligned.uses:
         hint = "pass --transcript FILE or --project-dir FOLDER"
         what = (

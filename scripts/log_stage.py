@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deft_aoi.base.console import run_script
+from deft_aoi.base.paths import RunPaths
 from deft_aoi.record import state
+from deft_aoi.record.bank_runs import require_started
 from deft_aoi.record.journal import append, next_seq
 from deft_aoi.record.order import PRUNE, STAGES
 
@@ -31,7 +33,11 @@ def append_stage(
 ) -> int:
     """Append the line and refresh deft_state.json next to the journal, if there is one; returns the line's seq."""
     snapshot = log_path.with_name("deft_state.json")
-    approved = state.load(snapshot)["max_iterations"] if snapshot.is_file() else None
+    approved = None
+    if snapshot.is_file():
+        known = state.load(snapshot)
+        require_started(known, RunPaths(log_path.parent))
+        approved = known["max_iterations"]
     entry = append(
         log_path,
         iter_label=iter_label,

@@ -23,6 +23,7 @@ from deft_aoi.executors.docker.docker_engine import DockerExecutor
 from deft_aoi.preflight.check_backbone import backbone_findings
 from deft_aoi.preflight.check_spec import spec_findings
 from deft_aoi.record.run import Plan
+from deft_aoi.stages.anomalygen_slots import model_size
 from deft_aoi.stages.task_specs import use_gpus
 from deft_aoi.weights.architecture import disagreement
 from deft_aoi.weights.backbone import source_of
@@ -188,3 +189,15 @@ def test_a_dinov3_type_is_staged_under_its_own_name(tmp_path: Path) -> None:
     assert source_of("vit_huge_plus_dinov3")[0] == "timm/vit_huge_plus_patch16_dinov3.lvd1689m"
     with pytest.raises(InputError, match="expected one of vit_small_dinov3"):
         source_of("resnet")
+
+
+def test_the_size_of_anomalygen_s_model_is_that_of_its_checkpoint(tmp_path: Path) -> None:
+    config = tmp_path / "job/ag_config.yaml"
+    config.parent.mkdir()
+    for text, size in (("name: pcb_training_14B_512x512", "14b"), ("name: pcb_2b", "2b"), ("name: pcb", "2b")):
+        config.write_text(text)
+        assert model_size(tmp_path) == size
+    config.write_text("a: 2B/x\nb: 14b")
+    with pytest.raises(InputError, match="names the sizes 14b and 2b"):
+        model_size(tmp_path)
+    assert model_size(tmp_path / "none") == "2b"

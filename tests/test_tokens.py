@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
 from datetime import datetime, timezone
 from pathlib import Path
@@ -194,9 +195,13 @@ def test_script_says_what_belongs_to_no_stage(tmp_path: Path) -> None:
     write(tmp_path / "s/subagents/agent-1.jsonl", record("late", "2199-01-01T00:00:00Z", 7))
     done = run("--log-path", log, "--transcript", path, "--dry-run")
     assert done.stdout.splitlines()[-1] == (
-        "not attributed: 1 messages before the first stage (1,063 tokens), 1 messages after the last (1,060 tokens), "
-        "1 lines that are no JSON"
+        "not attributed: 1 messages after the last (1,060 tokens), 1 lines that are no JSON"
     )
+    shutil.rmtree(tmp_path / "s")
+    both = run("--log-path", log, "--transcript", path, "--project-dir", tmp_path / "none", "--dry-run")
+    assert "not attributed: 1 lines that are no JSON" in both.stdout  # what came early counts to the first stage
+    whole = run("--log-path", log, "--project-dir", tmp_path, "--dry-run")
+    assert "1 messages before the first stage (1,063 tokens)" in whole.stdout  # a folder has other runs too
 
 
 def test_memory_does_not_grow_with_the_transcript(tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ def align(paths: Iterable[Path], entries: Sequence[Mapping[str, Any]]) -> Aligne
     return Aligned(uses, by_slot.get(-1, nothing), by_slot.get(len(entries), nothing), reading)
 
 
+def from_the_first(aligned: Aligned, first: int) -> Aligned:
+    """The same with what came before the first line (number `first`) counted to it, as NVIDIA's script does: for
+    transcripts that were named, which are the run's own."""
+    if not aligned.uses or not aligned.before.n_messages + aligned.before.side_messages:
+        return aligned  # transcripts without any message of the run are somebody else's
+    known = next((use for use in aligned.uses if use.seq == first), TokenUse(first))
+    others = tuple(use for use in aligned.uses if use.seq != first)
+    return Aligned((known.plus(aligned.before), *others), TokenUse(0), aligned.after, aligned.reading)
+
+
 def _rows(found: Iterable[Message], entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     ends: list[datetime] = []
     for entry in entries:

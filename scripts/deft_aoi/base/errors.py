@@ -43,6 +43,12 @@ class Unreachable(DeftError):
     repeated once it answers. Never journaled."""
 
 
+class NotYet(DeftError):
+    """What a stage needs from outside is not there yet: the call can be repeated. Never journaled."""
+
+    exit_code = STILL_RUNNING
+
+
 class HardStop(DeftError):
     """The loop must not go on by itself.
 

@@ -109,6 +109,7 @@ class RunPaths:
     log = property(lambda self: self.root / "loop_log.jsonl")
     torn = property(lambda self: self.root / "loop_log.torn")
     lock = property(lambda self: self.root / ".lock")
+    spec = property(lambda self: self.root / "baseline_spec.yaml")  # the user's spec as it was approved
     jobs = property(lambda self: self.root / "jobs")
     preflight = property(lambda self: self.root / "preflight.json")
     preflight_summary = property(lambda self: self.root / "preflight_summary.md")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.paths import IMAGE_ROOTS, image_root
 from deft_aoi.base.safe_paths import printable
 
 NAMES = ("filepath", "input_path", "image_path")  # the first that is filled names the image
@@ -32,6 +33,18 @@ def from_folder(value: str, folder: Path, root: Path) -> str:
     value = value.strip()
     inside = value.startswith("/") and Path(posixpath.normpath(value)).is_relative_to(root)
     return posixpath.relpath(value, folder) if inside else value
+
+
+def workspace_of_images(csv: Path, images: Path) -> Path:
+    """The workspace that a pool and an images folder are in. Raises InputError where `images` is not its own."""
+    for name in IMAGE_ROOTS:
+        root = images.parents[name.count("/")]
+        if image_root(root).resolve() == images and csv.is_relative_to(root):
+            return root
+    raise InputError(
+        f"--images-root {images}: expected {' or '.join(f'<workspace>/{name}' for name in IMAGE_ROOTS)} of the "
+        f"workspace that {csv} is in"
+    )
 
 
 @dataclass

@@ -421,6 +421,11 @@ def read_pool(csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.Data
     return pool_rows(read_rows(csv, required=POOL_REQUIRED), csv, root, lights, ext)
 
 
+def no_pool() -> pd.DataFrame:
+    """A mining pool without rows."""
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS})
+
+
 def pool_rows(rows: pd.DataFrame, csv: Path, root: Path, lights: Sequence[str], ext: str) -> pd.DataFrame:
     """Rows of a mining pool with paths relative to `root` (the workspace) and labels normalised.
 

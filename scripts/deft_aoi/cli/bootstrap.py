@@ -16,6 +16,8 @@ import errno
 import fcntl
 import hashlib
 import importlib.util
+import io
+import json
 import os
 import platform
 import re
@@ -23,6 +25,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import urllib.error
@@ -37,6 +40,8 @@ SKILL_ROOT = Path(__file__).resolve().parents[3]
 PIP_WHEEL = "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 DEFAULT_INDEX = "https://pypi.org/simple"
+BUNDLE_PART = "environment/"  # of a bundle: what goes into site-packages
+BUNDLE_RECORD = "manifest.json"
 NEEDED_MB, TEST_MB, EXTRA_MB = 1200, 500, 1500  # torch without CUDA; with it the installer itself needs more
 OPTIONAL = ("net", "backbones", "kubernetes")
 # What brings native code: if these load, the rest does.
@@ -76,6 +81,7 @@ class Plan:
     constraints: Path
     needed_mb: int
     hashes: Path = SKILL_ROOT / "requirements.lock"  # of every file that the base may be made of
+    bundle: Path | None = None  # made by `deft bundle` elsewhere: nothing is downloaded
     more: bool = False  # optional parts, pinned by version: a torch without CUDA is another file than the index's
 
     log = property(lambda self: self.env.with_name(self.env.name + ".log"))
@@ -99,7 +105,7 @@ def requirements(pyproject: str, *extras: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def make_plan(home: Path, *, test: bool, optional: Sequence[str] = ()) -> Plan:
+def make_plan(home: Path, *, test: bool, optional: Sequence[str] = (), bundle: Path | None = None) -> Plan:
     """Name the environment by everything that decides what is in it. Raises SetupError for an unknown optional part."""
     constraints = SKILL_ROOT / "constraints.txt"
     if unknown := sorted(set(optional) - set(OPTIONAL)):
@@ -113,7 +119,9 @@ def make_plan(home: Path, *, test: bool, optional: Sequence[str] = ()) -> Plan:
     version = f"{sys.implementation.cache_tag}-{platform.system()}-{platform.machine()}"
     digest = hashlib.sha256("\n".join([version, *asked]).encode() + b"\n" + pins).hexdigest()[:12]
     needed = NEEDED_MB + (TEST_MB if test else 0) + (EXTRA_MB if optional else 0)
-    return Plan(home, home / "-".join(["env", digest, *extras]), asked, constraints, needed, more=bool(extras))
+    return Plan(
+        home, home / "-".join(["env", digest, *extras]), asked, constraints, needed, bundle=bundle, more=bool(extras)
+    )
 
 
 def say(text: str) -> None:
@@ -216,6 +224,52 @@ def build_with_uv(plan: Plan, lock: int, uv: str) -> None:
     install: list[str | Path] = [uv, "pip", "install", "--python", plan.python]
     for words in wanted(plan):
         run_step(plan, lock, "installing packages with uv", [*install, *words], **never)
+
+
+def build_from_bundle(plan: Plan, lock: int, bundle: Path) -> None:
+    """The environment from the packages that `deft bundle` packed, each file compared with its hash; no installer.
+
+    Raises SetupError where it was packed for another environment, or a file is not what the bundle promises.
+    """
+    try:
+        with tarfile.open(bundle) as opened:
+            record = json.loads((opened.extractfile(BUNDLE_RECORD) or io.BytesIO(b"null")).read())
+            if record["environment"] != plan.env.name:
+                made = f"{record['environment']} ({record['python']} on {record['machine']}, skill {record['skill']})"
+                raise SetupError(
+                    f"{bundle}: holds {made}; this skill and Python need {plan.env.name} ({interpreter()})"
+                )
+            run_step(
+                plan, lock, "making the environment", [base_python(), "-I", "-m", "venv", "--without-pip", plan.env]
+            )
+            home = next((plan.env / "lib").glob("python*/site-packages"))
+            unpack(opened, record["files"], home, bundle)
+    except (tarfile.TarError, KeyError, TypeError, ValueError) as error:
+        raise SetupError(f"{bundle}: no bundle of this skill ({type(error).__name__}: {error})") from None
+
+
+def unpack(opened: tarfile.TarFile, files: Mapping[str, str], home: Path, bundle: Path) -> None:
+    """Write the environment's files below `home`. Raises SetupError for one that is missing, changed or leads out."""
+    wanted_now = {name: digest for name, digest in files.items() if name.startswith(BUNDLE_PART)}
+    for member in opened:
+        if member.name not in wanted_now:
+            continue
+        target = Path(os.path.normpath(home / member.name[len(BUNDLE_PART) :]))
+        source = opened.extractfile(member)
+        if source is None or not target.is_relative_to(home):
+            raise SetupError(f"{bundle}: {member.name} is no plain file of the environment")
+        data = source.read()
+        if hashlib.sha256(data).hexdigest() != wanted_now.pop(member.name):
+            raise SetupError(f"{bundle}: {member.name} is not the file that was packed; copy the bundle again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    if wanted_now:
+        raise SetupError(f"{bundle}: {next(iter(wanted_now))} is missing; copy the bundle again")
+
+
+def interpreter() -> str:
+    """What an environment is made for: this Python and this kind of machine."""
+    return f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.system()} {platform.machine()}"
 
 
 def wanted(plan: Plan) -> list[list[str]]:
@@ -361,10 +415,13 @@ def build(plan: Plan, lock: int) -> None:
             "free some space or set DEFT_HOME to a folder on another disk"
         )
     plan.log.write_text("", encoding="utf-8")
-    say(f"first use: making the environment in {plan.env} (a download of about 250 MB, once)")
+    source = f"from {plan.bundle}" if plan.bundle else "a download of about 250 MB, once"
+    say(f"first use: making the environment in {plan.env} ({source})")
     uv = shutil.which("uv")
     try:
-        if uv is None or not try_uv(plan, lock, uv):
+        if plan.bundle:
+            build_from_bundle(plan, lock, plan.bundle)
+        elif uv is None or not try_uv(plan, lock, uv):
             build_with_pip(plan, lock)
         run_step(plan, lock, "checking", [plan.python, "-c", PROBE], PYTHONPYCACHEPREFIX=str(plan.env / "pycache"))
     except (StepError, SetupError) as error:
@@ -391,8 +448,16 @@ def try_uv(plan: Plan, lock: int, uv: str) -> bool:
     return True
 
 
-def ensure(plan: Plan, ready: Path) -> None:
-    """Have a complete environment and a note for the launcher that says where it is."""
+def ensure(plan: Plan, ready: Path, *, air_gapped: bool = False) -> None:
+    """Have a complete environment and a note for the launcher that says where it is.
+
+    Raises SetupError where it cannot be made, and where it would have to be downloaded under an air gap.
+    """
+    if air_gapped and plan.bundle is None and not plan.complete:
+        raise SetupError(
+            f"air-gapped: {plan.env} ({interpreter()}) is not here and nothing is installed; bring it: on a machine "
+            "with a network type deft bundle --output FILE, here deft bundle --unpack FILE (or set DEFT_PYTHON)"
+        )
     ready.parent.mkdir(parents=True, exist_ok=True)
     if not plan.complete:
         with only_one(plan.lock) as lock:
@@ -414,10 +479,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ready", type=Path, required=True, help="note to write: path of the environment")
     parser.add_argument("--test", action="store_true", help="with what `deft test` needs")
     parser.add_argument("--extras", default="", help="optional parts, as in DEFT_EXTRAS")
+    parser.add_argument("--bundle", type=Path, help="take the packages from this file of `deft bundle`")
+    parser.add_argument("--air-gapped", action="store_true", help="download nothing")
     args = parser.parse_args(argv)
     optional = sorted(set(args.extras.replace(",", " ").split()))
     try:
-        ensure(make_plan(args.home.absolute(), test=args.test, optional=optional), args.ready.absolute())
+        plan = make_plan(args.home.absolute(), test=args.test, optional=optional, bundle=args.bundle)
+        ensure(plan, args.ready.absolute(), air_gapped=args.air_gapped)
     except SetupError as error:
         say(str(error))
         return 2

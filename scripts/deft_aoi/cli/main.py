@@ -63,6 +63,7 @@ EXTRA = {
     "cache": "show what the cache of computed numbers holds, or clear it",
     "rebuild-state": "fold the journal into a fresh deft_state.json",
     "stage-encoder": "stage the image encoder of k-NN mining (SigLIP as ONNX)",
+    "bundle": "pack, or unpack, what a machine without a network needs",
     "sbom": "list packages and licences, or write a bill of materials (for releases)",
     "docs": "write the generated page and schema from the code (for developers)",
     "test": "run linters, type checker and all tests (for developers)",

@@ -45,6 +45,14 @@ def packages() -> list[Package]:
     return sorted(found, key=lambda package: (not package.base, package.name, package.version))
 
 
+def pinned(path: Path) -> dict[str, set[str]]:
+    """Versions of each pin by its name, as a package index spells it."""
+    found: dict[str, set[str]] = {}
+    for name, version, _ in _pins(path):
+        found.setdefault(re.sub(r"[-_.]+", "-", name), set()).add(version)
+    return found
+
+
 def _pins(path: Path) -> list[tuple[str, str, str]]:
     return [(name.lower(), version, marker or "") for name, version, marker in _PIN.findall(path.read_text("utf-8"))]
 

@@ -60,6 +60,9 @@ ANOMALYGEN = Container(
 )
 
 
+GPUS = "GPUs: "  # how the probe that names a platform's GPUs begins
+
+
 @dataclass(frozen=True)
 class Task:
     """One heavy command of a stage.

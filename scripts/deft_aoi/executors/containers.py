@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deft_aoi.base.air_gap import OFFLINE
 from deft_aoi.base.credentials import credential
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import Workspace
@@ -20,7 +21,6 @@ from deft_aoi.executors.local import SECRETS
 # Where specs of NVIDIA's ChangeNet examples expect their data (CONTRACT: container paths).
 CONTAINER_DATA = "/data/datasets/NV_PCB_Siamese"
 CONTAINER_WEIGHTS = "/data/pretrained_models"
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _NAME_LENGTH = 40
 ACCOUNTS = (Path("/etc/passwd"), Path("/etc/group"))
 
@@ -71,7 +71,7 @@ def wanted(task: Task, job: Path, place: Place) -> Wanted:
         command=task.command,
         workdir=asks.workdir or str(job),
         mounts=all_mounts(task, place),
-        environment=dict(asks.environment) | (_OFFLINE if place.air_gapped else {}),
+        environment=dict(asks.environment) | (OFFLINE if place.air_gapped else {}),
         secrets=asks.secrets,
         shm=asks.shm,
         host_ipc=asks.host_ipc,

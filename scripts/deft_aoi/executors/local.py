@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from deft_aoi.base.air_gap import OFFLINE
 from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, flock, utc_now
@@ -34,9 +35,10 @@ class LocalExecutor:
 
     platform = "local"
 
-    def __init__(self, engine: str = "features", workspace: Path | None = None) -> None:
+    def __init__(self, engine: str = "features", workspace: Path | None = None, *, air_gapped: bool = False) -> None:
         self.workspace = workspace
         self.engine = engine
+        self.air_gapped = air_gapped
 
     def submit(self, task: Task, job: Path) -> None:
         """Start `task`; its handle is on disk before this returns. Raises InputError if the job already runs."""
@@ -73,7 +75,7 @@ class LocalExecutor:
 
     def environment(self) -> dict[str, str | None]:
         """Variables that differ from the caller's for the command; None is unset. Written to disk: no secrets."""
-        return {}
+        return dict(OFFLINE) if self.air_gapped else {}
 
     def poll(self, job: Path) -> JobState:
         if not (job / HANDLE).is_file():

@@ -30,7 +30,7 @@ OPTIONAL = ("kubernetes",)  # packages that the base environment is without
 
 def make_executor(place: Place) -> Executor:
     """Raises InputError for a platform that this version cannot start work on."""
-    host = LocalExecutor(place.engine, place.workspace)
+    host = LocalExecutor(place.engine, place.workspace, air_gapped=place.air_gapped)
     if place.platform == LOCAL:
         return host
     if place.platform not in EXECUTORS:

@@ -14,7 +14,7 @@ from typing import Any
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.finding import BLOCK, NOTE, OK
-from deft_aoi.executors.base import Place, Probe, Task
+from deft_aoi.executors.base import GPUS, Place, Probe, Task
 from deft_aoi.executors.local import LocalExecutor
 
 PROGRAM = "visual_changenet"
@@ -22,7 +22,6 @@ WANTED_PYTHON = (3, 12)
 # Not for TAO: what belongs to our own Python; what its launcher would take for a multi-node job (WORLD_SIZE; it then
 # rewrites the spec) or for a microservice (JOB_ID; it then logs below /results); secrets that no task needs.
 WITHHELD = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "WORLD_SIZE", "JOB_ID", "NGC_KEY", "HF_TOKEN")
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
 _SHM = Path("/dev/shm")
 _PROBE_SECONDS = 300
 _ASK = """
@@ -56,7 +55,7 @@ class VirtualenvExecutor(LocalExecutor):
     platform = "virtualenv"
 
     def __init__(self, place: Place) -> None:
-        super().__init__(place.engine)
+        super().__init__(place.engine, air_gapped=place.air_gapped)
         self.place = place
 
     def command(self, task: Task) -> list[str]:
@@ -70,7 +69,7 @@ class VirtualenvExecutor(LocalExecutor):
 
     def environment(self) -> dict[str, str | None]:
         changes: dict[str, str | None] = dict.fromkeys(WITHHELD)
-        return changes | {"PATH": self._path()} | (OFFLINE if self.place.air_gapped else {})
+        return {**changes, "PATH": self._path(), **super().environment()}
 
     def describe(self) -> str:
         return f"this machine's GPU, NVIDIA TAO from the Python environment {self.place.settings.get('venv')}"
@@ -149,6 +148,6 @@ def gpu_probes(said: dict[str, Any]) -> list[Probe]:
     sizes = tuple(int(size) for _, size in said["gpus"])
     return [
         Probe(6, OK, "GPU: torch computed on each, architecture and driver fit"),
-        Probe(8, OK, f"GPUs: {shown}", gpu_memory=sizes),
+        Probe(8, OK, f"{GPUS}{shown}", gpu_memory=sizes),
         memory,
     ]

@@ -1,17 +1,18 @@
-"""A user's own evaluator: a file of the workspace that is run on one scored CSV and prints a JSON object."""
+"""A user's own evaluator, run on one scored CSV: a file of the workspace that prints a JSON object, or the command of a
+metric contract that writes one; or an artifact of somebody else's that is waited for."""
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deft_aoi.base.errors import InputError
-from deft_aoi.base.files import sha256_file
+from deft_aoi.base.errors import InputError, NotYet
+from deft_aoi.base.files import atomic_write_json, sha256_file
 from deft_aoi.base.safe_yaml import parse_json
+from deft_aoi.kpi.metric_contract import Result, checked_result, is_number
 from deft_aoi.kpi.target import Contract
 
 TIMEOUT_SECONDS = 600
@@ -46,20 +47,73 @@ def measure(
         path = evaluator_file(root, bound.file)
         if approved.get(bound.file) != sha256_file(path):
             raise InputError(f"{path}: changed since the Summary was approved; put it back, or start a new run")
-        printed = _run(path, root, csv, threshold)
-        if not _is_number(printed.get(bound.name)):
+        printed = _printed(path, _run(path, root, (str(csv), repr(threshold))))
+        if not is_number(printed.get(bound.name)):
             raise InputError(
                 f"{path}: {bound.name} is {printed.get(bound.name)!r}; expected a finite number in its JSON"
             )
         found[bound.name] = float(printed[bound.name])  # type: ignore[arg-type]
-        if _is_number(limit := printed.get(f"{bound.name}_bound")):
+        if is_number(limit := printed.get(f"{bound.name}_bound")):
             found[f"{bound.name}_bound"] = float(limit)  # type: ignore[arg-type]
     return found
 
 
-def _run(path: Path, root: Path, csv: Path, threshold: float) -> dict[str, object]:
-    """`FILE CSV THRESHOLD` in the workspace, without any secret of the environment."""
-    command = [*([sys.executable] if path.suffix == ".py" else []), str(path), str(csv), repr(threshold)]
+def contract_files(contract: Contract) -> list[Path]:
+    """Files that a metric contract's command is made of: the program, and those of its arguments that are files.
+
+    Raises InputError where the program is not there.
+    """
+    evaluator = contract.evaluator
+    if evaluator is None or evaluator.kind != "command":
+        return []
+    path = Path(evaluator.path)
+    if not path.is_file():
+        raise InputError(f"metric contract: evaluator {path}: no such file")
+    if path.suffix != ".py" and not os.access(path, os.X_OK):
+        raise InputError(f"metric contract: evaluator {path}: not executable; type: chmod +x {path}")
+    return [path, *(Path(word) for word in evaluator.args if word.startswith("/") and Path(word).is_file())]
+
+
+def named(path: Path, root: Path) -> str:
+    """The name under which an approval lists a file: from the workspace where it is in it, else absolute."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def evaluated(
+    contract: Contract, root: Path, csv: Path, label: str, output: Path, approved: Mapping[str, str]
+) -> Result:
+    """What a metric contract's evaluator says of a scored CSV; its result is kept in `output`.
+
+    Raises InputError where a file is not the approved one, the command fails or its result does not fit the contract,
+    and NotYet while an artifact is not there.
+    """
+    evaluator = contract.evaluator
+    assert evaluator is not None
+    if evaluator.kind == "artifact":
+        path = Path(evaluator.template.replace("{iter_label}", label))
+        if not path.is_file():
+            raise NotYet(f"waits for {path} from {evaluator.producer}")
+        if path.stat().st_mtime < csv.stat().st_mtime:
+            raise NotYet(f"waits for {path} from {evaluator.producer}: the one there is older than the scores {csv}")
+        content = path.read_bytes()
+    else:
+        for file in contract_files(contract):
+            if approved.get(named(file, root)) != sha256_file(file):
+                raise InputError(f"{file}: changed since the Summary was approved; put it back, or start a new run")
+        path = Path(evaluator.path)
+        output.unlink(missing_ok=True)
+        _run(path, root, (*evaluator.args, "--inference-csv", str(csv), "--output-json", str(output)))
+        if not output.is_file():
+            raise InputError(f"{path}: ended well and wrote no {output}")
+        content = output.read_bytes()
+    result = checked_result(content, contract, str(path if evaluator.kind == "artifact" else output))
+    atomic_write_json(output, dict(result.record))
+    return result
+
+
+def _run(path: Path, root: Path, words: Sequence[str]) -> str:
+    """Standard output of `FILE WORDS` in the workspace, without any secret of the environment."""
+    command = [*([sys.executable] if path.suffix == ".py" else []), str(path), *words]
     clean = {name: value for name, value in os.environ.items() if not any(word in name.upper() for word in _SECRET)}
     try:
         done = subprocess.run(
@@ -78,19 +132,14 @@ def _run(path: Path, root: Path, csv: Path, threshold: float) -> dict[str, objec
     said = (done.stderr.strip().splitlines() or ["no message"])[-1]
     if done.returncode != 0:
         raise InputError(f"{path}: exit {done.returncode}: {said}")
+    return done.stdout
+
+
+def _printed(path: Path, text: str) -> dict[str, object]:
     try:
-        printed = parse_json(done.stdout)
+        printed = parse_json(text)
     except ValueError as error:
         raise InputError(f'{path}: printed no JSON ({error}); expected one object, as {{"line_cost": 1.5}}') from error
     if not isinstance(printed, dict):
         raise InputError(f"{path}: printed {type(printed).__name__}; expected a JSON object")
     return printed
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        return False

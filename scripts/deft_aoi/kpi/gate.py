@@ -279,6 +279,10 @@ def _needed(unproven: list[Clause] | None) -> tuple[int | None, int | None]:
 def _loss(contract: Contract, clauses: tuple[Clause, ...]) -> tuple[float, ...]:
     """The worst goal as a share of its limit. Conditions, and all bounds where a cost is made small, count only
     where they are missed."""
+    if contract.evaluator is not None:  # who keeps all constraints comes first, then the better value
+        (goal,) = contract.goals
+        kept = all(clause.met for clause in clauses if clause.role == "condition")
+        return (0.0 if kept else 1.0, clauses[0].value * (-1 if goal.higher else 1))
     objective = contract.objective
     shares = []
     for clause, bound in zip(clauses, contract.bounds, strict=True):

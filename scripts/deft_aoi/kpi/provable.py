@@ -42,6 +42,11 @@ def provable(contract: Contract, kpi: Size, sealed: Size | None) -> list[str]:
         f"{b.name} comes from {b.file}, run on this host; its bytes are part of the approval."
         for b in contract.commands
     ]
+    if (evaluator := contract.evaluator) is not None:
+        source = f"{evaluator.path}, run on this host; its bytes are part of the approval"
+        if evaluator.kind == "artifact":
+            source = f"{evaluator.template}, which {evaluator.producer} writes and the loop waits for"
+        lines.append(f"{', '.join(bound.name for bound in contract.bounds)}: from {source}.")
     return lines
 
 

@@ -65,6 +65,7 @@ class Bound:
     false_call_weight: float = 0.0
     file: str = ""
     higher: bool = False
+    unit: str = ""  # of a metric contract's number
 
     def met_by(self, value: float) -> bool:
         """Whether a value satisfies the bound; always true where there is no limit."""
@@ -83,6 +84,22 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Evaluator:
+    """Who gives the numbers of a metric contract: a `command` of the user's, or an `artifact` that a producer writes.
+
+    `name` and `unit` are those of its primary metric; `template` names the artifact, with `{iter_label}`.
+    """
+
+    kind: Literal["command", "artifact"]
+    name: str
+    unit: str
+    path: str = ""
+    args: tuple[str, ...] = ()
+    template: str = ""
+    producer: str = ""
+
+
+@dataclass(frozen=True)
 class Contract:
     """A parsed target: `goals` must be reached at a threshold that keeps the `conditions`; `text` in one spelling.
 
@@ -95,6 +112,7 @@ class Contract:
     text: str
     recall_stated: bool = True
     proof: Bound | None = None
+    evaluator: Evaluator | None = None  # of NVIDIA's metric contract: all bounds are its numbers
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -120,7 +138,8 @@ class Contract:
 
     @property
     def commands(self) -> tuple[Bound, ...]:
-        return tuple(bound for bound in self.goals if bound.metric == "command")
+        """Bounds whose number a file of ours gives; those of a metric contract have an evaluator."""
+        return tuple(bound for bound in self.goals if bound.file)
 
     @property
     def one_sided(self) -> bool:

@@ -130,7 +130,7 @@ def run_arm(run: Run, cut: Cut, home: Path, name: str, seed: int, executor: Exec
     driver.do_tasks(shadow, Step(cut.label, EVALUATE), driver.stage_module(EVALUATE), executor, float("inf"))
     target = run.plan.target
     scored = [
-        evaluate.candidate_facts(run, target, shadow.paths.inference(cut.label, kind) / "inference.csv")
+        evaluate.candidate_facts(run, target, shadow.paths.inference(cut.label, kind) / "inference.csv", cut.label)
         for kind in evaluate.checkpoints(shadow, cut.label)
     ]
     best = min(scored, key=lambda facts: rank(standing(target, facts)))

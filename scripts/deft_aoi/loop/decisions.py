@@ -8,7 +8,7 @@ from typing import Any
 from deft_aoi.base.errors import OK, InputError
 from deft_aoi.base.files import move_aside
 from deft_aoi.executors.base import EXIT
-from deft_aoi.kpi.judged import score_facts
+from deft_aoi.kpi.judged import own_threshold, score_facts
 from deft_aoi.loop import driver
 from deft_aoi.record import disk_space, order
 from deft_aoi.record.facts import Evaluated
@@ -108,7 +108,7 @@ def _model(run: Run, to: str, current: str) -> Evaluated:
     for path in (left.best_ckpt_path, left.inference_csv):
         if not path.is_file():
             raise InputError(f"{path}: gone (pruned?), so {to} cannot be taken back")
-    found = score_facts(left.inference_csv, run.plan.target)
+    found = score_facts(left.inference_csv, run.plan.target, own_threshold(left.to_json()))
     if found["far_pct"] != left.far_pct:
         raise InputError(
             f"{left.inference_csv}: gives FAR {found['far_pct']:.4g}%, the journal says {left.far_pct:.4g}%; "

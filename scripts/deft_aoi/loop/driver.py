@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError, Unreachable
+from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING, HardStop, InputError, NotYet, Unreachable
 from deft_aoi.base.files import atomic_write_text, locked, move_aside
 from deft_aoi.base.paths import RunPaths, iter_number
 from deft_aoi.base.safe_paths import printable
@@ -39,7 +39,7 @@ STAGE_MODULES = {
     order.ACCEPTANCE: "acceptance",
     order.LOOP_STOP: "finish",
 }
-_RENDERED = (order.EVALUATE, order.ACCEPTANCE, order.LOOP_STOP)  # stages that the report is rendered after
+_JUDGED = (order.EVALUATE, order.ACCEPTANCE, order.LOOP_STOP)  # after these an iteration's own page is written too
 LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform said
 MAX_LOST = 3
 MAX_ATTEMPTS = 10
@@ -90,13 +90,27 @@ def step(results_dir: Path, *, wait: float, executor: Executor | None = None, re
             if running is not None:
                 return Outcome(STILL_RUNNING, f"{_head(run, following)} {running}", run)
             disk_space.require(run, following.label, following.stage, started=True)
-            result = module.collect(run, following.label)
+            result = collected(run, following, module, deadline)
+        except NotYet as missing:
+            return Outcome(STILL_RUNNING, printable(f"{_head(run, following)} {missing}"), run)
         except HardStop as stop:
             return _record_stop(run, following, stop, started)
         except InputError as error:
             remedy = "fix what the message names, then: deft resolve --reason TEXT"
             return _record_stop(run, following, HardStop("refused_input", str(error), remedy=remedy), started)
         return _record(run, following, result, _duration(run, following, started), report)
+
+
+def collected(run: Run, following: Step, module: Stage, deadline: float) -> StageResult:
+    """What the stage found. Raises NotYet where what it needs from outside is not there at the deadline."""
+    began_waiting = time.monotonic()
+    while True:
+        try:
+            return module.collect(run, following.label)
+        except NotYet:
+            if time.monotonic() >= deadline:
+                raise
+            _pause(time.monotonic() - began_waiting, deadline)
 
 
 def take_scores(results_dir: Path, files: Sequence[Path], checkpoint: str) -> None:
@@ -254,7 +268,7 @@ def _duration(run: Run, following: Step, started: float) -> int:
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
     after = _append(run, following, "ok", result, duration)
-    note = render(after, following) if report and following.stage in _RENDERED else ""
+    note = render(after, following) if report else ""
     upcoming = pending(after)
     head = after.state["journal"]["digest"][: journal.HEAD]
     tail = "loop complete" if upcoming is None else f"next: {upcoming}"
@@ -312,7 +326,8 @@ def render(run: Run, following: Step) -> str:
         if following.stage == order.EVALUATE and run.paths.narrative.is_file():
             # Its words are about the models before this one: they stay with them, never under new pictures.
             run.paths.narrative.replace(run.paths.folder(run.previous_label(following.label)) / "narrative.json")
-        pages.render_step(open_run(run.paths.root, run.log), following.label)
+        label = following.label if following.stage in _JUDGED else None
+        pages.render_step(open_run(run.paths.root, run.log), label)
     except Exception as error:  # a chart must not end hours of unattended work
         return (
             f" · report not rendered ({type(error).__name__}: {error}); try: deft report --results-dir {run.paths.root}"

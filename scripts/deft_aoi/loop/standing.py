@@ -13,7 +13,7 @@ from deft_aoi.base.safe_yaml import parse_json
 from deft_aoi.executors.base import HANDLE, LOG
 from deft_aoi.executors.local import alive, submitted
 from deft_aoi.executors.platform_choice import ELSEWHERE
-from deft_aoi.record import journal, order, state
+from deft_aoi.record import bank_runs, journal, order, state
 from deft_aoi.record.locations import Places
 from deft_aoi.report.closing import short_lines
 
@@ -31,8 +31,12 @@ def standing(paths: RunPaths, run: Run | None = None) -> dict[str, Any]:
     if run is not None:
         now, last = run.state, list(run.log.entries[-_LAST:])
     else:
-        now = state.catch_up(state.load(paths.state), paths.log)
-        last = journal.tail(paths.log, max(1, now["journal"]["lines"] - _LAST + 1)) or []
+        now = state.load(paths.state)
+        if events := bank_runs.events(now, paths):
+            now, last = state.fold(now, events), events[-_LAST:]
+        else:
+            now = state.catch_up(now, paths.log)
+            last = journal.tail(paths.log, max(1, now["journal"]["lines"] - _LAST + 1)) or []
     lines = now["journal"]["lines"]
     following = _next(paths, now, last, run)
     # A journal may come from anywhere, and a terminal obeys what it is shown.

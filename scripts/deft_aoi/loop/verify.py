@@ -10,7 +10,7 @@ from typing import Any
 from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.base.files import sha256_file
 from deft_aoi.base.paths import RunPaths, Workspace
-from deft_aoi.record import journal, order, state
+from deft_aoi.record import bank_runs, journal, order, state
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE
 from deft_aoi.record.run import IMAGES_OF, Plan, approval_problem, read_json
@@ -26,11 +26,12 @@ def verify(paths: RunPaths) -> list[str]:
             order.check_order(entries[number - 2] if number > 1 else None, entry)
         except InputError as error:
             problems.append(f"loop_log.jsonl, line {number}: {error}")
-    problems += artifact_problems(paths, entries)
     try:
         snapshot = state.load(paths.state)
+        bank_runs.require_started(snapshot, paths)
     except DeftError as error:
-        return [*problems, str(error)]
+        return [*problems, *artifact_problems(paths, entries), str(error)]
+    problems += artifact_problems(paths, entries, replaced=bank_runs.FINAL_AUTOML in snapshot["iterations"])
     places = Places.of(paths, snapshot["config"])
     problems += figure_problems(paths, places.entries(entries), snapshot)
     return (
@@ -81,17 +82,18 @@ def figure_problems(paths: RunPaths, entries: Sequence[journal.Entry], snapshot:
     if not judged:
         return []
     from deft_aoi.kpi.judged import judged as verdict_on
-    from deft_aoi.kpi.judged import score_facts
-    from deft_aoi.kpi.target import parse_target
+    from deft_aoi.kpi.judged import own_threshold, score_facts
+    from deft_aoi.kpi.metric_contract import target_of
 
-    target, made = parse_target(snapshot["kpi_target"]), newest_artifacts(entries)
+    told = (snapshot["config"].get("plan") or {}).get("metric_contract", "")
+    target, made = target_of(snapshot["kpi_target"], told), newest_artifacts(entries)
     problems = []
     for number, entry in judged:
         facts, csv = entry["facts"], Path(entry["facts"]["inference_csv"])
         record = made.get(csv.relative_to(paths.root).as_posix()) if csv.is_relative_to(paths.root) else None
         if not csv.is_file() or (record and sha256_file(csv) != record[0]["sha256"]):
             continue  # named as an artifact
-        found = score_facts(csv, target)
+        found = score_facts(csv, target, own_threshold(facts))
         verdict = verdict_on(target, found | {"measured": facts.get("measured")})
         found |= {"met": verdict.met}
         if "by_board" in facts:
@@ -209,8 +211,11 @@ def newest_artifacts(entries: Sequence[journal.Entry]) -> dict[str, tuple[Mappin
     return {item["path"]: (item, entry) for entry in entries for item in entry.get("artifacts", [])}
 
 
-def artifact_problems(paths: RunPaths, entries: list[journal.Entry]) -> list[str]:
-    """Files that the journal vouches for and that are gone or changed. The newest record of a path counts."""
+def artifact_problems(paths: RunPaths, entries: list[journal.Entry], *, replaced: bool = False) -> list[str]:
+    """Files that the journal vouches for and that are gone or changed. The newest record of a path counts.
+
+    `replaced`: an AutoML model may have taken the hand-off's place; then the file that the loop wrote must lie beside.
+    """
     pruned = {item["path"] for entry in entries for item in entry.get("facts", {}).get("pruned", [])}
     problems = []
     for name, (item, entry) in newest_artifacts(entries).items():
@@ -221,8 +226,15 @@ def artifact_problems(paths: RunPaths, entries: list[journal.Entry]) -> list[str
         if not path.is_file():
             problems.append(f"{name}: missing; {made} made it")
         elif path.stat().st_size != item["bytes"] or sha256_file(path) != item["sha256"]:
+            if replaced and any(sha256_file(one) == item["sha256"] for one in _kept_beside(path)):
+                continue
             problems.append(f"{name}: changed since {made} made it")
     return problems
+
+
+def _kept_beside(path: Path) -> list[Path]:
+    """Earlier hand-offs: `best_model.iter2.json` of `best_model.json`."""
+    return sorted(path.parent.glob(f"{path.stem}.*{path.suffix}"))
 
 
 def differences(expected: Any, found: Any, where: str = "") -> list[str]:
@@ -260,7 +272,7 @@ def rebuild(paths: RunPaths) -> state.State:
     if start is None or (start["config"].get("approval") and paths.preflight.is_file()):
         record = read_json(paths.preflight)
         plan = Plan.from_json(record["plan"])
-        fresh = initial_state(plan, paths, approval=record["digest"], model=record.get("model"))
+        fresh = initial_state(plan, paths, approval=record["digest"], summary=record)
         kept = (
             {"started_at": record["created"]} if start is None else {k: start[k] for k in ("started_at", "iterations")}
         )

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 
 from deft_aoi.mining.select import Neighbours
 
 BLOCK = 16_384  # rows that are in memory as float32 at a time
 _SCORED = 512  # targets that are compared with a block at a time
+
+METRICS = ("cosine", "euclidean", "manhattan")  # the first two order rows of length 1 alike
 
 Matrix = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -73,20 +76,24 @@ def scale_of(pool: Stored, rows: Rows | None = None) -> Scale:
 
 
 def nearest(
-    asked: Matrix, pool: Stored, depth: int, *, rows: Rows | None = None, scale: Scale | None = None
-) -> Neighbours:
+    asked: Matrix, pool: Stored, depth: int, *, rows: Rows | None = None, scale: Scale | None = None,
+    manhattan: bool = False,
+) -> Neighbours:  # fmt: skip
     """Exact: up to `depth` rows of `pool` for each target, the largest inner product first. Of rows with an equal one,
     as copies have, it takes always the same, not those of the lowest row numbers.
 
     `asked` (t, d) and `pool` (n, d) have unit rows; with `scale` both are compared standardised, and so is the
-    `similarity` that comes back. Missing neighbours have index -1 and similarity -inf.
+    `similarity` that comes back. `manhattan`: the negative sum of absolute differences takes the product's place.
+    Missing neighbours have index -1 and similarity -inf.
     """
     asked = np.ascontiguousarray(asked if scale is None else scale(asked), np.float32)
     best = _Best(len(asked), depth)
     for chosen, block in blocks(pool, rows):
         vectors = block if scale is None else scale(block)
         for first in range(0, len(asked), _SCORED):
-            best.add(first, asked[first : first + _SCORED] @ vectors.T, chosen)
+            some = asked[first : first + _SCORED]
+            near = -cdist(some, vectors, "cityblock").astype(np.float32) if manhattan else some @ vectors.T
+            best.add(first, near, chosen)
     return best.sorted()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deft_aoi.mining.big_index import open_big
-from deft_aoi.mining.index import Matrix, Rows, Stored, nearest, scale_of
+from deft_aoi.mining.index import METRICS, Matrix, Rows, Stored, nearest, scale_of
 from deft_aoi.mining.select import Neighbours
 
 EXACT_ROWS = 1_000_000
@@ -27,13 +27,15 @@ def cosines(asked: Matrix, pool: Stored, index: Rows) -> Matrix:
 def neighbours(
     asked: Matrix, asked_labels: Sequence[str], pool: Stored, pool_labels: npt.NDArray[np.str_],
     free: npt.NDArray[np.bool_], depth: int, *, same_label: bool, folder: Path | None = None,
+    metric: str = METRICS[0],
 ) -> Neighbours:  # fmt: skip
     """Up to `depth` free pool rows for each target, nearest first; of its own label (without case) if `same_label`.
 
     Order comes from the standardised vectors, `similarity` is the plain cosine that the similarity floor is about.
-    Exact; with `folder`, a pool of more than a million rows is searched through an index file there.
+    `metric`: one of METRICS. Exact; with `folder`, a pool of more than a million rows is searched through an index
+    file there.
     """
-    find = _finder(pool, folder)
+    find = _finder(pool, folder, metric)
     index = np.full((len(asked), depth), -1, np.int64)
     folded, wanted = np.char.lower(pool_labels), np.char.lower(np.array(asked_labels, np.str_))
     for label in np.unique(wanted) if same_label else ("",):
@@ -44,8 +46,9 @@ def neighbours(
     return Neighbours(index, cosines(asked, pool, index))
 
 
-def _finder(pool: Stored, folder: Path | None) -> Callable[[Matrix, int, Rows], Neighbours]:
-    if folder is not None and len(pool) > EXACT_ROWS:
+def _finder(pool: Stored, folder: Path | None, metric: str) -> Callable[[Matrix, int, Rows], Neighbours]:
+    manhattan = metric == "manhattan"
+    if folder is not None and len(pool) > EXACT_ROWS and not manhattan:
         return open_big(pool, folder).nearest
     scale = scale_of(pool)
-    return lambda asked, depth, rows: nearest(asked, pool, depth, rows=rows, scale=scale)
+    return lambda asked, depth, rows: nearest(asked, pool, depth, rows=rows, scale=scale, manhattan=manhattan)

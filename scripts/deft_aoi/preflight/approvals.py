@@ -40,6 +40,8 @@ def known(digest: str, kind: str = APPROVED) -> bool:
 def foreign_code(plan: Plan) -> list[str]:
     """What a plan executes next to this skill, for people."""
     found = [f"the evaluator {bound.file}" for bound in plan.target.commands]
+    if plan.target.evaluator is not None and plan.target.evaluator.kind == "command":
+        found.append(f"the evaluator {plan.target.evaluator.path}")
     if plan.platform != LOCAL:
         named = ", ".join(f"{key}={value}" for key, value in plan.settings.items() if value)
         found.append(f"platform {plan.platform}" + (f" ({named})" if named else ""))

@@ -53,6 +53,13 @@ def _stage(kind: str) -> str:
     return f"type: stage_backbone --workspace W{f' --backbone-type {kind}' if kind in DINOV3_TYPES else ''}"
 
 
+def tao_checkpoint(path: Path | None) -> str | None:
+    """`<name> is a checkpoint of NVIDIA TAO` where a file is one; None for every other."""
+    if path is not None and path.is_file() and zipfile.is_zipfile(path) and _is_checkpoint(path):
+        return f"{path} is a checkpoint of NVIDIA TAO"
+    return None
+
+
 def weights_problem(path: Path) -> str | None:
     """What is wrong with a weights file, read without unpickling anything; None where nothing is seen."""
     if not path.stat().st_size:

@@ -82,7 +82,7 @@ def readable(inputs: Inputs, plan: Plan) -> list[Finding]:
     found += _guard(1, lambda: [Finding(1, BLOCK, problem) for problem in inputs.spec_problems])
     found += _guard(1, lambda: spec_findings(inputs.spec, plan))
     found += _guard(1, lambda: _lights(inputs.optics))
-    for name in (TRAINING, VALIDATION, KPI, POOL):
+    for name in (TRAINING, VALIDATION, KPI, *((POOL,) if POOL in inputs.tables else ())):
         found += _guard(1, lambda name=name: _readable(inputs.tables[name]))  # type: ignore[misc]
     if (run := unfinished_run(inputs.workspace)) is not None:
         again = f"to go on with it instead: deft step --results-dir {run}"
@@ -140,10 +140,13 @@ def assets(inputs: Inputs, plan: Plan) -> list[Finding]:
     workspace = inputs.workspace
     found = _guard(8, lambda: backbone_findings(inputs.spec, plan, workspace))
     seen, pool = inputs.optics, inputs.pool
-    found += _guard(8, lambda: image_findings(workspace.pool_csv, pool, workspace.root, seen, workspace.root, 8))
+    if POOL in inputs.tables:
+        found += _guard(8, lambda: image_findings(workspace.pool_csv, pool, workspace.root, seen, workspace.root, 8))
+        found.append(Finding(8, OK, f"{len(pool)} rows, {pool['label'].nunique()} labels", where="mining pool"))
+    else:
+        found.append(_without_pool(workspace, plan))
     if weights := staged_backbone(plan.engine, workspace.backbone_dir):
         found += _refused(8, lambda: workspace.inside(weights, "backbone; copy it with stage_backbone.py"))
-    found.append(Finding(8, OK, f"{len(pool)} rows, {pool['label'].nunique()} labels", where="mining pool"))
     if plan.synthetic == PREGEN:
         found.append(pregen_pairs(workspace, seen))
     if plan.synthetic == PATCHES:
@@ -151,6 +154,15 @@ def assets(inputs: Inputs, plan: Plan) -> list[Finding]:
     if plan.synthetic == INLINE:
         found += generator_findings(workspace, plan, seen)
     return found
+
+
+def _without_pool(workspace: Workspace, plan: Plan) -> Finding:
+    """What a run without mining pool lives from."""
+    text = f"no {workspace.pool_csv}"
+    if plan.synthetic == order.OFF or plan.pool == order.ON:
+        remedy = "put it there, or let rows be made: --synthetic patches (TAO: inference_only)"
+        return Finding(8, BLOCK, text, where="mining pool", expected="new rows of some kind", next=remedy)
+    return Finding(8, NOTE, f"{text}: every new row of an iteration is synthetic ({plan.synthetic})")
 
 
 def patch_sources(inputs: Inputs) -> Finding:
@@ -222,7 +234,7 @@ def data(inputs: Inputs, plan: Plan) -> list[Finding]:
         found += _guard(10, lambda: acceptance(workspace, there[ACCEPTANCE]))
     for one, other in itertools.combinations(there.values(), 2):
         found.append(_overlap(find_leaks(one.rows, other.rows), one.csv, other.csv))
-    for table in (table for name, table in there.items() if name != TRAINING):
+    for table in (table for name, table in there.items() if name != TRAINING and POOL in inputs.tables):
         leaks = find_leaks(inputs.pool, table.rows, images_first=workspace.root, images_second=workspace.images)
         found.append(_overlap(leaks, workspace.pool_csv, table.csv))
     return found

@@ -94,21 +94,14 @@ def finetune_findings(slots: Slots, plan: Plan) -> list[Finding]:
 
 
 def generator_config(plan: Plan) -> dict[str, Any]:
-    """The contract's `config.anomalygen`."""
-    config: dict[str, Any] = {
+    """The contract's `config.anomalygen`, complete in every mode: readers of NVIDIA's look for all of it."""
+    slots = Slots(Workspace.at(plan.workspace), plan.project)
+    return {
         "sub_skill": "paidf-anomalygen", "mode": plan.synthetic, "project": plan.project, "num_SDG": plan.num_sdg,
-        "step": plan.anomalygen_step, "checkpoint_dir": "", "dataset_dir_source": "", "defect_spec": "",
-        "container": "",
+        "step": plan.anomalygen_step, "checkpoint_dir": str(slots.checkpoints),
+        "dataset_dir_source": str(slots.dataset), "defect_spec": str(slots.dataset / "defect_spec.jsonl"),
+        "container": image("images.metropolis_sdg.paidf_anomalygen"),
     }  # fmt: skip
-    if plan.synthetic == INLINE:
-        slots = Slots(Workspace.at(plan.workspace), plan.project)
-        remote = plan.platform != LOCAL
-        config |= {
-            "checkpoint_dir": str(slots.checkpoints) if remote else "", "dataset_dir_source": str(slots.dataset),
-            "defect_spec": str(slots.dataset / "defect_spec.jsonl"),
-            "container": image("images.metropolis_sdg.paidf_anomalygen") if remote else "",
-        }  # fmt: skip
-    return config
 
 
 def generator_findings(workspace: Workspace, plan: Plan, seen: Optics) -> list[Finding]:

@@ -20,6 +20,7 @@ from deft_aoi.base.rows import (
     POOL_REQUIRED,
     REQUIRED,
     csv_bytes,
+    no_pool,
     pad_columns,
     parse_as_tao,
     pool_rows,
@@ -28,6 +29,8 @@ from deft_aoi.base.rows import (
 from deft_aoi.base.versions import images
 from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, SETS, SYNTHETIC, TRAINING, VALIDATION, RowSet, pregen_set, set_of
 from deft_aoi.spec.tree import Optics, Spec, optics, parse_spec, spec_bytes
+
+OPTIONAL = (POOL, ACCEPTANCE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Spec, CSVs (by the name of their set; the acceptance set only where it is there) and image pins of a workspace.
+    """Spec, CSVs (by the name of their set; pool and acceptance set only where they are there) and image pins.
 
     A file that is absent or damaged does not raise before it is asked for, so that one Pre-Flight names every fault.
     """
@@ -88,7 +91,9 @@ class Inputs:
 
     @cached_property
     def pool(self) -> pd.DataFrame:
-        """Rows of the mining pool as :func:`deft_aoi.base.rows.pool_rows` gives them."""
+        """Rows of the mining pool as :func:`deft_aoi.base.rows.pool_rows` gives them; none without one."""
+        if POOL not in self.tables:
+            return no_pool()
         table = self.tables[POOL]
         return pool_rows(table.rows, table.csv, self.workspace.root, self.optics.lights, self.optics.ext)
 
@@ -113,10 +118,10 @@ class Inputs:
     def _set(self, name: str) -> RowSet | None:
         if name == SYNTHETIC:
             return pregen_set(self.workspace, self.optics)
-        if name == POOL:
-            return set_of(POOL, self.tables[POOL].csv, self.pool, self.workspace.root, self.optics)
         if name not in self.tables:
             return None
+        if name == POOL:
+            return set_of(POOL, self.tables[POOL].csv, self.pool, self.workspace.root, self.optics)
         table = self.tables[name]
         return set_of(name, table.csv, pad_columns(table.rows), self.workspace.images, self.optics)
 
@@ -134,7 +139,7 @@ def read_inputs(workspace: Workspace) -> Inputs:
     tables = {
         name: read_table(name, path)
         for name, path in csv_paths(workspace).items()
-        if name != ACCEPTANCE or path.is_file()
+        if name not in OPTIONAL or path.is_file()
     }
     digest = ""
     spec: tuple[Spec, list[str]] | DeftError

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from deft_aoi.base import versions
+from deft_aoi.base import air_gap, versions
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.names import check_project
 from deft_aoi.base.paths import Workspace
 from deft_aoi.data.sets import POOL
 from deft_aoi.engine.engine_choice import CHOICES, ENGINES, FEATURES, TAO, choose
 from deft_aoi.executors.platform_choice import LOCAL
+from deft_aoi.kpi.metric_contract import canonical, parse_contract
+from deft_aoi.mining.index import METRICS
 from deft_aoi.preflight.check_workspace import has_pregen
 from deft_aoi.preflight.generator_plan import generator_values
 from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaults, with_own_baseline
-from deft_aoi.record.order import SEALED
+from deft_aoi.record.order import OFF, ON, SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
 from deft_aoi.spec.tree import Spec, get
 from deft_aoi.stages.anomalygen_patches import MODE as PATCHES
@@ -42,8 +44,11 @@ def asked_workspace(asked: Mapping[str, Any]) -> Workspace:
     return workspace
 
 
-def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str, str]]:
-    """(plan, source of each value) from what the user asked for, the spec and the defaults, in this order.
+def make_plan(
+    asked: Mapping[str, Any], inputs: Inputs, run: Mapping[str, Any] | None = None
+) -> tuple[Plan, dict[str, str]]:
+    """(plan, source of each value) from what the user asked for, the `run` that goes on here, the spec and the
+    defaults, in this order.
 
     Raises InputError when a value cannot be used.
     """
@@ -58,9 +63,14 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
         "num_gpus": _gpus_of(spec),
         "seed": get(spec, "train.seed"),
     }
-    pool = inputs.tables[POOL].read  # what is wrong with it is a finding of check 1
+    pool = inputs.tables[POOL].read if POOL in inputs.tables else None  # what is wrong with it: a finding of check 1
     policy, why = default_policy(pool["label"] if isinstance(pool, pd.DataFrame) else ())
-    asked = with_own_baseline(asked, workspace)
+    run = dict(run or {})
+    if not (asked.get("kpi_target") or asked.get("metric_contract")):
+        run = with_metric_contract(run)
+    else:
+        run.pop("metric_contract", None)
+    asked = with_metric_contract(with_own_baseline(asked, workspace))
     if asked.get("policy") == AUTO_POLICY:
         del asked["policy"]
     if isinstance(asked.get("screen"), str):
@@ -68,6 +78,7 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
     defaults = {
         "kpi_target": DEFAULT_TARGET,
         "synthetic": PREGEN if has_pregen(workspace) else "off",
+        "pool": ON if POOL in inputs.tables else OFF,
         "policy": policy,
         "acceptance": SEALED if workspace.acceptance_csv.is_file() else "off",
         "encoder": default_encoder(workspace),
@@ -76,16 +87,18 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name in Plan.__dataclass_fields__:
-        for source, record in (("user", asked), ("spec", from_spec), ("default", defaults)):
+        for source, record in (("user", asked), ("the run", run), ("spec", from_spec), ("default", defaults)):
             if record.get(name) is not None:
                 values[name], sources[name] = record[name], source
                 break
         else:
             sources[name] = "default"
+    if sources["pool"] == "default" and values["pool"] == OFF:
+        sources["pool"] = f"no {workspace.pool_csv.relative_to(workspace.root)}"
     if sources["policy"] == "default":
         sources["policy"] = f"default ({why})"
-    if sources["network"] == "default" and os.environ.get("AIR_GAPPED", "") not in ("", "0"):
-        values["network"], sources["network"] = AIR_GAP, "AIR_GAPPED"
+    if sources["network"] == "default" and air_gap.declared():
+        values["network"], sources["network"] = AIR_GAP, air_gap.VARIABLE
     values.pop("tao", None)  # always asked again
     values["workspace"] = str(workspace.root)
     where = versions.platform(values.get("platform", LOCAL))
@@ -101,6 +114,28 @@ def make_plan(asked: Mapping[str, Any], inputs: Inputs) -> tuple[Plan, dict[str,
     plan = replace(plan, kpi_target=plan.target.text)
     check_plan(plan)
     return plan, sources
+
+
+def with_metric_contract(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """`asked` with the metric contract (a JSON file, or JSON text of a plan) in one spelling, its words as the target.
+
+    Raises InputError where it is none, or a target is given as well.
+    """
+    asked = dict(asked)
+    told = asked.get("metric_contract")
+    if not told:
+        return asked
+    text, where = str(told), "metric contract"
+    if not text.lstrip().startswith("{"):
+        if not Path(text).expanduser().is_file():
+            raise InputError(f"--metric-contract {text}: no such file; expected JSON with name, operator, target, ...")
+        text, where = Path(text).expanduser().read_text(encoding="utf-8-sig"), text
+    contract = parse_contract(text, where)
+    if asked.get("kpi_target") not in (None, contract.text):
+        raise InputError("--kpi-target and --metric-contract: both say what the loop works for; leave one of them out")
+    asked["kpi_target"] = contract.text
+    asked["metric_contract"] = canonical(contract) if contract.evaluator else None
+    return asked
 
 
 def _gpus_of(spec: Spec) -> int | None:
@@ -150,7 +185,7 @@ def check_plan(plan: Plan) -> None:
         raise InputError(f"min_similarity is {plan.min_similarity!r}: expected a cosine between -1 and 1")
     engines = ENGINES if plan.platform == LOCAL else (TAO,)
     choices = {
-        "engine": engines, "policy": POLICIES, "knn_metric": ("cosine",), "network": (OPEN, AIR_GAP),
+        "engine": engines, "policy": POLICIES, "knn_metric": METRICS, "network": (OPEN, AIR_GAP),
         "rca_source": RCA_SOURCES,
     }  # fmt: skip
     for name, known in choices.items():
@@ -160,6 +195,12 @@ def check_plan(plan: Plan) -> None:
     _check_generation(plan)
     if plan.acceptance not in ("off", SEALED):
         raise InputError(f"acceptance {plan.acceptance!r}: expected off or {SEALED}")
+    evaluator = plan.target.evaluator
+    if evaluator and evaluator.kind == "artifact" and (plan.noise_floor or plan.acceptance == SEALED):
+        raise InputError(
+            "metric contract: an artifact judges one model of an iteration, not a second seed or a sealed set; pass "
+            "--acceptance off and leave --noise-floor out, or bring a command"
+        )
     if plan.acceptance == SEALED and not Workspace.at(plan.workspace).acceptance_csv.is_file():
         raise InputError(f"acceptance {SEALED}: no {Workspace.at(plan.workspace).acceptance_csv}")
     if plan.synthetic == PREGEN and not has_pregen(Workspace.at(plan.workspace)):

@@ -14,16 +14,19 @@ import pandas as pd
 
 from deft_aoi.base.errors import InputError, Refusals
 from deft_aoi.base.files import atomic_write_json, atomic_write_text, sha256_file, utc_now
-from deft_aoi.base.finding import BLOCK, Finding
-from deft_aoi.base.paths import RunPaths, Workspace
+from deft_aoi.base.finding import BLOCK, NOTE, Finding
+from deft_aoi.base.paths import BASELINE, RunPaths, Workspace
 from deft_aoi.base.rows import is_defect
 from deft_aoi.base.safe_paths import printable
 from deft_aoi.base.versions import VERSION, image, images
 from deft_aoi.data.sets import ACCEPTANCE, KPI, POOL, TRAINING, VALIDATION
-from deft_aoi.executors.base import TAO_PYT, Executor, Place, Probe
+from deft_aoi.engine.engine_choice import NET, TAO, gpu_name
+from deft_aoi.executors.base import GPUS, TAO_PYT, Executor, Place, Probe
 from deft_aoi.executors.platform_choice import LOCAL, make_executor
-from deft_aoi.kpi.evaluator import evaluator_file
+from deft_aoi.kpi.evaluator import contract_files, evaluator_file, named
+from deft_aoi.kpi.metric_contract import contract_record
 from deft_aoi.preflight import approvals, check_data
+from deft_aoi.preflight.check_backbone import tao_checkpoint
 from deft_aoi.preflight.check_cost import cost_findings
 from deft_aoi.preflight.check_workspace import all_checks
 from deft_aoi.preflight.generator_plan import generator_config, generator_values
@@ -33,33 +36,39 @@ from deft_aoi.preflight.own_baseline import own_baseline_findings, own_files
 from deft_aoi.preflight.plan_values import asked_workspace, check_plan, make_plan
 from deft_aoi.preflight.result import VERSION_OF_RECORD, Preflight, code_covers, code_of
 from deft_aoi.preflight.summary import summary
+from deft_aoi.preflight.summary_data import POOL_DATA
 from deft_aoi.preflight.time_budget import in_hours
 from deft_aoi.preflight.where_to_train import where_to_train
-from deft_aoi.record import journal, state
+from deft_aoi.record import bank_runs, journal, state
 from deft_aoi.record.locations import Places
-from deft_aoi.record.order import SEALED
+from deft_aoi.record.order import ON, SEALED
 from deft_aoi.record.run import AIR_GAP, IMAGES_OF, Plan, approval_digest, approval_problem, read_json
 from deft_aoi.stages.trained_model import trained_model
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 from deft_aoi.synthetic.pregenerated import source_record
 
-_DATASET = {POOL: "mining_pool"}  # name of a set in preflight.json and in the Summary
+_DATASET = {POOL: POOL_DATA}
 
 
 def preflight(asked: Mapping[str, Any]) -> Preflight:
     """Run all checks; raises Refusals with every finding that blocks. Reads only, and opens every input once."""
+    before = run_before(asked.get("results_dir"))
+    if before and asked.get("hours") is None and not asked.get("max_iterations"):
+        asked = {**asked, "max_iterations": before["max_iterations"]}
     workspace = asked_workspace(asked)
     inputs = read_inputs(workspace)
     if question := where_to_train(asked, inputs):
         raise Refusals(question)
     asked, estimated = in_hours(asked, inputs)
-    plan, sources = make_plan(asked, inputs)
+    plan, sources = make_plan(asked, inputs, bank_runs.plan_values(before) if before else {})
     if estimated:
         sources["max_iterations"] = estimated
     plan, executor, probes = probed(plan, inputs.images)
     if plan.platform != LOCAL:
         sources["tao"] = f"platform {plan.platform}"
     findings = all_checks(inputs, plan, probes) + own_baseline_findings(inputs, plan) + cost_findings(plan, inputs)
+    if before:
+        findings += run_findings(before, RunPaths.at(asked["results_dir"]), plan)
     if any(finding.level == BLOCK for finding in findings):  # no Summary comes, but what the images say is known too
         findings += check_data.findings_beside(inputs, sealed=plan.acceptance == SEALED, engine=plan.engine)
     refuse_blocking(findings)
@@ -73,6 +82,29 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
         plan, sources, tuple(findings), dataset, covered, inputs.images, executor.describe(), seen,
         trained_model(plan, inputs.spec, workspace.backbone_dir),
     )  # fmt: skip
+
+
+def run_before(results_dir: Path | None) -> state.State | None:
+    """The state of a run that this skill has not written and that shall go on here; None without one."""
+    paths = RunPaths(Path(results_dir).expanduser()) if results_dir else None
+    if paths is None or not paths.state.is_file():
+        return None
+    found = state.load(paths.state)
+    return found if bank_runs.is_foreign(found) else None
+
+
+def run_findings(before: state.State, paths: RunPaths, plan: Plan) -> list[Finding]:
+    """(1) whether a run of the bank can go on here, and from where."""
+    workspace = Workspace.at(plan.workspace)
+    found = [Finding(1, BLOCK, f"{paths.state}: {text}") for text in bank_runs.problems(before, paths, workspace)]
+    named = before["iterations"].get(BASELINE, {}).get("best_ckpt_path")
+    seeded = bank_runs.located(str(named), paths, workspace) if named else None
+    if plan.engine != TAO and (problem := tao_checkpoint(seeded)):
+        remedy = "choose where TAO runs: --platform local-docker, virtualenv, slurm or kubernetes"
+        found.append(Finding(1, BLOCK, f"{paths.state}: {problem}, engine {plan.engine} cannot load it", next=remedy))
+    lines = bank_runs.events(before, paths) or journal.read(paths.log)
+    where = f"after {lines[-1]['iter']}/{lines[-1]['stage']}" if lines else "with its trained baseline"
+    return found or [Finding(1, NOTE, f"the run goes on {where}; its state of version {before.get('version')} is kept")]
 
 
 def probed(plan: Plan, pins: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:
@@ -97,7 +129,8 @@ def refuse_blocking(findings: Sequence[Finding]) -> None:
 
 def read_sets(plan: Plan) -> tuple[str, ...]:
     """Names of the sets whose CSVs a run of this plan reads."""
-    return (TRAINING, VALIDATION, KPI, POOL, *((ACCEPTANCE,) if plan.acceptance == SEALED else ()))
+    asked = {POOL: plan.pool == ON, ACCEPTANCE: plan.acceptance == SEALED}
+    return (TRAINING, VALIDATION, KPI, *(name for name, there in asked.items() if there))
 
 
 def digests(workspace: Workspace, plan: Plan, sha256: Callable[[Path], str]) -> dict[str, str]:
@@ -110,6 +143,8 @@ def digests(workspace: Workspace, plan: Plan, sha256: Callable[[Path], str]) -> 
         found[name] = sha256_file(workspace.root / name)
     for command in plan.target.commands:
         found[command.file] = sha256_file(evaluator_file(workspace.root, command.file))
+    for file in contract_files(plan.target):
+        found[named(file, workspace.root)] = sha256_file(file)
     if plan.synthetic == PREGEN:
         found[workspace.anomalygen_dir.relative_to(workspace.root).as_posix()] = source_record(workspace)["digest"]
     return found
@@ -121,6 +156,16 @@ def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
         return told
     tag = None if plan.settings.get("venv") else re.search(r":(\d+(?:\.\d+)+)", image)
     return tag[1] if tag else ""
+
+
+def gpu_model(findings: Sequence[Finding], plan: Plan) -> str:
+    """The GPUs that the platform showed, those of this machine for engine net; else why none is named."""
+    shown = next((found.text for found in findings if found.text.startswith(GPUS)), "")
+    if shown:
+        return shown.removeprefix(GPUS)
+    if plan.platform != LOCAL:
+        return f"not seen from here (platform {plan.platform})"
+    return (gpu_name() if plan.engine == NET else None) or f"none: engine {plan.engine} runs on the CPU"
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, Any]:
@@ -158,6 +203,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
             "version": VERSION_OF_RECORD,
             "created": utc_now(),
             "model": result.model.record(),
+            "gpu_model": gpu_model(result.findings, result.plan),
             "plan": result.plan.to_json(),
             "sources": dict(result.sources),
             "dataset": dict(result.dataset),
@@ -227,12 +273,15 @@ def start(paths: RunPaths) -> state.State:
             return begun
         raise InputError(f"{paths.root}: already started; go on with: deft step --results-dir {paths.root}")
     plan = _approved_plan(paths, record)
-    begun = initial_state(plan, paths, approval=record["digest"], model=record.get("model"))
+    workspace = Workspace.at(plan.workspace)
+    begun = initial_state(plan, paths, approval=record["digest"], summary=record)
     if paths.state.is_file():  # pre-seeded baseline of an upstream pipeline: its checkpoint is kept
         before = state.load(paths.state)
+        bank_runs.adopt(paths, before)
         begun["iterations"] |= before["iterations"]
         begun["started_at"] = before["started_at"]
     begun = state.fold(begun, journal.read(paths.log))  # a run of 7.0.x goes on where it was
+    atomic_write_text(paths.spec, workspace.spec.read_text(encoding="utf-8-sig"))
     state.save(paths.state, begun)
     approvals.remember(record["digest"])
     return begun
@@ -279,9 +328,10 @@ def _current(plan: Plan) -> Plan:
 
 
 def initial_state(
-    plan: Plan, paths: RunPaths, *, approval: str | None, model: Mapping[str, Any] | None = None
+    plan: Plan, paths: RunPaths, *, approval: str | None, summary: Mapping[str, Any] | None = None
 ) -> state.State:
-    """State of a run before its first stage, with the contract's `config`; `model`: what its Summary said of it."""
+    """State of a run before its first stage, with the contract's `config`; `summary`: what Pre-Flight kept of it."""
+    summary = summary or {}
     workspace = Workspace.at(plan.workspace)
     config = {
         "specs_file": str(workspace.spec),
@@ -303,12 +353,17 @@ def initial_state(
         },
         "approval": approval,
     }
-    config |= {"model": {name: model.get(name) for name in ("sentence", "changenet")}} if model else {}
+    if model := summary.get("model"):
+        config["model"] = {name: model.get(name) for name in ("sentence", "changenet")}
+    if told := summary.get("gpu_model"):
+        config["gpu_model"] = told
     places = Places(paths.root, workspace.root)
-    return state.initial(
+    begun = state.initial(
         started_at=utc_now(),
         kpi_target=plan.kpi_target,
         results_dir=str(paths.root),
         max_iterations=plan.max_iterations,
         config={**places.portable(config), "plan": plan.to_json()},
     )
+    told = contract_record(plan.target)
+    return begun | ({"metric_contract": told} if told else {})

@@ -12,6 +12,7 @@ from deft_aoi.kpi.provable import Size, provable
 from deft_aoi.preflight.check_backbone import BACKBONE
 from deft_aoi.preflight.generator_plan import hidden
 from deft_aoi.preflight.result import Preflight
+from deft_aoi.preflight.summary_data import POOL_DATA
 from deft_aoi.simulate.workspace import RECORD as SIMULATED
 from deft_aoi.stages.mining import unused_by
 
@@ -90,7 +91,9 @@ def size_of(counts: Mapping[str, Any]) -> Size:
 def unseen(data: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Defects of the KPI set that the training rows lack, and where they can come from."""
     missing = sorted(set(data["kpi"]["defects"]) - set(data["training"]["defects"]))
-    nowhere = sorted(set(missing) - set(data["mining_pool"]["defects"]))
+    if POOL_DATA not in data:
+        return [f"- Neither in the training rows nor in a mining pool: {', '.join(missing)}."] if missing else []
+    nowhere = sorted(set(missing) - set(data[POOL_DATA]["defects"]))
     lines = [f"- Not in the training rows, to be mined: {', '.join(missing)}."] if missing else []
     return lines + ([f"- Neither in the mining pool: {', '.join(nowhere)}."] if nowhere else [])
 

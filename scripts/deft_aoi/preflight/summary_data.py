@@ -8,6 +8,7 @@ from typing import Any
 from deft_aoi.data.label_review import Review
 from deft_aoi.data.review_counts import count_review
 
+POOL_DATA = "mining_pool"  # name of the pool in preflight.json and in the Summary; absent without one
 _SHOWN = 8
 _TABLE = "label_review.csv"
 
@@ -21,7 +22,7 @@ def sample_lines(
 
 
 def source_lines(dataset: Mapping[str, Mapping[str, Any]], made: Sequence[str]) -> list[str]:
-    kpi, training, pool = (dataset[name]["defects"] for name in ("kpi", "training", "mining_pool"))
+    kpi, training, pool = (dataset.get(name, {}).get("defects", {}) for name in ("kpi", "training", POOL_DATA))
     generated = {name.casefold() for name in made}
     lines = ["| defect of the KPI set | KPI | training | pool | synthetic | more can come from |", "|---" * 6 + "|"]
     for name, count in kpi.items():

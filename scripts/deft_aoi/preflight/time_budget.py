@@ -81,7 +81,7 @@ def _minutes(plan: Plan, size: Size, number: int, *, gpu: bool) -> tuple[float, 
 
 
 def size_of(inputs: Inputs) -> Size:
-    counts = {name: len(inputs.tables[name].rows) for name in (TRAINING, KPI, POOL)}
+    counts = {name: len(inputs.tables[name].rows) if name in inputs.tables else 0 for name in (TRAINING, KPI, POOL)}
     return Size(counts[TRAINING], counts[KPI], counts[POOL], len(inputs.optics.lights))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.paths import BASELINE, iter_label, iter_number
-from deft_aoi.record.order import DATA_MINING, EVALUATE, TRAIN
+from deft_aoi.record.order import DATA_MINING, EVALUATE, ON, TRAIN
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import get, load_spec
 
@@ -48,7 +48,7 @@ def needed(run: Run, label: str, stage: str) -> tuple[int, str]:
     if stage == EVALUATE:
         size = run.workspace.kpi_csv.stat().st_size
         return _CSV_COPIES * size, f"{_CSV_COPIES} copies of {run.workspace.kpi_csv.name} with scores"
-    if stage == DATA_MINING:
+    if stage == DATA_MINING and run.plan.pool == ON:
         rows = run.workspace.pool_csv.read_bytes().count(b"\n") * len(run.optics.lights)
         return rows * _VECTOR_BYTES, f"{rows} vectors of pool images"
     return 0, "small files"

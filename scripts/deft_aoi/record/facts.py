@@ -89,6 +89,7 @@ class Evaluated(Facts):
     n_defect: int | None = None
     by_board: Any = None
     measured: Any = None  # what the target's own commands say of the same scores
+    metric_result: Mapping[str, Any] | None = None  # as the evaluator of a metric contract wrote it
     far_upper_pct: float | None = None
     verdict: str | None = None
     verdict_sentence: str | None = None

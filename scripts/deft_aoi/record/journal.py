@@ -177,6 +177,12 @@ def repair_tail(stream: IO[bytes], path: Path) -> int:
     return len(torn)
 
 
+def checked(entry: Entry, where: str) -> Entry:
+    """The entry, where every field is what a line's is. Raises InputError naming the field."""
+    _check(entry, where)
+    return entry
+
+
 def set_tokens(path: Path, tokens: Mapping[int, Mapping[str, Any]]) -> None:
     """Write token use into the lines named by `seq` and chain the journal again (lock held, atomic replace).
 

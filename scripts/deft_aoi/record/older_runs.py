@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deft_aoi.kpi.gate import Standing, better
-from deft_aoi.kpi.judged import judged, score_facts, standing
+from deft_aoi.kpi.judged import judged, own_threshold, score_facts, standing
+from deft_aoi.kpi.metric_contract import checked_result
 from deft_aoi.kpi.target import Contract
 from deft_aoi.record.order import DATA_MERGE, DATA_MINING, EVALUATE, RCA, ROUTING, TRAIN
 
@@ -65,7 +67,13 @@ def _evaluated(known: Mapping[str, Any], target: Contract) -> dict[str, Any]:
     csv = Path(str(known.get("inference_csv", "")))
     if not csv.is_file():
         return {**facts, "far_995_pct": 100.0, "auroc": 0.0} if "far_pct" in facts else facts
-    scores = score_facts(csv, target)
+    told: dict[str, Any] = {}
+    if target.evaluator is not None:
+        result = checked_result(
+            json.dumps(known.get("metric_result")).encode(), target, "deft_state.json: metric_result"
+        )
+        told = {"measured": dict(result.measured), "metric_result": dict(result.record)}
+    scores = {**score_facts(csv, target, own_threshold(told)), **told}
     verdict = judged(target, scores)
     judgement = {"met": verdict.met, "verdict": verdict.status, "far_upper_pct": 100 * verdict.far_upper}
     return {**facts, **scores, **judgement, "verdict_sentence": verdict.sentence}

@@ -21,7 +21,7 @@ ACCEPTANCE = "acceptance"
 ROLLBACK = "rollback"
 STOP = "stop"
 SEALED = "sealed"  # a plan whose acceptance set is opened once, before the loop stops
-ON, OFF = "on", "off"  # of a plan's `anomalygen_finetune`
+ON, OFF = "on", "off"  # of a plan's `anomalygen_finetune` and `pool`
 STAGES = (
     "evaluate", "rca", "routing", FINETUNE, "anomalygen", "data_mining", "data_merge", "train",
     ACCEPTANCE, LOOP_STOP, RESOLVE, PRUNE, ROLLBACK,

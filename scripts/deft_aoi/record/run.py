@@ -14,15 +14,17 @@ from deft_aoi.base.files import sha256_json
 from deft_aoi.base.paths import BASELINE, RunPaths, Workspace, iter_label, iter_number
 from deft_aoi.base.safe_paths import check_facts, shown
 from deft_aoi.base.safe_yaml import parse_json
-from deft_aoi.kpi.target import Contract, parse_target
-from deft_aoi.record import journal, seals, state
+from deft_aoi.kpi.metric_contract import target_of
+from deft_aoi.kpi.target import Contract
+from deft_aoi.record import bank_runs, journal, seals, state
+from deft_aoi.record.bank_runs import AIR_GAP as AIR_GAP
 from deft_aoi.record.facts import Evaluated, F
 from deft_aoi.record.locations import Places
-from deft_aoi.record.order import OFF, champion_label
+from deft_aoi.record.order import OFF, ON, champion_label
 from deft_aoi.spec.tree import Optics, Spec, load_spec, optics
 
 IMAGES_OF = "images of "  # an approved input: the hash of all pictures of a set
-OPEN, AIR_GAP = "open", "airgap"
+OPEN = "open"
 
 
 RCA_SOURCES = ("kpi", "validation")
@@ -35,6 +37,7 @@ class Plan:
     workspace: str
     kpi_target: str
     max_iterations: int
+    metric_contract: str = ""  # JSON of NVIDIA's form, where the metric is the user's own
     platform: str = "local"
     settings: Mapping[str, str] = field(default_factory=dict)  # of the platform: specs/platforms.yaml names them
     network: str = OPEN  # or airgap: nothing is pulled, logged in to or downloaded
@@ -44,6 +47,7 @@ class Plan:
     num_epochs: int = 10
     batch_size: int = 16
     num_gpus: int = 1
+    pool: str = ON  # off: no mining_pool.csv, an iteration lives from synthetic rows alone
     policy: str = "knn"
     mine_rows: int = 200
     screen: bool = True  # keep picks with suspect labels out
@@ -73,7 +77,7 @@ class Plan:
     @cached_property
     def target(self) -> Contract:
         """The KPI target, parsed. Raises InputError where it says nothing that the gate takes."""
-        return parse_target(self.kpi_target)
+        return target_of(self.kpi_target, self.metric_contract)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
@@ -158,7 +162,8 @@ def load_run(results_dir: Path) -> Run:
     """
     paths = RunPaths.at(results_dir)
     snapshot = state.load(paths.state)
-    if not isinstance(snapshot["config"].get("plan"), Mapping):
+    if bank_runs.is_foreign(snapshot):
+        bank_runs.require_started(snapshot, paths)
         raise InputError(
             f"{paths.root}: no approved plan in this run (of 7.0.x, or written by hand); type: deft preflight "
             f"--workspace W --max-iterations {snapshot['max_iterations']} --results-dir {paths.root}, then deft start"

@@ -12,7 +12,8 @@ from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import BASELINE, iter_number
 from deft_aoi.base.safe_paths import shown
 from deft_aoi.base.safe_yaml import parse_json
-from deft_aoi.record import journal
+from deft_aoi.record import bank_runs, journal
+from deft_aoi.record.bank_runs import FINAL_AUTOML
 from deft_aoi.record.order import (
     ACCEPTANCE,
     BASELINE_ORDER,
@@ -37,6 +38,7 @@ ITERATION_FIELDS = (
     "rca_gaps_parquet", "rca_threshold", "routing_mining_parquet", "routing_anomalygen_parquet",
     "mining_mined_parquet", "mining_mined_count", "combined_training_csv", "provenance_csv",
 )  # fmt: skip
+METRIC_RESULT = "metric_result"  # in the state of an iteration that a metric contract's evaluator judged
 
 
 def initial(
@@ -90,6 +92,10 @@ def fold(start: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> Stat
         }
     elif is_preseeded(start, entries):
         state["iterations"][BASELINE].update(start["iterations"][BASELINE])
+    if "metric_contract" in start:
+        state["metric_contract"] = start["metric_contract"]
+    if FINAL_AUTOML in start["iterations"]:  # no stage of the loop: no journal line tells of it
+        state["iterations"][FINAL_AUTOML] = start["iterations"][FINAL_AUTOML]
     for entry in entries:
         _fold_one(state, entry)
     return state
@@ -175,6 +181,7 @@ def _fold_one(state: State, entry: Mapping[str, Any]) -> None:
     part["stage_completed"] = stage
     facts = entry.get("facts", {})
     part.update({name: facts[name] for name in ITERATION_FIELDS if name in facts})
+    part.update({METRIC_RESULT: facts[METRIC_RESULT]} if facts.get(METRIC_RESULT) else {})
     if stage == (BASELINE_ORDER if label == BASELINE else ITERATION_ORDER)[-1]:
         part["status"] = "complete"
 
@@ -203,6 +210,7 @@ def load(path: Path) -> State:
     again = f"type: deft rebuild-state --results-dir {path.parent}"
     if not isinstance(state, dict):
         raise InputError(f"{path}: damaged (no JSON object); {again}")
+    state = bank_runs.as_ours(state)
     if missing := _KINDS.keys() - state.keys():
         raise InputError(f"{path}: {', '.join(sorted(missing))} missing; {again}")
     for name, kind in _KINDS.items():
@@ -217,7 +225,7 @@ def _sound(state: State) -> bool:
     """Whether the parts that readers walk through are groups of keys under names of ours."""
     for label, part in state["iterations"].items():
         try:
-            iter_number(label)
+            iter_number(label) if label != FINAL_AUTOML else None
         except InputError:
             return False
         if not isinstance(part, dict) or "status" not in part or "stage_completed" not in part:

@@ -209,7 +209,7 @@ def verdict_of(source: Source, record: Record, facts: Record) -> Verdict | None:
     if source.target is None or any(number is None for number in counts):
         return None
     measured = facts.get("measured")
-    if any(bound.name not in (measured or {}) for bound in source.target.commands):
+    if any(bound.name not in (measured or {}) for bound in source.target.bounds if bound.metric == "command"):
         return None
     calls, n_pass, escapes, n_defect = (int(number) for number in counts if number is not None)
     by_board = facts.get("by_board")
@@ -309,7 +309,10 @@ def environment(source: Source) -> Record:
         "approval": source.preflight.get("approval_code") or source.preflight.get("digest"),
         "plan": {name: {"value": shown(source, value), "source": named.get(name, "")} for name, value in plan.items()},
         "dataset": {name: dataset(part) for name, part in (source.preflight.get("dataset") or {}).items()},
-        "versions": source.preflight.get("versions") or {},
+        "versions": {
+            **(source.preflight.get("versions") or {}),
+            **({"GPU": gpu} if (gpu := source.config.get("gpu_model")) else {}),
+        },
         "findings": findings(source),
         "artifacts": hashed,
         "config": {k: v for k, v in shown_facts(source, source.config).items() if not isinstance(v, dict)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -134,6 +135,22 @@ def _size(views: list[View]) -> int:
 
 
 def _view(sight: Sight, side: int, quality: int, root: Path) -> View:
+    stamps = tuple(_stamp(path) for path in (sight.test, sight.golden, sight.asked_by))
+    return _drawn(sight, stamps, side, quality, root)
+
+
+def _stamp(path: Path | None) -> tuple[int, int]:
+    """What changes with a file's content."""
+    try:
+        found = path.stat() if path is not None else None
+    except (OSError, ValueError):
+        found = None
+    return (found.st_mtime_ns, found.st_size) if found else (0, 0)
+
+
+@lru_cache(maxsize=512)
+def _drawn(sight: Sight, stamps: tuple[tuple[int, int], ...], side: int, quality: int, root: Path) -> View:
+    """The pictures of one pair, kept: a page is written after every stage, and most of them are the same."""
     test, golden = read_picture(sight.test, root), read_picture(sight.golden, root)
     third, share = None, (0.0, 0.0)
     if test is not None and golden is not None:

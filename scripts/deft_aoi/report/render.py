@@ -42,10 +42,11 @@ def render_iteration(run_dir: Path, label: str) -> Path:
     return _write_iteration(*_gather(open_run(run_dir)), label)
 
 
-def render_step(source: Source, label: str) -> None:
-    """The pages of an iteration and of the whole run, from one look at a run that has been read."""
+def render_step(source: Source, label: str | None) -> None:
+    """The page of the whole run, and that of an iteration where its `label` is given, from one look at the run."""
     found = _gather(source)
-    _write_iteration(*found, label)
+    if label is not None:
+        _write_iteration(*found, label)
     _write_run(*found)
 
 

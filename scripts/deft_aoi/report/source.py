@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.paths import BASELINE, RunPaths, iter_number
+from deft_aoi.base.paths import BASELINE, RunPaths
 from deft_aoi.base.safe_paths import real
 from deft_aoi.base.safe_yaml import parse_json
-from deft_aoi.kpi.target import Contract, parse_target
-from deft_aoi.record import journal
+from deft_aoi.kpi.metric_contract import target_of
+from deft_aoi.kpi.target import Contract
+from deft_aoi.record import bank_runs, journal
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import LOOP_STOP, last_deciding
 from deft_aoi.report.words import shown_path
@@ -51,13 +52,13 @@ class Source:
         """`baseline`, `iter1`, ... that have a journal line or, in a pre-seeded run, an entry in the state."""
         named = {entry["iter"] for entry in self.entries}
         named |= {name for name, part in (self.state.get("iterations") or {}).items() if part.get("stage_completed")}
-        return sorted(named, key=iter_number)
+        return bank_runs.labels(named)
 
     @cached_property
     def target(self) -> Contract | None:
         """The KPI target; None where an old run states it in words that the gate does not take."""
         try:
-            return parse_target(str(self.state.get("kpi_target") or ""))
+            return target_of(str(self.state.get("kpi_target") or ""), str(self.config.get("metric_contract") or ""))
         except InputError:
             return None
 
@@ -141,7 +142,9 @@ def open_run(run_dir: Path, log: journal.Log | None = None) -> Source:
             "as <workspace>/results/run_<time>"
         )
     known = journal.read_log(paths.log) if log is None else log
-    state = read_object(paths.state)
+    state = bank_runs.as_ours(read_object(paths.state))
+    if events := bank_runs.events(state, paths):
+        known = journal.Log((), tuple(events))
     return Source(paths, known, state, read_object(paths.preflight), Places.of(paths, state.get("config") or {}))
 
 

@@ -8,14 +8,15 @@ from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import sha256_file
 from deft_aoi.executors.base import Task
 from deft_aoi.kpi.analyze import bounds_by_board, swept_of
-from deft_aoi.kpi.evaluator import measure
+from deft_aoi.kpi.evaluator import evaluated, measure
 from deft_aoi.kpi.gate import Verdict, judge
 from deft_aoi.kpi.scored import Scored, read_scored
 from deft_aoi.kpi.sweep import at_threshold
+from deft_aoi.record import order
 from deft_aoi.record.acceptance_ledger import opening_of, record
 from deft_aoi.record.facts import Accepted, Evaluated
 from deft_aoi.record.run import Run, read_json
-from deft_aoi.stages.evaluate import inference_task
+from deft_aoi.stages.evaluate import METRIC_RESULT, inference_task
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.stages.task_specs import inference_spec
 
@@ -67,7 +68,11 @@ def judged(run: Run, scored: Scored, threshold: float, *, sealed: bool) -> tuple
     contract = run.plan.target
     point = at_threshold(swept_of(scored), threshold)
     measured = None
-    if contract.commands:
+    if contract.evaluator is not None:
+        output = scored.csv.with_name(METRIC_RESULT)
+        approved = read_json(run.paths.preflight)["inputs"]
+        measured = evaluated(contract, run.workspace.root, scored.csv, order.ACCEPTANCE, output, approved).measured
+    elif contract.commands:
         measured = measure(
             contract, run.workspace.root, scored.csv, threshold, read_json(run.paths.preflight)["inputs"]
         )

@@ -26,7 +26,15 @@ from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.record.facts import Generated, Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages import realism_task
-from deft_aoi.stages.anomalygen_slots import DATASET, Slots, checkpoint_view, container, fetch_task, finetuned
+from deft_aoi.stages.anomalygen_slots import (
+    DATASET,
+    Slots,
+    checkpoint_view,
+    container,
+    fetch_task,
+    finetuned,
+    model_size,
+)
 from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.synthetic.anomalygen_sdg import NG, OK, RESULT
@@ -203,8 +211,8 @@ def _sdg_task(run: Run, label: str, slots: Slots) -> Task:
     checkpoint, step = _checkpoint(run, label, slots)
     command = (
         *script(run, "run_sdg.sh"), "--checkpoint_dir", str(checkpoint), "--step", str(step),
-        "--input_jsonl", str(home / "testcase.jsonl"), "--output_dir", str(home / "sdg"), "--model_size", "2b",
-        "--seed", str(run.plan.seed + iter_number(label)), "--num_gpus", "1",
+        "--input_jsonl", str(home / "testcase.jsonl"), "--output_dir", str(home / "sdg"),
+        "--model_size", model_size(checkpoint), "--seed", str(run.plan.seed + iter_number(label)), "--num_gpus", "1",
     )  # fmt: skip
     return on_generator(run, slots, "run_sdg", command, home / "sdg", (home / "sdg" / RESULT,))
 

@@ -17,10 +17,11 @@ from deft_aoi.record.facts import Generated
 from deft_aoi.record.run import Run
 from deft_aoi.stages import realism_task
 from deft_aoi.stages.anomalygen_inline import PAIRS, ROWS, source_rows
+from deft_aoi.stages.routing import PATCHES
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.synthetic.patch_pairs import GOLDEN, LABEL, TEST, Made, make_patches, provenance
 
-MODE = "patches"
+MODE = PATCHES
 PROVENANCE = "patches.csv"
 _FOLDERS = {TEST: "ng", GOLDEN: "ok", "mask": "mask"}
 

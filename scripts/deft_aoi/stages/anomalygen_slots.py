@@ -31,6 +31,7 @@ FETCH: Mapping[str, str] = {
     BASE: '"$ANOMALYGEN_SCRIPTS/check.sh" || "$ANOMALYGEN_SCRIPTS/download_checkpoints.sh"',
     DATASET: 'python3 -m scripts.utilities.prepare_dataset_uc1 "$0"',
 }
+_SIZE = re.compile(r"(?<![A-Za-z0-9])(2b|14b)(?![A-Za-z0-9])", re.IGNORECASE)
 _ITER = re.compile(r"iter_0*(\d+)\.pt")
 
 
@@ -91,6 +92,18 @@ def checkpoint_view(root: Path, step: int | None, view: Path) -> tuple[Path, int
         link.symlink_to(target.resolve())
     (view / "checkpoints/latest_checkpoint.txt").write_text(model.name + "\n", encoding="utf-8")
     return view, wanted
+
+
+def model_size(folder: Path) -> str:
+    """`2b` or `14b`, as the checkpoint's ag_config.yaml has it in its names; 2b, AnomalyGen's default, where none does.
+
+    Raises InputError where it names both.
+    """
+    config = config_below(folder)
+    told = {size.lower() for size in _SIZE.findall(config.read_text(encoding="utf-8"))} if config else set()
+    if len(told) > 1:
+        raise InputError(f"{config}: names the sizes {' and '.join(sorted(told))}; expected one of 2b, 14b")
+    return next(iter(told), "2b")
 
 
 def config_below(root: Path) -> Path | None:

@@ -10,7 +10,7 @@ from deft_aoi.base.paths import BASELINE
 from deft_aoi.executors.base import TAO_PYT, Task
 from deft_aoi.kpi.analyze import write_analysis
 from deft_aoi.kpi.compare import compare
-from deft_aoi.kpi.evaluator import measure
+from deft_aoi.kpi.evaluator import evaluated, measure
 from deft_aoi.kpi.gate import better, rank
 from deft_aoi.kpi.judged import judged, score_facts, standing
 from deft_aoi.kpi.target import Contract
@@ -24,6 +24,7 @@ from deft_aoi.stages.task_specs import inference_spec
 
 FINISHED = "Inference finished successfully."
 CLASSICAL = "classical"
+METRIC_RESULT = "metric_result.json"  # beside the scores: what a metric contract's evaluator said of them
 
 
 def tasks(run: Run, label: str) -> list[Task]:
@@ -65,9 +66,9 @@ def checkpoints(run: Run, label: str) -> dict[str, Path]:
 def collect(run: Run, label: str) -> StageResult:
     target = run.plan.target
     candidates = {
-        kind: candidate_facts(run, target, run.paths.inference(label, kind) / "inference.csv")
+        kind: candidate_facts(run, target, run.paths.inference(label, kind) / "inference.csv", label)
         | {"checkpoint": str(path)}
-        for kind, path in checkpoints(run, label).items()
+        for kind, path in judged_checkpoints(run, label).items()
     }
     kind = min(candidates, key=lambda name: rank(standing(target, candidates[name])))
     best = candidates[kind]
@@ -86,17 +87,19 @@ def collect(run: Run, label: str) -> StageResult:
         "gate": verdict.record(),
         "champion": champion,
         "champion_label": label if champion else run.champion()[0],
-        "classical": classical_facts(run, target),
+        "classical": classical_facts(run, target) if classical_csv(run).is_file() else None,
     }
     if label == BASELINE:
         second = [
-            candidate_facts(run, target, path / "inference.csv") for _, path in seed_noise.checkpoints(run).values()
+            candidate_facts(run, target, path / "inference.csv", label)
+            for _, path in seed_noise.checkpoints(run).values()
         ]
         left["noise_floor"] = seed_noise.floor(run, target, best, second) if second else None
     else:
         left["against_champion"] = against(run, target, best)
     facts = Evaluated.from_json(left, f"{label}/evaluate")
     inferred = [run.paths.inference(label, name) / "inference.csv" for name in candidates]
+    inferred += [csv.with_name(METRIC_RESULT) for csv in inferred if csv.with_name(METRIC_RESULT).is_file()]
     return StageResult(_summary(run, label, facts), facts, (*inferred, run.paths.evaluate(label) / "kpi.json"))
 
 
@@ -112,18 +115,36 @@ def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, A
     return {"label": label, "compared": True, **found, "within_noise": within}
 
 
-def candidate_facts(run: Run, target: Contract, csv: Path) -> dict[str, Any]:
-    """:func:`score_facts` with what the contract's commands say of the same scores."""
-    facts = score_facts(csv, target)
-    if not target.commands:
-        return facts
+def judged_checkpoints(run: Run, label: str) -> dict[str, Path]:
+    """Checkpoints that compete: where somebody else's artifact judges, one for the iteration, as its path is one."""
+    found = checkpoints(run, label)
+    evaluator = run.plan.target.evaluator
+    return found if evaluator is None or evaluator.kind == "command" else dict([next(iter(found.items()))])
+
+
+def candidate_facts(run: Run, target: Contract, csv: Path, label: str) -> dict[str, Any]:
+    """:func:`score_facts` with what the contract's commands, or its evaluator, say of the same scores.
+
+    Raises NotYet while an evaluator's artifact is not there.
+    """
+    if target.evaluator is None and not target.commands:
+        return score_facts(csv, target)
     approved = read_json(run.paths.preflight)["inputs"]
+    if target.evaluator is not None:
+        result = evaluated(target, run.workspace.root, csv, label, csv.with_name(METRIC_RESULT), approved)
+        told = {"measured": dict(result.measured), "metric_result": dict(result.record)}
+        return score_facts(csv, target, result.threshold) | told
+    facts = score_facts(csv, target)
     return facts | {"measured": measure(target, run.workspace.root, csv, facts["threshold"], approved)}
+
+
+def classical_csv(run: Run) -> Path:
+    return run.paths.evaluate(BASELINE) / CLASSICAL / "inference.csv"
 
 
 def classical_facts(run: Run, target: Contract) -> dict[str, float]:
     """Figures of the plain aligned absolute difference on the same rows."""
-    facts = score_facts(run.paths.evaluate(BASELINE) / CLASSICAL / "inference.csv", target)
+    facts = score_facts(classical_csv(run), target)
     return {name: facts[name] for name in ("far_pct", "far_995_pct", "auroc")}
 
 
@@ -131,4 +152,7 @@ def _summary(run: Run, label: str, facts: Evaluated) -> str:
     before = "" if label == BASELINE else f"{run.champion()[1].far_pct:.2f}% → "
     kept = "" if facts.champion else f" · champion stays {facts.champion_label}"
     kept += " · within the noise of two seeds" if (facts.against_champion or {}).get("within_noise") else ""
+    if run.plan.target.evaluator is not None:
+        seen = ", ".join(f"{name} {value:.6g}" for name, value in (facts.measured or {}).items())
+        return f"{seen} (target {run.plan.kpi_target}) · {facts.verdict} · FAR {facts.far_pct:.2f}%{kept}"
     return f"FAR {before}{facts.far_pct:.2f}% (target {run.plan.kpi_target}) · {facts.verdict}{kept}"

@@ -7,17 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from deft_aoi.base.console import command_line
 from deft_aoi.base.errors import HardStop, InputError
-from deft_aoi.base.files import atomic_write_json, atomic_write_text
+from deft_aoi.base.files import atomic_write_json, atomic_write_text, sha256_file
 from deft_aoi.base.paths import RunPaths
 from deft_aoi.base.safe_paths import inside
-from deft_aoi.engine.engine_choice import ENGINES
+from deft_aoi.engine.engine_choice import ENGINES, TAO
 from deft_aoi.executors.base import Task
-from deft_aoi.kpi.judged import score_facts
+from deft_aoi.kpi.judged import own_threshold, score_facts
 from deft_aoi.kpi.reuse import reference_of
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.record import order
+from deft_aoi.record.bank_runs import FINAL_AUTOML
 from deft_aoi.record.facts import Accepted, Evaluated, Stopped
 from deft_aoi.record.locations import Places
 from deft_aoi.record.order import EVALUATE
@@ -43,7 +43,7 @@ def collect(run: Run, label: str) -> StageResult:
     if not any(entry["stage"] == EVALUATE and entry["status"] == "ok" for entry in run.entries):
         return StageResult(f"{reason}: no model was evaluated, nothing to deliver", Stopped(reason))
     label_best, best = run.champion()
-    recomputed = score_facts(best.inference_csv, run.plan.target)
+    recomputed = score_facts(best.inference_csv, run.plan.target, own_threshold(best.to_json()))
     if (recomputed["far_pct"], recomputed["threshold"]) != (best.far_pct, best.threshold):
         raise HardStop(
             "score_mismatch",
@@ -119,11 +119,47 @@ def prepare_inference_spec(paths: RunPaths) -> Path:
         run = load_run(paths.root)
         last = order.last_deciding(run.entries)
         ended = last is not None and last["stage"] == order.LOOP_STOP
-        if order.champion_label(run.entries) and not (ended and paths.best_model.is_file()):
+        now = read_json(paths.best_model).get("iteration") if paths.best_model.is_file() else None
+        if (record := final_automl(run)) is not None:
+            keep_earlier(run, FINAL_AUTOML)
+            atomic_write_json(paths.best_model, record)
+        elif order.champion_label(run.entries) and (not ended or now in (None, FINAL_AUTOML)):
             label, best = run.champion()
             keep_earlier(run, label)
             atomic_write_json(paths.best_model, best_model(run, label, best))
     return write_inference_spec(paths)
+
+
+def final_automl(run: Run) -> dict[str, Any] | None:
+    """best_model.json of the model that an AutoML pipeline trained after the loop, where its FAR is the lowest.
+
+    FAR and threshold are computed where it names its scores, else taken as it gave them, which the record says. Raises
+    InputError where it names no checkpoint of the workspace or no number.
+    """
+    part = run.state["iterations"].get(FINAL_AUTOML)
+    if part is None:
+        return None
+    where = f"{run.paths.state}: iterations.{FINAL_AUTOML}"
+    places = Places.of(run.paths, run.state["config"])
+    checkpoint = run.workspace.inside(places.file(str(part.get("best_ckpt_path") or "")), f"{where}.best_ckpt_path")
+    if not checkpoint.is_file():
+        raise InputError(f"{where}.best_ckpt_path {checkpoint}: no such file; put it back and type it again")
+    csv = places.file(str(part["inference_csv"])) if part.get("inference_csv") else None
+    told = score_facts(run.workspace.inside(csv, where), run.plan.target) if csv else part
+    for name in ("far_pct", "threshold"):
+        if isinstance(told.get(name), bool) or not isinstance(told.get(name), (int, float)):
+            raise InputError(f"{where}.{name} is {told.get(name)!r}; expected a number, or inference_csv to compute it")
+    label, best = run.champion()
+    if told["far_pct"] >= best.far_pct:
+        return None
+    spec = part.get("training_spec")
+    return best_model(run, label, best) | {
+        "checkpoint": str(checkpoint), "checkpoint_sha256": sha256_file(checkpoint), "checkpoint_kind": FINAL_AUTOML,
+        "threshold": told["threshold"], "far_pct": told["far_pct"], "far_upper_pct": None, "verdict": None,
+        "acceptance": None, "iteration": FINAL_AUTOML, "engine": TAO, "kpi_scores": str(csv) if csv else None,
+        "far_from": "its scores" if csv else "the AutoML pipeline, not computed here",
+        **({"training_spec": str(places.file(str(spec)))} if spec else {}),
+    }  # fmt: skip
 
 
 def write_inference_spec(paths: RunPaths) -> Path:
@@ -150,7 +186,7 @@ def _own_spec(paths: RunPaths, spec: Spec, checkpoint: Path) -> str:
     put(spec, "inference.results_dir", str(paths.root / "best_model_inference"))
     lead = (
         "# Not a TAO spec: this model is not a ChangeNet. To decide new rows, type:\n"
-        f"#   {command_line('score', '--model', paths.best_model, '--csv', 'ROWS.csv')}\n"
+        f"#   deft score --model {paths.best_model} --csv ROWS.csv\n"
     )
     return lead + spec_text(spec)
 

@@ -6,9 +6,10 @@ from collections import Counter
 
 import pandas as pd
 
+from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import iter_number
-from deft_aoi.base.rows import check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
+from deft_aoi.base.rows import COLUMNS, check_images, normalise_label, pad_columns, read_parquet, read_rows, write_rows
 from deft_aoi.executors.base import Task
 from deft_aoi.record.facts import Merged, Mined
 from deft_aoi.record.run import Run
@@ -33,6 +34,15 @@ def collect(run: Run, label: str) -> StageResult:
     kept = within_share(provenance["origin"], new, run.plan.max_synthetic_share, doubtful(run, label))
     over = len(kept) - sum(kept)
     new = new[kept]
+    if new.empty:
+        raise HardStop(
+            "no_new_rows",
+            f"{label} has no new row: 0 mined, {over} synthetic rows are above the share of "
+            f"{run.plan.max_synthetic_share:.0%}",
+            evidence=str(run.paths.mining(label) / "mining_pool.csv"),
+            remedy="add rows to the mining pool, or approve a plan with a higher --max-synthetic-share; then: deft "
+            "resolve --reason TEXT",
+        )
     added = new[[*KEYS, "origin"]].assign(provenance="mining_pool")
     combined = pad_columns(pd.concat([old, new.drop(columns="origin")], ignore_index=True).fillna(""))
     combined["label"] = combined["label"].map(normalise_label)
@@ -65,7 +75,9 @@ def collect(run: Run, label: str) -> StageResult:
 
 def mined_rows(run: Run, label: str) -> pd.DataFrame:
     """Rows that this iteration mined, with the origin of each."""
-    rows = read_rows(run.paths.mining(label) / "mining_pool.csv")
+    if not run.left(label, Mined).mining_mined_count:
+        return pd.DataFrame(columns=[*COLUMNS, "origin"])
+    rows = read_rows(run.paths.mining(label) / "mining_pool.csv").drop(columns="source", errors="ignore")
     if "origin" in rows.columns:
         return rows
     # Mined by an earlier version: the origin is in the table next to the CSV, or nowhere (7.0.x).

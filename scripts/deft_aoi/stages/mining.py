@@ -31,6 +31,7 @@ from deft_aoi.stages import mining_tasks as heavy
 from deft_aoi.stages import source_embeddings
 from deft_aoi.stages.leaks import stop_on_leaks
 from deft_aoi.stages.mining_choice import Pool, kept_neighbours, kept_pool
+from deft_aoi.stages.mining_none import EMPTY, made_rows, mines, nothing_mined
 from deft_aoi.stages.mining_pool import (
     has_labels,
     look_at,
@@ -105,6 +106,18 @@ def open_pool(run: Run, label: str) -> Pool:
     return kept_pool(run, label, lambda: pool_now(run, label))
 
 
+def _pool_or_none(run: Run, label: str) -> Pool | None:
+    """:func:`open_pool`; None where there is nothing to mine and the iteration's own synthetic rows carry it."""
+    if not mines(run):
+        return None
+    try:
+        return open_pool(run, label)
+    except HardStop as stop:
+        if stop.code == EMPTY and made_rows(run, label):
+            return None
+        raise
+
+
 def pool_now(run: Run, label: str) -> Pool:
     """The pool as it is on disk, and which of its rows may be taken."""
     (rows, barred), targets = without_copies(run, source_pool(run)), target_rows(run, label)
@@ -130,7 +143,9 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
 
     A later task is made from what an earlier one wrote.
     """
-    pool = open_pool(run, label)
+    pool = _pool_or_none(run, label)
+    if pool is None:
+        return
     if run.plan.policy in select.BY_SCORE:
         yield heavy.scoring(run, label, pool.rows.iloc[pool.free].drop(columns="origin"))
     if select.compares_pictures(run.plan.policy):
@@ -161,9 +176,12 @@ def screens(run: Run, pool: Pool) -> bool:
 
 
 def collect(run: Run, label: str) -> StageResult:
-    pool = open_pool(run, label)
+    if (pool := _pool_or_none(run, label)) is None:
+        return nothing_mined(run, label, "nothing of the pool is left" if mines(run) else "no mining pool")
     found = search(run, label, pool)
     if not found.screened.picks:
+        if made_rows(run, label):
+            return nothing_mined(run, label, f"none of {len(pool.free)} unused pool rows qualified")
         raise nothing_left(run, len(pool.rows), len(pool.free))
     picks, rows = found.screened.picks, pool.rows
     mined = files.pick_frame(run, rows, pool.targets, picks, found.scores)
@@ -222,7 +240,7 @@ def nothing_left(run: Run, rows: int, unused: int) -> HardStop:
     """The stop of a pool that gives nothing any more."""
     floor = f", similarity floor {run.plan.min_similarity:g}" if run.plan.policy in select.BY_NEIGHBOUR else ""
     return HardStop(
-        "empty_mining",
+        EMPTY,
         f"no pool row qualified: {unused} unused of {rows}{floor}",
         evidence=str(run.workspace.pool_csv),
         remedy="add rows to the mining pool" + (" or approve a plan with a lower --min-similarity" if floor else ""),
@@ -274,6 +292,7 @@ def _nearest(run: Run, label: str, pool: Pool) -> Neighbours:
     return neighbours(
         asked, list(pool.targets["label"]), source, pool.stock.labels, pool.stock.free & there, _DEPTH,
         same_label=run.plan.policy == "knn+label", folder=run.workspace.cache / "index",
+        metric=run.plan.knn_metric,
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def write_results(
     folder = run.paths.mining(label)
     write_parquet(folder / "mined.parquet", mined)
     rows = pool.iloc[[pick.row for pick in picks]]
-    write_rows(folder / "mining_pool.csv", rows)
+    write_rows(folder / "mining_pool.csv", rows.assign(source="mining_pool"))  # the column that NVIDIA's bank reads
     write_rows(folder / "sdg_rows.csv", rows[rows["origin"] == "synthetic"].drop(columns="origin"))
     totals = {
         "candidate_count": candidates,

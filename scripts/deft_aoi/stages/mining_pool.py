@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.paths import iter_label, iter_number
-from deft_aoi.base.rows import IDENTITY, image_paths, read_parquet, read_pool, read_rows
+from deft_aoi.base.rows import IDENTITY, image_paths, no_pool, read_parquet, read_pool, read_rows, split_image_path
 from deft_aoi.data.fingerprints import READABLE, Prints, by_light, content_keys
 from deft_aoi.mining.index import unit
 from deft_aoi.mining.select import UNLABELLED
 from deft_aoi.record.facts import Mined, Routed
+from deft_aoi.record.order import OFF
 from deft_aoi.record.run import Run
 from deft_aoi.stages.leaks import near_copies
 from deft_aoi.stages.merge import earlier_rows
@@ -28,11 +30,17 @@ def without_copies(run: Run, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str
     return rows[copies == ""].reset_index(drop=True), {str(name): int(count) for name, count in counts.items()}
 
 
+def real_pool(run: Run) -> pd.DataFrame:
+    """Rows of the mining pool as they are now; none where the plan has no pool."""
+    if run.plan.pool == OFF:
+        return no_pool()
+    return read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
+
+
 def source_pool(run: Run) -> pd.DataFrame:
     """Real pool plus staged synthetic pairs as they are now; paths relative to the workspace, `origin` says which is
     which. A row that an append-only pool names twice counts once."""
-    real = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
-    frames = [real.assign(origin="real")]
+    frames = [real_pool(run).assign(origin="real")]
     synthetic = run.paths.synth_pool / "sdg_rows.csv"
     if run.plan.synthetic == PREGEN and synthetic.is_file():
         frames.append(read_rows(synthetic).assign(origin="synthetic"))
@@ -43,6 +51,7 @@ def source_pool(run: Run) -> pd.DataFrame:
 def target_rows(run: Run, label: str) -> pd.DataFrame:
     """Weak samples routed to mining, one row each, the weakest first within a label."""
     gaps = read_parquet(run.left(label, Routed).routing_mining_parquet, {"label": "text"})
+    gaps = with_parts(run, gaps)
     if missing := [name for name in ("input_path", "object_name", "weakness") if name not in gaps.columns]:
         raise HardStop(
             "old_routing",
@@ -52,6 +61,18 @@ def target_rows(run: Run, label: str) -> pd.DataFrame:
         )
     first_light = gaps.drop_duplicates(["input_path", "object_name"])
     return first_light.sort_values("weakness", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def with_parts(run: Run, gaps: pd.DataFrame) -> pd.DataFrame:
+    """Weak samples with folder and name of the part, which NVIDIA's gap analysis gives in `filepath` alone."""
+    if "filepath" not in gaps.columns or "input_path" in gaps.columns:
+        return gaps
+    images = run.workspace.images
+    tails = tuple(f"_{light}{run.optics.ext}" for light in run.optics.lights)
+    parts = [split_image_path(str(path), tails) for path in gaps["filepath"]]
+    folders = [Path(folder).relative_to(images).as_posix() if Path(folder).is_relative_to(images) else folder
+               for folder, _ in parts]  # fmt: skip
+    return gaps.assign(input_path=folders, object_name=[name for _, name in parts])
 
 
 def mined_before(run: Run, label: str) -> pd.DataFrame:

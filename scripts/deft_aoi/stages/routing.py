@@ -10,7 +10,7 @@ import pandas as pd
 from deft_aoi.base.errors import HardStop
 from deft_aoi.base.files import atomic_write_text
 from deft_aoi.base.paths import iter_label, iter_number
-from deft_aoi.base.rows import PASS, read_parquet, read_pool, read_rows, write_parquet
+from deft_aoi.base.rows import PASS, read_parquet, read_rows, write_parquet
 from deft_aoi.data.sets import pregen_set
 from deft_aoi.executors.base import Task
 from deft_aoi.mining.select import UNLABELLED
@@ -18,10 +18,12 @@ from deft_aoi.rca.holders import Holder, Request, requests
 from deft_aoi.record.facts import Analysed, Mined, Routed
 from deft_aoi.record.run import Run
 from deft_aoi.stages.coverage import ANOMALYGEN, MINING, Budget, Coverage, coverage, table
+from deft_aoi.stages.mining_pool import real_pool
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 INLINE = "inference_only"
+PATCHES = "patches"  # defects of no type, made from PASS rows: no weak label has to be routed to it
 
 
 def tasks(run: Run, label: str) -> list[Task]:
@@ -31,7 +33,7 @@ def tasks(run: Run, label: str) -> list[Task]:
 def collect(run: Run, label: str) -> StageResult:
     analysis = run.left(label, Analysed)
     gaps = read_parquet(analysis.rca_gaps_parquet, {"label": "text"})
-    pool = read_pool(run.workspace.pool_csv, run.workspace.root, run.optics.lights, run.optics.ext)
+    pool = real_pool(run)
     labels = sorted(gaps["label"].unique(), key=lambda name: (name != PASS, name))
     mining, anomalygen, dropped = route(labels, set(pool["label"]), run.plan.anomalygen_labels, run.plan.synthetic)
     folder = run.paths.routing(label) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
@@ -41,7 +43,7 @@ def collect(run: Run, label: str) -> StageResult:
     entries = _coverage(run, label, analysis.analysed, gaps, pool, routes)
     asked = [] if UNLABELLED in set(pool["label"]) else to_collect(run, analysis, entries)
     atomic_write_text(folder / "routing_summary.txt", summary_text(run, entries, asked))
-    if not mining and not anomalygen:
+    if not mining and not anomalygen and run.plan.synthetic != PATCHES:
         raise HardStop(
             "nothing_to_route",
             f"no weak label ({', '.join(labels)}) is in the mining pool, nor does AnomalyGen make one",

@@ -32,8 +32,10 @@ def doubtful(run: Run, label: str) -> set[str]:
 
 
 def _generated(run: Run, label: str) -> Generated | None:
-    """What stage `anomalygen` left; None in journals of 7.0.x, which may lack it."""
-    done = any((e["iter"], e["stage"], e["status"]) == (label, ANOMALYGEN, "ok") for e in run.entries)
+    """What stage `anomalygen` left; None in journals of NVIDIA's bank, whose lines say nothing of it."""
+    done = any(
+        (e["iter"], e["stage"], e["status"]) == (label, ANOMALYGEN, "ok") and e.get("facts") for e in run.entries
+    )
     return run.left(label, Generated) if done else None
 
 

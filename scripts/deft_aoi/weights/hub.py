@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from deft_aoi.base import air_gap
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import sha256_file, sync_folder
 from deft_aoi.weights.reach import why_unreachable
@@ -39,7 +40,7 @@ def cached(repo_id: str, filename: str) -> Path | None:
 
 def is_offline() -> bool:
     """Whether the environment forbids asking a hub."""
-    return any(os.environ.get(name, "") not in ("", "0") for name in ("AIR_GAPPED", "HF_HUB_OFFLINE"))
+    return air_gap.declared() or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
 
 
 def fetch(repo_id: str, filename: str, target: Path, token: str | None, *, offline: bool = False) -> None:

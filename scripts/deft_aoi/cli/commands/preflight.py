@@ -18,6 +18,11 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         "--hours", type=float, help="time at hand: how many iterations fit is estimated from platform and data"
     )
     parser.add_argument("--kpi-target", help='default: "FAR < 0.1%% at recall=100%%"')
+    parser.add_argument(
+        "--metric-contract", metavar="FILE",
+        help="JSON of NVIDIA's metric contract instead of a target: name, operator, target, unit, evaluator (builtin, "
+        "command or artifact), constraints",
+    )  # fmt: skip
     parser.add_argument("--platform", help="where heavy work runs (default: local); see list_tao_platforms")
     parser.add_argument(
         "--set", action="append", metavar="KEY=VALUE", help="a setting of the platform; list_tao_platforms names them"
@@ -45,6 +50,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder", help="of knn: trunk (default), tao (NVIDIA's container), or a staged ONNX file of the workspace"
     )
+    parser.add_argument("--knn-metric", help="of knn: cosine (default), euclidean or manhattan")
     parser.add_argument("--mine-rows", type=int, help="pool rows taken in one iteration, at most (default: 200)")
     parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")
     parser.add_argument(

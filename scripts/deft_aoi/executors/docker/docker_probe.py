@@ -14,7 +14,7 @@ from docker.types import DeviceRequest
 
 from deft_aoi.base.credentials import credential
 from deft_aoi.base.finding import BLOCK, NOTE, OK
-from deft_aoi.executors.base import Place, Probe
+from deft_aoi.executors.base import GPUS, Place, Probe
 
 NVIDIA_REGISTRY = "nvcr.io"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -128,7 +128,7 @@ def gpu_probes(client: Any, image: str | None, request: list[DeviceRequest]) -> 
         return [Probe(6, BLOCK, f"no container gets a GPU here: {said.strip()}; {remedy}")]
     cards = [line.rsplit(",", 1) for line in said.strip().splitlines()]
     shown = ", ".join(f"{name.strip()} ({int(memory) / 1024:.0f} GiB)" for name, memory in cards)
-    return [Probe(6, OK, "GPU: a container gets it"), Probe(8, OK, f"GPUs: {shown}")]
+    return [Probe(6, OK, "GPU: a container gets it"), Probe(8, OK, f"{GPUS}{shown}")]
 
 
 def run_once(client: Any, image: str, program: str, arguments: list[str], **more: Any) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from deft_aoi.base.finding import BLOCK, NOTE, OK
-from deft_aoi.executors.base import PAIDF_ANOMALYGEN, Place, Probe
+from deft_aoi.executors.base import GPUS, PAIDF_ANOMALYGEN, Place, Probe
 
 _TIMEOUT = (10, 60)
 
@@ -87,7 +87,7 @@ def node_probes(api: client.ApiClient, place: Place) -> list[Probe]:
         text = f"no node offers {kind}; install NVIDIA's device plugin, or --set gpu_resource=NAME"
         return [*found, Probe(6, BLOCK, text)]
     held = [count for count in counts if count]
-    return [*found, Probe(8, OK, f"GPUs: {sum(held)} {kind} on {len(held)} nodes, {max(held)} on the largest")]
+    return [*found, Probe(8, OK, f"{GPUS}{sum(held)} {kind} on {len(held)} nodes, {max(held)} on the largest")]
 
 
 def volume_probes(api: client.ApiClient, place: Place, namespace: str) -> list[Probe]:
