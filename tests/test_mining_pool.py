@@ -26,7 +26,7 @@ EXT = ".png"
 def run(tmp_path: Path) -> Any:
     workspace = Workspace.at(make_workspace(tmp_path / "w"))
     paths = RunPaths(workspace.results / "run_1")
-    plan = SimpleNamespace(acceptance="off", synthetic="off")
+    plan = SimpleNamespace(acceptance="off", synthetic="off", pool="on")
     spec = SimpleNamespace(lights=LIGHTS, ext=EXT)
     return SimpleNamespace(workspace=workspace, paths=paths, plan=plan, optics=spec)
 
