@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _OTHER = ("*.md", "*.j2", "*.js", "*.yaml")
+_NOT_OURS = ("benchmarks/results/", "assets/trunk/", "assets/page/lib/")
 _CODE = re.compile(r"```.*?```|`[^`\n]+`|<[^>\n]*>|\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _FIELD = re.compile(r"\{[^{}]*\}")
 
@@ -43,7 +44,7 @@ def files() -> list[Path]:
     named = subprocess.run(
         ["git", "ls-files", "*.py", *_OTHER], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
-    paths = [ROOT / name for name in named if name and not name.startswith(("benchmarks/results/", "assets/trunk/", "assets/page/lib/"))]
+    paths = [ROOT / name for name in named if name and not name.startswith(_NOT_OURS)]
     listed = (Path(__file__).resolve(), ROOT / "tests/test_retired_words.py")
     return [path for path in paths if path.is_file() and path not in listed]
 

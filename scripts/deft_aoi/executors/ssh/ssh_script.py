@@ -24,8 +24,8 @@ _WITH_SPEC = "visual_changenet"
 def job_files(
     asked: Wanted, settings: Mapping[str, str], places: Places, control: PurePosixPath, air_gapped: bool
 ) -> dict[str, str]:
-    """Name and text of what the job's control folder (`control` on the other machine) holds next to job.sh: `command.sh`
-    and, bare, copies of the task's specs with that machine's paths; no secret.
+    """Name and text of what the job's control folder (`control` on the other machine) holds next to job.sh:
+    `command.sh` and, bare, copies of the task's specs with that machine's paths; no secret.
 
     Raises InputError where a setting or task cannot be used.
     """
