@@ -2,7 +2,7 @@
 """Run a command under a run's network policy.
 
 Type deft_exec with the run's state, then -- and the command. Under an air gap, what installs, downloads or asks a
-registry is refused (exit 2), containers pull nothing, and every program is told that it is offline. Else the exit code
+registry is refused (exit 2), containers pull nothing, and every program gets the offline variables. Else the exit code
 is the command's own.
 """
 

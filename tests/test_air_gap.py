@@ -1,4 +1,4 @@
-"""The air gap: what it forbids, who is told of it, the launcher that installs nothing, the bundle that is brought."""
+"""The air gap: what it forbids, which tasks learn of it, the launcher, the bundle."""
 
 from __future__ import annotations
 

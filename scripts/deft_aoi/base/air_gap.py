@@ -1,4 +1,4 @@
-"""The air gap: how it is declared, what programs are told under it, and which commands it forbids.
+"""The air gap: how it is declared, which variables programs get under it, and which commands it forbids.
 
 Standard library only: the agent's hook looks at every command with it.
 """

@@ -214,7 +214,7 @@ def newest_artifacts(entries: Sequence[journal.Entry]) -> dict[str, tuple[Mappin
 def artifact_problems(paths: RunPaths, entries: list[journal.Entry], *, replaced: bool = False) -> list[str]:
     """Files that the journal vouches for and that are gone or changed. The newest record of a path counts.
 
-    `replaced`: an AutoML model may have taken the hand-off's place; then the file that the loop wrote must lie beside.
+    `replaced`: an AutoML model may have taken the hand-off's place; the file that the loop wrote must be next to it.
     """
     pruned = {item["path"] for entry in entries for item in entry.get("facts", {}).get("pruned", [])}
     problems = []

@@ -29,8 +29,8 @@ from deft_aoi.record.order import (
 
 Record = dict[str, Any]
 AIR_GAP = "airgap"
-FINAL_AUTOML = "final_automl"  # what an AutoML pipeline adds after the loop: its model beside the iterations
-KEPT = "deft_state.bank.json"  # the state as it came, beside the one that took its place
+FINAL_AUTOML = "final_automl"  # what an AutoML pipeline adds after the loop: its model next to the iterations
+KEPT = "deft_state.bank.json"  # the state as it came, next to the one that took its place
 _FIELDS = ("seq", "ts", "iter", "stage", "status", "summary", "duration_sec", "context_tokens", "tokens")
 _UTC = re.compile(r"(\+00:00|-00:00)\Z")
 _PLACES = {
@@ -83,7 +83,7 @@ def events(state: Mapping[str, Any], paths: RunPaths) -> list[journal.Entry]:
         return []
     if paths.log.is_file() and paths.log.stat().st_size:
         raise InputError(
-            f"{paths.state}: has events (state version {state.get('version')}) and {paths.log.name} lies beside it; "
+            f"{paths.state}: has events (state version {state.get('version')}) and {paths.log.name} is next to it; "
             "only one can be the run's memory: move the one aside that is not"
         )
     return _lines(listed, f"{paths.state}: events")

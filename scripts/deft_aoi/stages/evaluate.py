@@ -24,7 +24,7 @@ from deft_aoi.stages.task_specs import inference_spec
 
 FINISHED = "Inference finished successfully."
 CLASSICAL = "classical"
-METRIC_RESULT = "metric_result.json"  # beside the scores: what a metric contract's evaluator said of them
+METRIC_RESULT = "metric_result.json"  # next to the scores: what a metric contract's evaluator said of them
 
 
 def tasks(run: Run, label: str) -> list[Task]:
