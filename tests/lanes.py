@@ -73,6 +73,7 @@ FILES = {
     "test_packaging.py": INSTALL,
     "test_docs.py": INSTALL,
     "test_report_browser.py": BROWSER,
+    "test_page_browser.py": BROWSER,
 }
 MARK = "DEFT_TESTS_OF"  # in the environment of every process that a test starts: the id of pytest's process
 

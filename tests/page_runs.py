@@ -10,9 +10,12 @@ import pandas as pd
 
 from deft_aoi.base.files import utc_now
 from deft_aoi.data.label_review import COLUMNS, write_review
+from deft_aoi.web.map_rows import map_rows
+from deft_aoi.web.site import make_site
 from inside import deft, jobs_by
 from loop_cli import begin
 from null_jobs import NullExecutor
+from real_loops import NEVER_MET, PLAN
 from small_workspace import make_workspace
 
 ROWS = 100_000
@@ -87,6 +90,9 @@ def many_rows(root: Path) -> Path:
     made.unlink()
     pd.concat(frames, ignore_index=True).to_parquet(made, index=False)
     _more_scores(run, rng)
+    site = make_site([], run, [])
+    known = site.runs()[0]
+    map_rows(site.source(known), known.paths, known.workspace)  # computed once, as the first look at it would
     return run
 
 
@@ -118,3 +124,20 @@ def suspected(run: Path, count: int) -> list[str]:
     )  # fmt: skip
     write_review(run / "label_review.csv", table[list(COLUMNS)])
     return list(table["object_name"])
+
+
+def unlabelled_line(root: Path) -> Path:
+    """A workspace whose pool has no labels, and whose training set has a few wrong ones."""
+    make_workspace(root, counts=(40, 24, 48, 40))
+    pool = root / "augmentation/mining_pool/mining_pool.csv"
+    pd.read_csv(pool, dtype=str).assign(label="").to_csv(pool, index=False)
+    seed = root / "train/base/training_set.csv"
+    rows = pd.read_csv(seed, dtype=str)
+    rows.loc[[1, 2], "label"] = "missing"
+    rows.to_csv(seed, index=False)
+    return root
+
+
+def agent_plans(root: Path) -> str:
+    """What the agent types first; the Summary that it shows."""
+    return str(deft("preflight", "--workspace", root, *PLAN, *NEVER_MET, "--policy", "auto").stdout)

@@ -60,9 +60,9 @@ function Model({ run, label, data }) {
         <label>one false call <input type="number" min="0" step="any" value=${call} onInput=${(e) => setCall(e.target.value)} /></label>
         <label>one escape <input type="number" min="0" step="any" value=${escape} onInput=${(e) => setEscape(e.target.value)} /></label>
         <label>defective parts on the line, % <input type="number" min="0" max="100" step="any" value=${rate} onInput=${(e) => setRate(e.target.value)} /></label></fieldset>
-        <p>Cheapest threshold: <b class="mono">${num(slider.thresholds[cheapest])}</b>, ${num(Number(money[cheapest].toFixed(2)))} for 1,000 parts
+        <p>Cheapest threshold: <b class="mono">${num(slider.thresholds[cheapest])}</b>, ${num(Number(money[cheapest].toFixed(2)))} for 1,000 parts${" "}
           <span class="quiet">(the chosen one: ${num(Number(money[slider.marks.chosen].toFixed(2)))}). Rates are those of these ${count(data.rows)} rows; an escape rate from few defects is uncertain.</span></p>
-        <${Plot} x=${slider.thresholds.map((_, k) => k)} y=${[...money]} mark=${at} second=${cheapest} words="cost of 1,000 parts by threshold" format=${(k) => num(slider.thresholds[Math.round(k)] ?? 0)} /></section>
+        <${Plot} x=${slider.thresholds.map((_, k) => k)} y=${[...money]} mark=${at} second=${cheapest} words="cost of 1,000 parts by threshold" format=${(k) => Number((slider.thresholds[Math.round(k)] ?? 0).toPrecision(3))} /></section>
       <section class="card"><h2>FAR against recall</h2><${Plot} x=${data.curve.map(([r]) => 100 * r).reverse()} y=${data.curve.map(([, f]) => 100 * f).reverse()} words="FAR by recall, in percent" format=${(v) => `${num(v)} %`} /></section>
       <section class="card"><h2>Scores by label</h2><${Ridges} data=${data} threshold=${threshold} /></section>
       <${Groups} run=${run} label=${label} groups=${data.groups} threshold=${settled} />
@@ -81,7 +81,7 @@ function Plot({ x, y, mark, second, words, format }) {
       u.ctx.save(); u.ctx.strokeStyle = colour; u.ctx.setLineDash([4, 3]); u.ctx.beginPath(); u.ctx.moveTo(px, u.bbox.top); u.ctx.lineTo(px, u.bbox.top + u.bbox.height); u.ctx.stroke(); u.ctx.restore();
     })] } };
     const plot = new window.uPlot({ width: box.current.clientWidth, height: 220, legend: { show: false }, cursor: { y: false }, scales: { x: { time: false } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map(format) }, { ...axis, size: 56 }], plugins: [lines],
+      axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map(format) }, { ...axis, size: 56 }], plugins: [lines],
       series: [{}, { stroke: "#3b82c4", width: 2, points: { show: y.length < 40 } }] }, [x, y], box.current);
     const fit = new ResizeObserver(() => box.current && plot.setSize({ width: box.current.clientWidth, height: 220 }));
     fit.observe(box.current);

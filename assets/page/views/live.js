@@ -64,8 +64,8 @@ function Stop({ run, stop, look, done }) {
   };
   return html`<section class="card stop" role="alert"><div class="head"><h2>Hard stop: ${stop.code}</h2></div>
     <p class="break">${stop.message}</p>
-    ${stop.remedy && html`<p><b>What to do.</b> ${stop.remedy}</p>`}
-    ${stop.code === "labels_needed" && html`<p><a class="button" href=${href("run", run, "review")}>Label the rows in Review</a></p>`}
+    ${stop.remedy && stop.code !== "labels_needed" && html`<p><b>What to do.</b> ${stop.remedy}</p>`}
+    ${stop.code === "labels_needed" && html`<p><b>What to do.</b> Label the rows one by one, leave what cannot be told as unsure, then say so here and let the stage run again.</p><p><a class="button" href=${href("run", run, "review")}>Label the rows in Review</a></p>`}
     ${stop.evidence && html`<p class="quiet break">Evidence: ${stop.evidence}</p>`}
     <${Log} lines=${stop.log} />
     ${!look && html`<form onSubmit=${send}>

@@ -72,7 +72,7 @@ export function Review({ run, look }) {
         onInput=${(e) => setWho(e.target.value)} /></label></div>
     <div class="row kinds" role="group" aria-label="which rows">
       <button aria-pressed=${kind === ""} onClick=${() => setKind("")}>All <b>${count(Object.values(state.counts).reduce((a, b) => a + b, 0))}</b></button>
-      ${Object.entries(state.counts).map(([name, n]) => html`<button key=${name} aria-pressed=${kind === name} onClick=${() => setKind(name)}>
+      ${Object.keys(KIND_WORDS).filter((name) => state.counts[name]).map((name) => [name, state.counts[name]]).map(([name, n]) => html`<button key=${name} aria-pressed=${kind === name} onClick=${() => setKind(name)}>
         ${KIND_WORDS[name]} <b>${count(n)}</b></button>`)}
       <span class="quiet" data-testid="progress">${count(state.left)} left · ${count(state.decided)} decided${state.with_others ? ` · ${state.with_others} open in another browser` : ""}</span></div>
     <p role="status" aria-live="polite" class="quiet" data-testid="said">${said || "\u00a0"}</p>
@@ -193,5 +193,5 @@ function Near({ run, item }) {
   if (!data?.length) return null;
   return html`<h3>The five nearest labelled rows</h3><div class="near">${data.map((one) => html`<figure key=${one.row}>
     <div class="shot"><img src=${linked(runPath(run, `/map/rows/${one.row}/picture?kind=test`))} alt=${`test of ${one.object_name}`} /></div>
-    <figcaption><b class=${one.label === item.label ? "same" : "other"}>${one.label}</b> ${one.set}<br />${one.similarity.toFixed(2)}</figcaption></figure>`)}</div>`;
+    <figcaption><b class=${!item.label ? "" : one.label === item.label ? "same" : "other"}>${one.label}</b> ${one.set}<br />${one.similarity.toFixed(2)}</figcaption></figure>`)}</div>`;
 }

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -190,6 +191,9 @@ def make_server(app: ASGIApp) -> Any:
     """A uvicorn server of the app, not yet running; `should_exit` ends it from another thread."""
     import uvicorn
 
+    quiet = logging.getLogger("uvicorn")  # what a handler raises is answered; a request cut at the end is no news
+    quiet.addHandler(logging.NullHandler())
+    quiet.propagate = False
     config = uvicorn.Config(
         app, log_config=None, access_log=False, ws="none", lifespan="off", server_header=False,
         timeout_graceful_shutdown=_END_SECONDS, timeout_keep_alive=_IDLE_SECONDS,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.files import atomic_write
+from deft_aoi.base.files import atomic_write, atomic_write_json, sha256_json
 from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import (
     IDENTITY,
@@ -30,20 +32,25 @@ from deft_aoi.base.rows import (
     read_parquet,
     read_pool,
     read_rows,
+    write_parquet,
 )
 from deft_aoi.data.fingerprints import fingerprints
 from deft_aoi.data.sets import KPI, POOL, TRAINING, VALIDATION
+from deft_aoi.engine.cache import Store
 from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import Stored
 from deft_aoi.mining.landscape import plane
 from deft_aoi.record.order import DATA_MERGE, DATA_MINING, EVALUATE
+from deft_aoi.record.run import read_json
 from deft_aoi.report.source import Source
 from deft_aoi.spec.tree import Optics
+from deft_aoi.web.site import stamp
 
 SHOWN_SETS = (TRAINING, VALIDATION, KPI, POOL)
 TYPES = ("comp_type_1", "comp_type_2", "part_type")
 PAIR, IMAGE = "differences of test and golden", "image embeddings"
-_VERSION = 1
+_VERSION, _KEPT = 1, 4  # maps of a workspace that stay in its cache
+_PROBED = 500  # rows that say whether any pair was measured
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,65 @@ class MapRows:
 
 
 def map_rows(source: Source, paths: RunPaths, workspace: Workspace) -> MapRows:
-    """Raises InputError where the spec or every CSV is gone."""
+    """The map of a run, from the workspace's cache where its files are as they were.
+
+    Raises InputError where the spec or every CSV is gone.
+    """
     view = source.optics
     if view is None:
         raise InputError(f"{workspace.spec}: gone, and it names the lights of the pictures")
+    folder = workspace.cache / "map" / _key(paths, workspace, view)
+    kept = _load(folder)
+    if kept is not None:
+        return kept
     table = _table(source, workspace, view)
     vectors, there, kind = _vectors(table, paths, workspace, view)
-    return MapRows(table, vectors, there, _plane(vectors, there, workspace), kind)
+    points = np.zeros((len(there), 2), np.float32)
+    if there.any():
+        points[there] = plane(np.ascontiguousarray(vectors[there], np.float32))
+    found = MapRows(table, vectors, there, points, kind)
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        _save(found, folder)
+    return found
+
+
+def _key(paths: RunPaths, workspace: Workspace, view: Optics) -> str:
+    """Changes with every file that the map is made of."""
+    from deft_aoi.engine.features.table import pair_store
+
+    files = (workspace.training_csv, workspace.validation_csv, workspace.kpi_csv, workspace.pool_csv, workspace.spec,
+             paths.log, *_embeddings(paths))  # fmt: skip
+    shards = pair_store(view).folder.glob("*.parquet")  # reading one changes its time
+    return sha256_json([_VERSION, str(paths.root), stamp(*files), sorted(one.name for one in shards)])[:24]
+
+
+def _save(found: MapRows, folder: Path) -> None:
+    """`about.json` comes last: a folder without it is none. Older maps of the workspace leave."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_parquet(folder / "table.parquet", found.table.assign(there=found.there))
+    for name, values in (("vectors", np.asarray(found.vectors)), ("points", found.points)):
+        atomic_write(folder / f"{name}.npy", partial(np.save, arr=values))
+    atomic_write_json(folder / "about.json", {"kind": found.kind})
+    others = sorted((one for one in folder.parent.iterdir() if one != folder), key=lambda one: one.stat().st_mtime)
+    for old in others[: -_KEPT + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _load(folder: Path) -> MapRows | None:
+    """A map as it was saved, its vectors mapped and not read; None where there is none."""
+    try:
+        kind = str(read_json(folder / "about.json")["kind"])
+        table = pd.read_parquet(folder / "table.parquet")
+        vectors, points = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "points.npy")
+        return MapRows(table.drop(columns="there"), vectors, table["there"].to_numpy(bool), points, kind)
+    except (InputError, OSError, ValueError, KeyError):
+        return None
+
+
+def _embeddings(paths: RunPaths) -> list[Path]:
+    """Files of image embeddings that mining wrote, of any iteration."""
+    mined = paths.root.glob("*/mining_filter/**/*_embeddings.parquet")
+    return sorted({*mined, *paths.synth_pool.glob("*_embeddings.parquet")})
 
 
 def _table(source: Source, workspace: Workspace, view: Optics) -> pd.DataFrame:
@@ -184,10 +243,16 @@ def _pair_vectors(table: pd.DataFrame, workspace: Workspace, view: Optics) -> tu
     from deft_aoi.engine.features.table import pair_store
 
     store = pair_store(view)
-    total = np.zeros((len(table), store.length), np.float32)
-    there = np.ones(len(table), bool)
-    if not store.filled():
-        return total, np.zeros(len(table), bool)
+    sample = table.iloc[np.unique(np.linspace(0, len(table) - 1, min(len(table), _PROBED)).astype(int))]
+    if not store.filled() or not _measured(sample, workspace, view, store)[1].any():  # of another engine: not one is
+        return np.zeros((len(table), 1), np.float32), np.zeros(len(table), bool)
+    return _measured(table, workspace, view, store)
+
+
+def _measured(
+    table: pd.DataFrame, workspace: Workspace, view: Optics, store: Store
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    total, there = np.zeros((len(table), store.length), np.float32), np.ones(len(table), bool)
     for light in view.lights:
         for rows, root in _roots(table, workspace):
             some = table.iloc[rows]
@@ -206,9 +271,7 @@ def _image_vectors(
     table: pd.DataFrame, paths: RunPaths, workspace: Workspace, view: Optics
 ) -> tuple[Stored, NDArray[np.bool_]]:
     """Embeddings of the test pictures that mining wrote, of any iteration."""
-    mined, staged = (folder.glob(f"{part}*_embeddings.parquet") for folder, part in
-                     ((paths.root, "*/mining_filter/**/"), (paths.synth_pool, "")))  # fmt: skip
-    held = sorted({*mined, *staged})
+    held = _embeddings(paths)
     if not held:
         return np.zeros((len(table), 1), np.float32), np.zeros(len(table), bool)
     files: list[list[str]] = [[""] * len(table) for _ in view.lights]
@@ -217,24 +280,6 @@ def _image_vectors(
             for row, name in zip(rows, names):
                 light[row] = name
     return component_matrix(held, files)
-
-
-def _plane(vectors: Stored, there: NDArray[np.bool_], workspace: Workspace) -> NDArray[np.float32]:
-    """The plane of the rows that have a vector, zeros elsewhere; kept in the workspace's cache by content."""
-    points = np.zeros((len(there), 2), np.float32)
-    if not there.any():
-        return points
-    some = np.ascontiguousarray(vectors[there], np.float32)
-    digest = hashlib.sha256(f"{_VERSION} {some.shape}".encode() + some.tobytes()).hexdigest()[:24]
-    path = workspace.cache / "map" / f"{digest}.npy"
-    with contextlib.suppress(OSError, ValueError):
-        points[there] = np.load(path)
-        return points
-    found = plane(some)
-    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
-        atomic_write(path, lambda stream: np.save(stream, found))
-    points[there] = found
-    return points
 
 
 def codes(column: pd.Series, most: int = 250) -> tuple[NDArray[np.uint8], list[str]]:
