@@ -50,6 +50,17 @@ def test_the_band_holds_the_asked_share_of_pass_rows_around_the_threshold(tmp_pa
         assert high >= scored.score[scored.defect].min()
 
 
+def test_weaker_defects_of_a_new_design_go_to_a_person(tmp_path: Path) -> None:
+    _, known, threshold = reference(tmp_path)
+    levels, quantiles = np.array(known["pass_levels"]), np.array(known["pass_quantiles"])
+    at = float(np.interp(threshold, quantiles, levels))
+    weaker = np.interp(at - np.array([0.001, 0.005, 0.009]), levels, quantiles)  # below 0.1 to 0.9 % of the PASS rows
+    assert decide(weaker, threshold, None).tolist() == ["PASS"] * 3, "escapes without a band"
+    assert decide(weaker, threshold, review_band(known)).tolist() == ["REVIEW"] * 3
+    beyond = np.interp([at - 0.02], levels, quantiles)
+    assert decide(beyond, threshold, review_band(known)).tolist() == ["PASS"]
+
+
 def test_decisions_follow_threshold_and_band() -> None:
     got = decide(np.array([0.1, 0.28, 0.3, 0.35, 0.36, 0.9]), 0.3, (0.28, 0.35))
     assert got.tolist() == ["PASS", "REVIEW", "REVIEW", "REVIEW", "NO_PASS", "NO_PASS"]
