@@ -16,9 +16,11 @@ from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import PASS, check_images, read_pool, read_rows
 from deft_aoi.cli.main import main
 from deft_aoi.importers.door import Proposal, Wish, propose, write
+from deft_aoi.importers.goldens import build
+from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.look import look
 from deft_aoi.importers.read_folders import Asked
-from deft_aoi.importers.reading import Reading
+from deft_aoi.importers.reading import Part, Reading
 from deft_aoi.importers.split import MINE_ROWS
 from deft_aoi.importers.words import role_of
 from deft_aoi.kpi.bounds import clean
@@ -314,45 +316,49 @@ def test_without_boards_the_same_scene_is_never_in_two_sets(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Proposal]:
-    """12 goldens of which 3 are wrong, 2 edited defects, 3 copies across folders, one part number without any golden
+    """60 goldens of which 5 are wrong, 3 edited defects, 12 copies across folders, two part numbers without any golden
     or good part, one with good parts only."""
     root = tmp_path_factory.mktemp("planted") / "in"
-    line(root, boards=10, components=13, goldens=12)
+    line(root, boards=10, components=61, goldens=60)
     save(root / "GOLDEN/R1.png", shot(6, 9000, move=0))  # another part
     rng = np.random.default_rng(5)
-    moved = np.roll(scene(1), (9, 9), (0, 1))
-    save(root / "GOLDEN/R2.png", noisy(moved, rng))  # shifted
+    save(root / "GOLDEN/R2.png", noisy(np.roll(scene(1), (9, 9), (0, 1)), rng))  # shifted
     edited = shot(2, 9000, move=0)
     edited[20:34, 14:30] = 120  # painted over
     save(root / "GOLDEN/R3.png", edited)
-    for number in (3, 4):
-        path = root / f"NG/bridge/SN{1000 + number}_R{number + 1}.png"
+    save(root / "GOLDEN/R11.png", shot(411, 9000, move=0))  # a part that this board never has
+    save(root / "GOLDEN/R12.png", noisy(np.roll(scene(11), (0, -10), (0, 1)), rng))
+    for number in (3, 4, 5):
         picture = shot(number, number)
         picture[10:18, 10:22] = 200
-        save(path, picture)
-    for number in (5, 6, 7):
-        again = cv2.imread(str(root / f"OK/SN{1000 + number}_R9.png"), cv2.IMREAD_GRAYSCALE)
+        save(root / f"NG/bridge/SN{1000 + number}_R{number + 1}.png", picture)
+    for number in range(12):
+        name = f"R{20 + number}"
+        again = cv2.imread(str(root / f"OK/SN{1000 + number % 8}_{name}.png"), cv2.IMREAD_GRAYSCALE)
         brighter = np.clip(again.astype(np.float64) + 6, 0, 255).astype(np.uint8)
-        save(root / f"OK/SN{1020 + number}_R9.png", brighter)
+        save(root / f"OK/line 2/SN{1020 + number % 8}_{name}.png", brighter)
     for number in range(3):
-        save(root / f"NG/bridge/SN{1000 + number}_U77.png", shot(77, number, defect=True))
+        for name, part in (("U77", 77), ("U78", 78)):
+            save(root / f"NG/bridge/SN{1000 + number}_{name}.png", shot(part, number, defect=True))
     return root, proposal(root)
 
 
 def test_wrong_goldens_are_found_and_no_right_one(planted: tuple[Path, Proposal]) -> None:
     suspects = {s.picture.name: s.reason for s in planted[1].suspects if s.golden}
-    assert set(suspects) == {"R1.png", "R2.png", "R3.png"}
+    assert set(suspects) == {"R1.png", "R2.png", "R3.png", "R11.png", "R12.png"}
     assert "fits the parts of R7" in suspects["R1.png"]
     assert "shifted" in suspects["R2.png"]
 
 
 def test_edited_defects_copies_and_missing_goldens_are_listed(planted: tuple[Path, Proposal]) -> None:
     found = planted[1]
-    assert {s.picture.name for s in found.suspects if not s.golden} == {"SN1003_R4.png", "SN1004_R5.png"}
-    copies = {frozenset((one.board, other.board)) for one, other, _ in found.near}
-    assert {frozenset((f"SN{1000 + n}", f"SN{1020 + n}")) for n in (5, 6, 7)} <= copies
-    assert found.without == {"U77": 3}
-    assert {golden.source for golden in found.golden_of.values() if golden.component == "R13"} == {
+    edited = {s.picture.name for s in found.suspects if not s.golden}
+    assert edited == {"SN1003_R4.png", "SN1004_R5.png", "SN1005_R6.png"}
+    copies = {frozenset(((one.board, one.component), (other.board, other.component))) for one, other, _ in found.near}
+    pairs = [(n % 8, f"R{20 + n}") for n in range(12)]
+    assert {frozenset(((f"SN{1000 + n}", name), (f"SN{1020 + n}", name))) for n, name in pairs} <= copies
+    assert found.without == {"U77": 3, "U78": 3}
+    assert {golden.source for golden in found.golden_of.values() if golden.component == "R61"} == {
         next(g.source for g in found.goldens if g.made_from)
     }
 
@@ -369,9 +375,23 @@ def test_a_golden_that_is_built_is_near_the_true_scene_and_leaves_judged_parts_o
     ]
     centre = (slice(6, -6), slice(6, -6))
     moves = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    best = min(float(np.abs(np.roll(scene(12), move, (0, 1)) - median)[centre].mean()) for move in moves)
-    noise = min(float(np.abs(scene(12) - part)[centre].mean()) for part in parts)
+    best = min(float(np.abs(np.roll(scene(60), move, (0, 1)) - median)[centre].mean()) for move in moves)
+    noise = min(float(np.abs(scene(60) - part)[centre].mean()) for part in parts)
     assert best < noise
+
+
+def test_parts_of_two_looks_get_a_median_each_and_outliers_none(tmp_path: Path) -> None:
+    looks_like = {"a": 12, "b": 6, "c": 1}  # 12 parts of one supplier, 6 of another, one that is neither
+    parts = []
+    for kind, count in looks_like.items():
+        for each in range(count):
+            picture = shot(70 + ord(kind), each)
+            path = save(tmp_path / f"{kind}{each}.png", 255 - picture if kind == "c" else picture)
+            parts.append(Part(path.stem, PASS, (("S", path),), path.stem))
+    made = build("R1", parts, looks_of([part.files[0][1] for part in parts]), tmp_path, 0)
+    assert [golden.source for golden in made] == ["median of 12 good parts", "median of 6 good parts"]
+    assert [{name[0] for name in golden.made_from} for golden in made] == [{"a"}, {"b"}]
+    assert len({golden.key for golden in made}) == 2
 
 
 def test_parts_that_lie_are_not_compared_with_a_median_of_parts_that_stand(tmp_path: Path) -> None:
@@ -394,7 +414,7 @@ def test_parts_that_lie_are_not_compared_with_a_median_of_parts_that_stand(tmp_p
 def test_suspects_can_be_left_out_and_are_built_instead(planted: tuple[Path, Proposal]) -> None:
     found = proposal(planted[0], Wish(drop_suspects=True))
     sources = {golden.component: golden.source for golden in found.golden_of.values()}
-    assert all(sources[name].startswith("median of") for name in ("R1", "R2", "R3", "R13"))
+    assert all(sources[name].startswith("median of") for name in ("R1", "R2", "R3", "R61")), sources
     assert sources["R4"] == "given: R4"
 
 
