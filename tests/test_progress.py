@@ -36,7 +36,7 @@ def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_long_work_says_a_line_every_ten_seconds(
+def test_long_work_says_how_long_it_takes_then_a_line_every_ten_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 4))  # seconds: one question at the start, one for each update
@@ -46,7 +46,7 @@ def test_long_work_says_a_line_every_ten_seconds(
             shown.update(300)
     assert (
         capsys.readouterr().err
-        == "labels: 900 of 2,000 images, about 15 s left\nlabels: 1,800 of 2,000 images, about 3 s left\n"
+        == "labels: 300 of 2,000 images, about 23 s left\nlabels: 1,200 of 2,000 images, about 11 s left\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, a line every ten seconds in a pipe, both on stderr."""
+"""How far long work is, on stderr: a bar on a terminal; in a pipe how long it takes, then a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 from deft_aoi.base.console import aside
 
 EVERY_S = 10.0
+_FIRST_S = 2.0  # after which long work says how long it will take
 tqdm.monitor_interval = 0  # a thread that only wakes up bars which have not moved
 
 
@@ -31,10 +32,13 @@ class Progress:
         self._done += done
         self._bar.update(done)
         now = time.monotonic()
-        if self._bar.disable and now - self._said >= EVERY_S:
+        spent, left = now - self._began, 0.0
+        if self._total is not None and self._done:
+            left = spent * (self._total / self._done - 1)
+        first = self._said == self._began and spent >= _FIRST_S and spent + left > EVERY_S
+        if self._bar.disable and (first or now - self._said >= EVERY_S):
             self._said = now
-            text = f"{self._what}: {self._done:,} {self._unit}s, {now - self._began:.0f} s"
+            text = f"{self._what}: {self._done:,} {self._unit}s, {spent:.0f} s"
             if self._total is not None:
-                left = (now - self._began) * (self._total / self._done - 1)
                 text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s, about {left:.0f} s left"
             aside(text)
