@@ -112,13 +112,11 @@ def _more_scores(run: Path, rng: np.random.Generator) -> None:
 
 
 def suspected(run: Path, count: int) -> list[str]:
-    """Put pool rows as suspected labels into label_review.csv; their names in the order of the queue."""
-    pool = pd.read_csv(run.parents[1] / "augmentation/mining_pool/mining_pool.csv", dtype=str, keep_default_na=False)
-    rows = pool.head(count).reset_index(drop=True)
+    """Put KPI rows as suspected labels into label_review.csv; their names in the order of the queue."""
+    kpi = pd.read_csv(run.parents[1] / "kpi/testing_set.csv", dtype=str, keep_default_na=False)
+    rows = kpi.head(count).reset_index(drop=True)
     table = rows.assign(
-        input_path=[f"augmentation/mining_pool/{path}" for path in rows["input_path"]],
-        golden_path=[f"augmentation/mining_pool/{path}" for path in rows["golden_path"]],
-        set="pool", line=range(2, len(rows) + 2), level="likely", doubt="0.88", probability_defect="0.9",
+        set="kpi", line=range(2, len(rows) + 2), level="likely", doubt="0.88", probability_defect="0.9",
         suggested=["a defect" if label == "PASS" else "PASS" for label in rows["label"]], source="cross-validation",
         verdict="", note="",
     )  # fmt: skip

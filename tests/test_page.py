@@ -15,27 +15,17 @@ import pytest
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.paths import SKILL_ROOT
-from deft_aoi.data.label_review import COLUMNS, read_review, write_review
+from deft_aoi.data.label_review import read_review
 from deft_aoi.record.review_log import AlreadyDecided, ReviewLog
 from deft_aoi.web.page import endpoints
 from deft_aoi.web.site import make_site
 from inside import deft
 from loop_cli import begin
+from page_runs import suspected
 from real_loops import NEVER_MET, PLAN, approved_code
 from report_run import RunMaker, baseline_only, whole_run
 from served import Served, serving
 from small_workspace import make_workspace
-
-
-def listed(run: Path, rows: int, set_name: str = "kpi") -> list[str]:
-    """A label_review.csv of the first KPI rows; their names."""
-    kpi = pd.read_csv(run.parents[1] / "kpi/testing_set.csv", dtype=str, keep_default_na=False).head(rows)
-    table = kpi.assign(
-        set=set_name, line=range(2, rows + 2), suggested=["a defect" if x == "PASS" else "PASS" for x in kpi["label"]],
-        level="likely", doubt="0.91", probability_defect="0.9", source="cross-validation", verdict="", note="",
-    )  # fmt: skip
-    write_review(run / "label_review.csv", table[list(COLUMNS)])
-    return list(kpi["object_name"])
 
 
 def decide(page: Served, item: dict[str, Any], chosen: str, status: int = 200, **more: str) -> Any:
@@ -88,7 +78,7 @@ def test_two_runs_differ_row_by_row(tmp_path: Path) -> None:
 
 def test_a_decision_is_durable_seen_by_all_and_can_be_taken_back(tmp_path: Path) -> None:
     run = whole_run(tmp_path).finish()
-    names = listed(run, 6)
+    names = suspected(run, 6)
     with serving(run) as page:
         queue = page.get("./queue?browser=one")
         assert (queue["counts"], queue["left"], queue["labels"][0]) == ({"label": 6}, 6, "PASS")
@@ -124,7 +114,7 @@ def test_a_decision_is_durable_seen_by_all_and_can_be_taken_back(tmp_path: Path)
 
 def test_a_line_written_before_a_crash_is_applied_by_the_next_server(tmp_path: Path) -> None:
     run = whole_run(tmp_path).finish()
-    listed(run, 3)
+    suspected(run, 3)
     with serving(run) as page:
         first, second, _ = page.get("./queue")["items"]
     log = ReviewLog(run.parent)

@@ -26,6 +26,7 @@ from deft_aoi.report.pdf import BROWSERS
 from inside import deft, jobs_by
 from loop_cli import entries
 from null_jobs import NullExecutor
+from report_run import whole_run
 from served import TOKEN, Served, serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; scripts/deft test brings it")
@@ -256,7 +257,7 @@ def server_process(run: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[
 
 
 def test_a_hundred_rows_by_keyboard_over_a_kill_of_the_server(opened: Callable[..., Page], tmp_path: Path) -> None:
-    run = page_runs.finished(tmp_path / "ws", policy="random")
+    run = whole_run(tmp_path, max_iterations=1).finish()
     names = page_runs.suspected(run, 100)
     log = ReviewLog(run.parent)
     with server_process(run) as (job, port):
@@ -298,7 +299,7 @@ def press(page: Page, log: ReviewLog, until: int) -> None:
 
 
 def test_two_browsers_share_one_queue(opened: Callable[..., Page], tmp_path: Path) -> None:
-    run = page_runs.finished(tmp_path / "ws", policy="random")
+    run = whole_run(tmp_path, max_iterations=1).finish()
     page_runs.suspected(run, 40)
     log = ReviewLog(run.parent)
     with serving(run) as served:
@@ -333,7 +334,7 @@ def test_two_browsers_share_one_queue(opened: Callable[..., Page], tmp_path: Pat
 
 
 def test_search_skip_flicker_zoom_and_look(opened: Callable[..., Page], tmp_path: Path) -> None:
-    run = page_runs.finished(tmp_path / "ws", policy="random")
+    run = whole_run(tmp_path, max_iterations=1).finish()
     page_runs.suspected(run, 5)
     with serving(run) as served:
         page = opened(served.address("run", served.key, "review"))
@@ -373,7 +374,7 @@ def test_a_whole_loop_with_the_agent_and_the_page_alone(opened: Callable[..., Pa
         shown = page_runs.agent_plans(root)
         page = opened(served.address())
         page.click(".card.run .title")
-        code = page.inner_text(".summary").split("--approve ")[1].split()[0]
+        code = page.inner_text(".summary").split("Approval code: **")[1].split("*")[0]
         assert f"--approve {code}" in shown
         page.locator("input.code").press_sequentially(code)
         page.click("text=Approve and start")

@@ -22,7 +22,7 @@ export function Compare({ a, b }) {
     <p class="quiet">Best models: ${data.best[0] || "none"} and ${data.best[1] || "none"}.</p>
     ${table("Figures of the best model", data.figures, (name) => WORDS[name] || name)}
     <section class="card"><h2>Decisions that differ</h2>${rows.why ? html`<p class="quiet">${rows.why}</p>` : html`
-      <p><b>${count(rows.counts.changed)}</b> of ${count(rows.both)} rows that both scored: <b class="good-text">${count(rows.counts.better)}</b> right only in ${other},
+      <p><b>${count(rows.counts.changed)}</b> of ${count(rows.both)} rows that both scored: <b class="good-text">${count(rows.counts.better)}</b> right only in ${other},${" "}
         <b class="bad-text">${count(rows.counts.worse)}</b> right only in ${one}. ${rows.only_a || rows.only_b ? `${count(rows.only_a)} rows only in ${one}, ${count(rows.only_b)} only in ${other}.` : ""}</p>
       <div class="thumbs">${rows.changed.slice(0, 36).map((row) => html`<figure key=${row.row_b}><div class="shot"><img src=${source(b, data.best[1], row.row_b)} alt=${`test of ${row.object_name}`} loading="lazy" /></div>
         <figcaption><b>${row.label_b}</b> ${row.object_name}<br />${row.called_a} → ${row.called_b}<br /><span class="quiet">${num(row.score_a)} → ${num(row.score_b)}</span></figcaption></figure>`)}</div>`}</section>

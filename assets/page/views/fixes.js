@@ -7,7 +7,10 @@ export function Fixes({ run, look, decided }) {
   const [words, setWords] = useState("");
   const [error, setError] = useState(null);
   const [done, setDone] = useState(null);
-  useEffect(() => { again(); reload(); }, [decided]);
+  useEffect(() => {  // not at every key: whoever decides a hundred rows looks at this list afterwards
+    const timer = setTimeout(() => { again(); reload(); }, 1500);
+    return () => clearTimeout(timer);
+  }, [decided]);
   const write = async (event) => {
     event.preventDefault();
     try {

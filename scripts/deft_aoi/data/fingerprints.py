@@ -99,7 +99,7 @@ def fingerprints(files: Sequence[str], *, limit: int | None = None, seconds: flo
             table[place] = record
         new = np.flatnonzero(table["state"] == UNREAD)
         todo = new[:limit].tolist()
-        if len(todo) < len(new):
+        if 0 < len(todo) < len(new):
             aside(f"fingerprints: {len(todo):,} of {len(new):,} new images are opened in this call")
         opened = 0
         for places, records in _read_all([distinct[place] for place in todo], todo, seconds):
