@@ -1,4 +1,4 @@
-"""Throughput of `deft score --images` beside plain decoding of the same files, and a kill in the middle.
+"""Throughput of `deft score --images` next to plain decoding of the same files, and a kill in the middle.
 
     python benchmarks/score_folder.py --model R/best_model.json --images DIR [--copies 10000]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from deft_aoi.base.errors import COMPLETE, OK, InputError
@@ -24,16 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi.base.console import print_json
+    from deft_aoi.base.console import command_line, print_json
     from deft_aoi.base.paths import Workspace
     from deft_aoi.cli.commands.run import Milestones
     from deft_aoi.loop import driver
     from deft_aoi.preflight import preflight
     from deft_aoi.record.run import load_run
-    from deft_aoi.report.closing import file_lines, labelled, short_lines
+    from deft_aoi.report.closing import labelled, short_lines
     from deft_aoi.simulate.workspace import simulate
 
-    started = time.monotonic()
     if args.workspace.exists() and not (args.workspace / MARKER).is_file():
         raise InputError(f"{args.workspace}: exists and is no simulated line; pass another --workspace")
     if not args.workspace.exists():
@@ -59,6 +57,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"results_dir": str(paths.root), **{name: str(value) for name, value in made.items()}})
         return OK
-    print("\n".join([*short_lines(paths), *file_lines(paths)]))
-    print(labelled("took", f"{time.monotonic() - started:.0f} s"))
+    more = command_line("status", "--results-dir", paths.root, "--final")
+    print("\n".join([*short_lines(paths), labelled("report", str(paths.report)), labelled("more", more)]))
     return OK
