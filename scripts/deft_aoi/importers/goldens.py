@@ -60,7 +60,7 @@ def build(component: str, teachers: Sequence[Part], looks: Looks, work: Path, nu
     """Goldens of a component that has none, from good parts; medians are written into `work`, one file for each light.
 
     Parts that agree give a median, those of another shape or look one of their own where they are enough. A few that
-    differ are left out: each would only stand for itself. Where few agree, parts are goldens as they are.
+    differ are left out: each would only be its own group. Where few agree, parts are goldens as they are.
     """
     agree = _AGREE if component else _AGREE_MIXED
     rest = [part for part in teachers if part.files[0][1] in looks]
