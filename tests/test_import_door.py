@@ -16,6 +16,7 @@ from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import PASS, check_images, read_pool, read_rows
 from deft_aoi.cli.main import main
 from deft_aoi.importers.door import Proposal, Wish, propose, write
+from deft_aoi.importers.golden_check import check_edited
 from deft_aoi.importers.goldens import build
 from deft_aoi.importers.likeness import looks_of
 from deft_aoi.importers.look import look
@@ -378,6 +379,22 @@ def test_a_golden_that_is_built_is_near_the_true_scene_and_leaves_judged_parts_o
     best = min(float(np.abs(np.roll(scene(60), move, (0, 1)) - median)[centre].mean()) for move in moves)
     noise = min(float(np.abs(scene(60) - part)[centre].mean()) for part in parts)
     assert best < noise
+
+
+def test_smooth_surfaces_that_compression_made_flat_are_no_edits(tmp_path: Path) -> None:
+    def part(number: int, *, flat: bool, label: str = PASS) -> Part:
+        picture = shot(3, number)
+        if flat:
+            picture[8:16, 8:16] = 120
+        path = save(tmp_path / f"p{number}.png", picture)
+        return Part(path.stem, label, (("S", path),), path.stem, component="R1")
+
+    def edited(parts: list[Part]) -> set[str]:
+        return {one.picture.stem for one in check_edited(parts, [], looks_of([p.files[0][1] for p in parts]))}
+
+    clean = [part(number, flat=False) for number in range(60)]
+    assert edited([*clean, part(60, flat=True, label="bridge")]) == {"p60"}
+    assert edited([*clean, *(part(60 + number, flat=True) for number in range(5))]) == set()
 
 
 def test_parts_of_two_looks_get_a_median_each_and_outliers_none(tmp_path: Path) -> None:
