@@ -150,3 +150,24 @@ def test_only_the_class_that_is_lacking_is_asked_for_again() -> None:
     first = ask(offers)
     doubts[first] = np.where(stock.labels[first] == PASS, 0.0, 0.9)
     assert set(stock.labels[ask(offers)]) == {"bridge"}
+
+
+def test_rows_that_agree_teach_each_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted, counts = jury.fitted, []
+    monkeypatch.setattr(jury, "_ROUNDS", 3)
+    monkeypatch.setattr(jury, "fitted", lambda *asked: (counts.append(len(asked[1])), fitted(*asked))[1])
+    for wrong in (0, 6):
+        generator = np.random.default_rng(1)
+        value = generator.standard_normal((260, WIDTH)).astype(np.float32)
+        defect = np.arange(260) % 4 == 0
+        value[defect] += 6
+        label = defect.copy()
+        label[60 : 60 + wrong] ^= True
+        known, pool = (jury.Rows(value[part], label[part], [str(n) for n in range(260)[part]])
+                       for part in (slice(0, 60), slice(60, None)))  # fmt: skip
+        counts.clear()
+        jury.form(known, pool)
+        if not wrong:
+            assert len(counts) == 6, "one for the first guess, one for each of five folds"
+        else:
+            assert len(counts) > 6, "without the rows that were dropped, their folds are fitted again"
