@@ -120,7 +120,7 @@ def by_day(found: Feedback) -> list[DayCount]:
         counts.append(
             DayCount(
                 day, sum(entry.parts for entry in mine), sum(entry.called for entry in mine), number[FALSE_CALL],
-                number[DEFECT], number[ESCAPE], asked - answered,
+                number[DEFECT], number[ESCAPE], max(asked - answered, 0),
             )
         )  # fmt: skip
     return counts

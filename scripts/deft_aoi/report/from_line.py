@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from deft_aoi.record.feedback import CONTRADICTION, DayCount, by_day, log_path, read_feedback
 from deft_aoi.report import words
-from deft_aoi.report.charts import HALF, RateScale, rate_grid, responsive
+from deft_aoi.report.charts import WHOLE, RateScale, rate_grid, responsive
 from deft_aoi.report.source import Record, Source
 from deft_aoi.report.svg import Canvas
 
@@ -61,4 +61,4 @@ def rate_chart(days: list[DayCount], limit: float | None) -> Markup | None:
                 canvas.text(x, 214, day.day, "tick", "middle")
         return canvas.markup()
 
-    return responsive(draw, HALF)
+    return responsive(draw, WHOLE)
