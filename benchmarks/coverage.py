@@ -27,7 +27,8 @@ from deft_aoi.base.paths import Workspace
 from deft_aoi.kpi.bounds import Tally, upper_bound
 from deft_aoi.kpi.scored import read_scored
 from deft_aoi.kpi.sweep import operating_point, sweep
-from deft_aoi.record import journal
+from deft_aoi.record.order import EVALUATE
+from deft_aoi.record.run import load_run
 from deft_aoi.simulate.workspace import simulate
 from deft_aoi.spec.tree import dump_spec, load_spec, put
 from loops import EVERYTHING, Arm, run_arm
@@ -60,8 +61,7 @@ def score_line(folder: Path, boards: int, rows_per_board: int, seed: int) -> Pat
     spec = load_spec(run / "best_model_inference_spec.yaml")
     put(spec, "dataset.classify.infer_dataset.csv_path", str(workspace.acceptance_csv))
     put(spec, "dataset.classify.infer_dataset.images_dir", str(workspace.images))
-    evaluated = [e for e in journal.read(run / "loop_log.jsonl") if (e["iter"], e["stage"]) == ("iter1", "evaluate")]
-    put(spec, "inference.checkpoint", evaluated[-1]["facts"]["best_ckpt_path"])
+    put(spec, "inference.checkpoint", load_run(run).facts("iter1", EVALUATE)["best_ckpt_path"])
     put(spec, "inference.results_dir", str(folder / "scores"))
     dump_spec(folder / "score.yaml", spec)
     command = [sys.executable, "-m", "deft_aoi.engine.visual_changenet", "inference", "-e", str(folder / "score.yaml")]

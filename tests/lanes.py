@@ -53,6 +53,7 @@ FILES = {
     "test_read_once.py": LOOP,
     "test_page.py": LOOP,
     "test_mining_index.py": LOOP,
+    "test_mining_shortlist.py": LOOP,
     "test_simulate.py": LOOP,
     "attack/test_paths.py": LOOP,
     "attack/test_files.py": LOOP,

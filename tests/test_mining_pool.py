@@ -62,7 +62,7 @@ def pool_of(run: Any) -> Pool:
         rows["label"].to_numpy(str), np.ones(len(rows), bool), rows["boardname"].to_numpy(str), looks,
         content.__getitem__, frozenset({"taken"}),
     )  # fmt: skip
-    return Pool(rows, rows.head(0), stock, 2, {"kpi": 1})
+    return Pool(rows, rows.head(0), stock, 2, {"kpi": 1}, np.arange(len(rows)).astype(np.int8) % 3)
 
 
 def test_the_pool_of_an_iteration_stays_while_it_grows(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +73,7 @@ def test_the_pool_of_an_iteration_stays_while_it_grows(run: Any, monkeypatch: py
     assert again.rows.equals(before.rows)
     assert (again.unreadable, again.barred, again.stock.taken) == (2, {"kpi": 1}, before.stock.taken)
     assert [again.stock.content(row) for row in (0, 3)] == ["0", "3"]
+    assert again.to_score.tolist() == before.to_score.tolist() != list(range(len(before.rows)))
     assert len(kept_pool(run, "iter2", lambda: pool_of(run)).rows) == len(before.rows) + 1
 
 

@@ -18,6 +18,7 @@ from deft_aoi.engine.engine_choice import CHOICES, ENGINES, FEATURES, TAO, choos
 from deft_aoi.executors.platform_choice import LOCAL
 from deft_aoi.kpi.metric_contract import canonical, parse_contract
 from deft_aoi.mining.index import METRICS
+from deft_aoi.mining.shortlist import LEAST
 from deft_aoi.preflight.check_workspace import has_pregen
 from deft_aoi.preflight.generator_plan import generator_values
 from deft_aoi.preflight.inputs import Inputs
@@ -179,6 +180,8 @@ def check_plan(plan: Plan) -> None:
     for name in ("max_per_board", "min_distance"):
         if getattr(plan, name) < 0:
             raise InputError(f"{name} is {getattr(plan, name)!r}: expected 0 or more")
+    if plan.score_rows != 0 and plan.score_rows < LEAST:
+        raise InputError(f"score_rows is {plan.score_rows}: expected 0 (all), or at least {LEAST}")
     check_encoder(Workspace.at(plan.workspace), plan.encoder, plan.platform)
     check_project(plan.project)
     if not -1 <= plan.min_similarity <= 1:

@@ -50,6 +50,7 @@ class Plan:
     pool: str = ON  # off: no mining_pool.csv, an iteration lives from synthetic rows alone
     policy: str = "knn"
     mine_rows: int = 200
+    score_rows: int = 60_000  # pool rows that the model scores in one iteration, at most; 0: all
     screen: bool = True  # keep picks with suspect labels out
     max_per_board: int = 0  # mined rows; 0: a quarter of mine_rows
     min_distance: float = 0.002  # between two mined rows, 1 - cosine of their coarse pictures
@@ -78,6 +79,11 @@ class Plan:
     def target(self) -> Contract:
         """The KPI target, parsed. Raises InputError where it says nothing that the gate takes."""
         return target_of(self.kpi_target, self.metric_contract)
+
+    @property
+    def most_scored(self) -> int:
+        """Pool rows scored in one iteration, at most: never too few to choose from. 0: all."""
+        return max(self.score_rows, 20 * self.mine_rows) if self.score_rows else 0
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:

@@ -17,13 +17,14 @@ from deft_aoi.base.errors import HardStop, InputError
 from deft_aoi.base.paths import Workspace, iter_label, iter_number
 from deft_aoi.base.rows import IDENTITY, PASS, SCORE, read_rows, scores_of
 from deft_aoi.executors.base import Task
-from deft_aoi.executors.platform_choice import LOCAL
+from deft_aoi.executors.platform_choice import ELSEWHERE, LOCAL
 from deft_aoi.mining import select
 from deft_aoi.mining.embed import component_matrix, light_files
 from deft_aoi.mining.index import scale_of
 from deft_aoi.mining.neighbours import neighbours
 from deft_aoi.mining.screen import Policy, Screened
 from deft_aoi.mining.select import UNLABELLED, Limits, Neighbours, Pick, Stock
+from deft_aoi.mining.shortlist import BY_CHANCE, shortlist
 from deft_aoi.record.facts import Mined
 from deft_aoi.record.run import Run
 from deft_aoi.stages import mining_files as files
@@ -67,9 +68,10 @@ def default_policy(pool: Iterable[str]) -> tuple[str, str]:
 def unused_by(policy: str) -> tuple[str, ...]:
     """Fields of the plan that this policy does not read."""
     if policy in select.BY_NEIGHBOUR:
-        return ()
+        return ("score_rows",)
     compared = () if select.compares_pictures(policy) else ("encoder",)
-    return (*compared, "knn_metric", "min_similarity", "top_k_per_target")
+    scored = () if policy in select.BY_SCORE else ("score_rows",)
+    return (*compared, *scored, "knn_metric", "min_similarity", "top_k_per_target")
 
 
 def default_encoder(workspace: Workspace) -> str:
@@ -131,11 +133,14 @@ def pool_now(run: Run, label: str) -> Pool:
         free &= ~unlabelled
     if not free.any():
         raise nothing_left(run, len(rows), 0)
+    labels = rows["label"].to_numpy(str)
     stock = Stock(
-        rows["label"].to_numpy(str), free, rows["boardname"].to_numpy(str), seen.coarse, seen.content.__getitem__,
+        labels, free, rows["boardname"].to_numpy(str), seen.coarse, seen.content.__getitem__,
         taken_contents(run, label),
     )  # fmt: skip
-    return Pool(rows, targets, stock, int((~seen.readable).sum()), barred)
+    most = run.plan.most_scored if run.plan.policy in select.BY_SCORE and run.plan.platform != ELSEWHERE else 0
+    asked = shortlist(labels, free, seen.unlike, most, run.plan.seed)
+    return Pool(rows, targets, stock, int((~seen.readable).sum()), barred, asked)
 
 
 def tasks(run: Run, label: str) -> Iterator[Task]:
@@ -147,9 +152,9 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
     if pool is None:
         return
     if run.plan.policy in select.BY_SCORE:
-        yield heavy.scoring(run, label, pool.rows.iloc[pool.free].drop(columns="origin"))
+        yield heavy.scoring(run, label, pool.rows.iloc[pool.to_score].drop(columns="origin"))
     if select.compares_pictures(run.plan.policy):
-        pictures = _files(run, pool.rows.iloc[pool.free], run.workspace.root)
+        pictures = _files(run, pool.rows.iloc[pool.to_score], run.workspace.root)
         if source_embeddings.used(run):
             pictures = source_embeddings.unknown(run, pictures)
         if pictures:
@@ -158,7 +163,7 @@ def tasks(run: Run, label: str) -> Iterator[Task]:
         yield _embedding(run, label, TARGET, _files(run, pool.targets, run.workspace.images))
     if screens(run, pool):
         policy, scores, _ = chosen_policy(run, label, pool)
-        yield from Screening(run, label, pool.rows, pool.stock, policy, limits(run), scores).tasks()
+        yield from _screening(run, label, pool, policy, scores).tasks()
 
 
 def _files(run: Run, rows: pd.DataFrame, root: Path) -> list[str]:
@@ -173,6 +178,13 @@ def _embedding(run: Run, label: str, name: str, files: list[str]) -> Task:
 def screens(run: Run, pool: Pool) -> bool:
     """Whether labels of picks are judged: asked for, and there are labels."""
     return run.plan.screen and has_labels(pool.rows)
+
+
+def _screening(
+    run: Run, label: str, pool: Pool, policy: Policy, scores: NDArray[np.float64] | None
+) -> Screening:  # fmt: skip
+    by_chance = pool.asked == BY_CHANCE
+    return Screening(run, label, pool.rows, pool.stock, policy, limits(run), scores, by_chance)
 
 
 def collect(run: Run, label: str) -> StageResult:
@@ -213,6 +225,7 @@ def collect(run: Run, label: str) -> StageResult:
         },
         "synthetic_kept": int((mined["origin"] == "synthetic").sum()),
         "unreadable": pool.unreadable,
+        "scored": 0 if found.scores is None else int((~np.isnan(found.scores)).sum()),
         "barred": pool.barred,
         "label_review": len(review),
         "offers": {"asked": found.screened.asked, "suspect": found.screened.suspect},
@@ -220,6 +233,8 @@ def collect(run: Run, label: str) -> StageResult:
         "warnings": [*warnings(run, label, pool.targets, rows, len(mined)), *stopped_asking(found.screened)],
     }
     summary = f"{len(mined)} rows mined of {len(pool.free)} unused ({facts['synthetic_kept']} synthetic)"
+    if len(pool.to_score) < len(pool.free):
+        summary += f" · {len(pool.to_score):,} of these were scored, the hardest at a glance and some by chance"
     if len(review):
         listed = run.paths.relative(run.paths.mining(label) / f"{files.REVIEW}.csv")
         summary += f" · {len(review)} kept out for a suspected label error: {listed}"
@@ -259,7 +274,7 @@ def search(run: Run, label: str, pool: Pool) -> Found:
     if not screens(run, pool):
         picks = policy(pool.stock, limits(run))
         return Found(Screened(picks, [], 0, 0, False), np.zeros(len(pool.rows)), candidates, scores)
-    offers = Screening(run, label, pool.rows, pool.stock, policy, limits(run), scores).offers()
+    offers = _screening(run, label, pool, policy, scores).offers()
     return Found(offers.result(), offers.known_doubt(), candidates, scores)
 
 

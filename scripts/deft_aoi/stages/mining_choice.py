@@ -18,12 +18,13 @@ from deft_aoi.base.files import atomic_write, atomic_write_json
 from deft_aoi.base.rows import read_parquet, write_parquet
 from deft_aoi.base.safe_paths import check_cells
 from deft_aoi.mining.select import Neighbours, Stock
+from deft_aoi.mining.shortlist import SKIPPED, Asked
 from deft_aoi.record.order import DATA_MINING
 from deft_aoi.record.run import Run, read_json
 from deft_aoi.stages.mining_pool import target_rows
 from deft_aoi.stages.stage import DECIDED
 
-_FREE, _CONTENT = "deft:free", "deft:content"  # columns next to the pool's own
+_FREE, _CONTENT, _ASKED = "deft:free", "deft:content", "deft:asked"  # columns next to the pool's own
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,15 @@ class Pool:
     stock: Stock
     unreadable: int
     barred: Mapping[str, int]  # rows left out as near-duplicates of rows that judge, by set
+    asked: Asked  # (n,): which rows the model scores where the policy wants scores, and how they were chosen
 
     @property
     def free(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.stock.free)
+
+    @property
+    def to_score(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.asked != SKIPPED)
 
 
 def kept_pool(run: Run, label: str, decide: Callable[[], Pool]) -> Pool:
@@ -78,16 +84,19 @@ def _write(folder: Path, pool: Pool) -> None:
     )
     table = pool.rows.copy()
     table[_FREE], table[_CONTENT] = stock.free, [content(row) for row in range(len(stock))]
+    table[_ASKED] = pool.asked
     write_parquet(folder / "pool.parquet", table)
 
 
 def _read(run: Run, label: str, folder: Path) -> Pool:
     table = read_parquet(folder / "pool.parquet", {"label": "text", "boardname": "text", _CONTENT: "text"})
-    rows, content = table.drop(columns=[_FREE, _CONTENT]), table[_CONTENT].tolist()
+    rows, content = table.drop(columns=[_FREE, _CONTENT, _ASKED]), table[_CONTENT].tolist()
     check_cells(rows, folder / "pool.parquet", run.workspace.root, run.workspace.root)
     facts = read_json(folder / "pool.json")
     stock = Stock(
         rows["label"].to_numpy(str), table[_FREE].to_numpy(bool), rows["boardname"].to_numpy(str),
         np.load(folder / "looks.npy"), content.__getitem__, frozenset(facts["taken"]),
     )  # fmt: skip
-    return Pool(rows, target_rows(run, label), stock, facts["unreadable"], facts["barred"])
+    return Pool(
+        rows, target_rows(run, label), stock, facts["unreadable"], facts["barred"], table[_ASKED].to_numpy(np.int8)
+    )

@@ -22,6 +22,8 @@ from deft_aoi.stages.leaks import near_copies
 from deft_aoi.stages.merge import earlier_rows
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
+_BLOCK = 20_000  # rows that are compared at a time
+
 
 def without_copies(run: Run, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """(the rows but near-duplicates of rows that judge, how many are left out by the set that they copy)."""
@@ -97,11 +99,13 @@ def used_rows(run: Run, label: str, pool: pd.DataFrame) -> NDArray[np.bool_]:
 @dataclass(frozen=True)
 class Look:
     """What the pool's images say of its rows: `content` hash of the test images (empty where one cannot be read),
-    `readable` test and golden, `coarse` picture of the test images as unit vectors."""
+    `readable` test and golden, `coarse` picture of the test images as unit vectors, and how far these differ from their
+    goldens (`unlike`, the light that differs most)."""
 
     content: list[str]
     readable: NDArray[np.bool_]
     coarse: NDArray[np.float32]
+    unlike: NDArray[np.float32]
 
 
 def look_at(run: Run, pool: pd.DataFrame) -> Look:
@@ -109,7 +113,18 @@ def look_at(run: Run, pool: pd.DataFrame) -> Look:
     tests, goldens = (_prints(run, pool, column) for column in ("input_path", "golden_path"))
     readable = np.logical_and.reduce([prints.state == READABLE for prints in (*tests, *goldens)])
     coarse = np.hstack([prints.records["coarse"] for prints in tests]).astype(np.float32)
-    return Look([key.hex() for key in content_keys(tests)], np.asarray(readable), unit(coarse))
+    unlike = np.max([_unlike(test, golden) for test, golden in zip(tests, goldens, strict=True)], axis=0)
+    return Look([key.hex() for key in content_keys(tests)], np.asarray(readable), unit(coarse), unlike)
+
+
+def _unlike(tests: Prints, goldens: Prints) -> NDArray[np.float32]:
+    """(n,) distance of the coarse pictures, in blocks: a million rows are 2 GB as floats."""
+    found = np.zeros(len(tests.records), np.float32)
+    for start in range(0, len(found), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        pair = (prints.records["coarse"][part].astype(np.float32) for prints in (tests, goldens))
+        found[part] = np.linalg.norm(next(pair) - next(pair), axis=1)
+    return found
 
 
 def taken_contents(run: Run, label: str) -> frozenset[str]:

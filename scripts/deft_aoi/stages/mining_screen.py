@@ -30,7 +30,10 @@ _DOUBT, _GLANCE = "doubt.npy", "glance.npy"
 
 @dataclass(frozen=True)
 class Screening:
-    """What the screening of one iteration goes by: `rows` of the pool, and their `scores` (n,) where there are some."""
+    """What the screening of one iteration goes by: `rows` of the pool, and their `scores` (n,) where there are some.
+
+    `chance` (n,): rows that nobody chose. They judge, since rows that were put on a shortlist are unlike the rest.
+    """
 
     run: Run
     label: str
@@ -39,12 +42,13 @@ class Screening:
     policy: Policy
     limits: Limits
     scores: NDArray[np.float64] | None
+    chance: NDArray[np.bool_]
 
     def tasks(self) -> Iterator[Task]:
         """The judges, then one block of offers after the other; blocks that are judged are not asked for again."""
         from deft_aoi.data import jury  # scikit-learn takes seconds to import
 
-        free = np.flatnonzero(self.stock.free & (self.stock.labels != UNLABELLED))
+        free = np.flatnonzero(self.stock.free & self.chance & (self.stock.labels != UNLABELLED))
         drawn = jury.draw(self.stock.labels, PASS, free, self.run.plan.seed)
         known = earlier_rows(self.run, self.label)[0].assign(place=-1)
         yield self._measure(JUDGES, pd.concat([known, self._asked(drawn)], ignore_index=True).fillna(""))
@@ -79,18 +83,22 @@ class Screening:
         rows, values = read_rows(csv), np.load(features)
         ours = rows["place"].astype(int).to_numpy() >= 0
         known = jury.Rows(values[~ours], is_defect(rows["label"][~ours]).to_numpy(), list(rows["boardname"][~ours]))
-        free = self.stock.free & (self.stock.labels != UNLABELLED)
         everywhere = None
         if self.scores is not None:
-            free &= ~np.isnan(self.scores)
-            everywhere = self.scores[free], self.stock.labels[free] != PASS
+            scored = self.stock.free & (self.stock.labels != UNLABELLED) & ~np.isnan(self.scores)
+            everywhere = self._by_score(scored & self.chance)
         formed = jury.form(known, self._seen(rows[ours], values[ours]), everywhere, seed=self.run.plan.seed)
         if everywhere is not None:
             glance = np.zeros(len(self.rows))
-            glance[free] = formed.doubt_by_score(*everywhere)
+            glance[scored] = formed.doubt_by_score(*self._by_score(scored))
             self._save(JUDGES, _GLANCE, glance)
         self._save(JUDGES, _DOUBT, formed.doubt)
         return formed
+
+    def _by_score(self, rows: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(score, whether its label is a defect) of scored rows."""
+        assert self.scores is not None
+        return self.scores[rows], self.stock.labels[rows] != PASS
 
     def _seen(self, rows: pd.DataFrame, features: NDArray[np.float32]) -> Rows:
         from deft_aoi.data import jury

@@ -52,6 +52,10 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--knn-metric", help="of knn: cosine (default), euclidean or manhattan")
     parser.add_argument("--mine-rows", type=int, help="pool rows taken in one iteration, at most (default: 200)")
+    parser.add_argument(
+        "--score-rows", type=int,
+        help="pool rows that the best model scores in one iteration, at most (default: 60000; 0: all)",
+    )  # fmt: skip
     parser.add_argument("--top-k-per-target", type=int, help="pool rows for one weak sample, at most (default: 5)")
     parser.add_argument(
         "--rca-source", choices=("kpi", "validation"), help="whose weak rows ask for more (default: kpi)"
