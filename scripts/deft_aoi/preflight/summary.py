@@ -85,7 +85,10 @@ def remarks(result: Preflight) -> list[str]:
         lines.insert(1, f"- {words[0].upper()}{words[1:]}.")
     if (Workspace.at(plan.workspace).root / SIMULATED).is_file():
         lines.insert(0, "- This workspace is a simulated line: its figures say nothing about a real one.")
-    lines += [f"- {RCA_SOURCE_WORDS[plan.rca_source]}", *scoring(plan, data[POOL_DATA]["rows"] if POOL_DATA in data else 0)]
+    lines += [
+        f"- {RCA_SOURCE_WORDS[plan.rca_source]}",
+        *scoring(plan, data[POOL_DATA]["rows"] if POOL_DATA in data else 0),
+    ]
     return lines + unseen(data)
 
 
