@@ -91,17 +91,11 @@ class Jury:
 
     @one_thread()
     def doubt_of(self, rows: Rows) -> Reals:
-        """(n,): how likely each label is wrong.
-
-        Rows come in blocks of what a policy wants most. Of the defects that a model finds least like defects more are
-        wrong than of all, so the share of the block counts where it is the larger one.
-        """
+        """(n,): how likely each label is wrong."""
         if self.law is None:
             return np.zeros(len(rows))
         seen = np.mean([logits(models, rows.features) for models in self.models], axis=0)
-        ratio = self.law(_evidence(seen, rows.score if self.scored else None))
-        here = max(_shares(ratio, rows.defect, self.wrong).defect, self.wrong.defect)
-        return replace(self.wrong, defect=here).doubt(ratio, rows.defect)
+        return self.wrong.doubt(self.law(_evidence(seen, rows.score if self.scored else None)), rows.defect)
 
     def doubt_by_score(self, score: Reals, defect: Flags) -> Reals:
         """The same from the score alone, without a look at the row."""
@@ -178,25 +172,15 @@ def _evidence(seen: Reals, score: Reals | None) -> Reals:
 
 
 def _law(evidence: Reals, truth: Reals) -> Law:
-    """Logistic regression of soft classes of equal weight: its logit is the log ratio of their densities.
-
-    More of any evidence never speaks against a defect: a weight below zero says that two kinds of evidence are nearly
-    one, and would clear just the rows that the model calls good. The kind with the lowest weight is then left out.
-    """
+    """Logistic regression of soft classes of equal weight: its logit is the log ratio of their densities."""
     from sklearn.linear_model import LogisticRegression
 
     middle, spread = evidence.mean(0), evidence.std(0) + 1e-9
     plain, n = (evidence - middle) / spread, len(truth)
     share = np.concatenate([truth / truth.sum(), (1 - truth) / (1 - truth).sum()]) * n / 2
-    kept, weight = np.arange(plain.shape[1]), np.zeros(plain.shape[1])
-    while True:
-        model = LogisticRegression(C=1e3, max_iter=200)
-        model.fit(np.vstack([plain, plain])[:, kept], np.repeat([1, 0], n), sample_weight=share)
-        if kept.size == 1 or model.coef_[0].min() >= 0:
-            break
-        kept = np.delete(kept, model.coef_[0].argmin())
-    weight[kept] = model.coef_[0]
-    return Law(middle, spread, weight, float(model.intercept_[0]))
+    model = LogisticRegression(C=1e3, max_iter=200)
+    model.fit(np.vstack([plain, plain]), np.repeat([1, 0], n), sample_weight=share)
+    return Law(middle, spread, model.coef_[0], float(model.intercept_[0]))
 
 
 def _mixture(
@@ -243,16 +227,10 @@ def _shares(ratio: Reals, defect: Flags, start: Wrong) -> Wrong:
     wrong, counts = start, (int(defect.sum()), int((~defect).sum()))
     for _ in range(_STEPS):
         doubt = wrong.doubt(ratio, defect)
-        wrong = _bounded(_mean(doubt[defect]), _mean(doubt[~defect]), counts)
+        wrong = _bounded(doubt[defect].mean(), doubt[~defect].mean(), counts)
     return _needed(ratio, defect, wrong)
-
-
-def _mean(doubt: Reals) -> float:
-    return float(doubt.mean()) if doubt.size else 0.0
 
 
 def _bounded(defect: float, good: float, counts: tuple[int, int]) -> Wrong:
     """Never none: as if half of a row more were wrong."""
-    return Wrong(
-        *(float(np.clip(s, 0.5 / max(n, 1), _MOST_WRONG)) for s, n in zip((defect, good), counts, strict=True))
-    )
+    return Wrong(*(float(np.clip(s, 0.5 / n, _MOST_WRONG)) for s, n in zip((defect, good), counts, strict=True)))

@@ -68,7 +68,7 @@ def default_policy(pool: Iterable[str]) -> tuple[str, str]:
 def unused_by(policy: str) -> tuple[str, ...]:
     """Fields of the plan that this policy does not read."""
     if policy in select.BY_NEIGHBOUR:
-        return ("score_rows",)
+        return ()
     compared = () if select.compares_pictures(policy) else ("encoder",)
     scored = () if policy in select.BY_SCORE else ("score_rows",)
     return (*compared, *scored, "knn_metric", "min_similarity", "top_k_per_target")
