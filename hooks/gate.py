@@ -16,6 +16,7 @@ object. Standard library only, since it is called before every command in every 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -185,9 +186,15 @@ def air_gap_objection(told: Sequence[str], words: Sequence[str], folder: Path) -
     from deft_aoi.base import air_gap  # only here: it has no imports of its own, and most calls do without
 
     reason = air_gap.objection(words) or air_gap.objection(["", *told])
-    if reason is None and is_container(words) and "--pull=never" not in words:
+    if reason is None and is_container(words) and may_pull(words):
         reason = f"{words[0]} {words[1]} may pull; add --pull=never (deft_exec --state S -- COMMAND does)"
     return f"air-gapped: {reason}" if reason else None
+
+
+def may_pull(words: Sequence[str]) -> bool:
+    """Whether a container command makes a container, which fetches its image unless `--pull` forbids it."""
+    makes = any(word in ("run", "create", "up") for word in words[1:])
+    return makes and "--pull=never" not in words and ("--pull", "never") not in itertools.pairwise(words)
 
 
 def newest_is_air_gapped(workspace: Path) -> bool:

@@ -90,7 +90,9 @@ def test_the_hook_refuses_installs_and_pulls(tmp_path: Path, state: dict[str, ob
     ):
         done = fire(line, tmp_path)
         assert (done.returncode, "air-gapped: " in done.stderr) == (2, True), line
-    assert fire("ls; pip list", tmp_path).returncode == 0
+    assert fire("ls; pip list; docker load -i x.tar", tmp_path).returncode == 0
+    assert "docker run may pull; add --pull=never" in fire("docker run --rm x", tmp_path).stderr
+    assert "may pull" not in fire("docker run --pull never x; docker start c1", tmp_path).stderr
     elsewhere = tmp_path.parent
     assert fire("pip install x", elsewhere).returncode == 0
     assert fire("pip install x", elsewhere, AIR_GAPPED="1").returncode == 2

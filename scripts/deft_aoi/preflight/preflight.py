@@ -85,12 +85,13 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
 
 
 def run_before(results_dir: Path | None) -> state.State | None:
-    """The state of a run that this skill has not written and that shall go on here; None without one."""
+    """The state of a run that nobody has started here and that shall go on: of NVIDIA's bank, or with a baseline that
+    an upstream pipeline brought; None without one."""
     paths = RunPaths(Path(results_dir).expanduser()) if results_dir else None
     if paths is None or not paths.state.is_file():
         return None
     found = state.load(paths.state)
-    return found if bank_runs.is_foreign(found) else None
+    return None if found["config"].get("approval") else found
 
 
 def run_findings(before: state.State, paths: RunPaths, plan: Plan) -> list[Finding]:
@@ -104,7 +105,8 @@ def run_findings(before: state.State, paths: RunPaths, plan: Plan) -> list[Findi
         found.append(Finding(1, BLOCK, f"{paths.state}: {problem}, engine {plan.engine} cannot load it", next=remedy))
     lines = bank_runs.events(before, paths) or journal.read(paths.log)
     where = f"after {lines[-1]['iter']}/{lines[-1]['stage']}" if lines else "with its trained baseline"
-    return found or [Finding(1, NOTE, f"the run goes on {where}; its state of version {before.get('version')} is kept")]
+    kept = f"; its state of version {before.get('version')} is kept" if bank_runs.events(before, paths) else ""
+    return found or [Finding(1, NOTE, f"the run goes on {where}{kept}")]
 
 
 def probed(plan: Plan, pins: Mapping[str, str]) -> tuple[Plan, Executor, list[Probe]]:

@@ -177,6 +177,7 @@ def plan_values(state: Mapping[str, Any]) -> Record:
         "num_sdg": generator.get("num_SDG"),
         "top_k_per_target": mining.get("top_k_per_target"),
         "min_similarity": mining.get("min_similarity"),
+        "knn_metric": mining.get("metric"),
         "network": AIR_GAP if network_mode(state) == AIR_GAP else None,
     }
     found = {name: value for name, value in told.items() if value is not None}
