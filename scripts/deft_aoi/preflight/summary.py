@@ -21,9 +21,10 @@ from deft_aoi.stages.mining import unused_by
 
 RCA_SOURCE_WORDS = {
     "kpi": "Gap analysis looks at the KPI rows (the default of NVIDIA's skill): the set that judges also says what is "
-    "missing, so expect a somewhat higher FAR on new boards. `--rca-source validation` keeps the KPI rows out of it.",
+    "missing. On new boards expect escapes above all: the lowest defect of the KPI set sets the threshold, and other "
+    "boards have lower ones. `--rca-source validation` keeps the KPI rows out of it.",
     "validation": "Gap analysis looks at the validation rows: the KPI set chooses threshold, checkpoint and best "
-    "iteration only, and its FAR is closer to what new boards will show.",
+    "iteration only. On new boards expect escapes all the same: its lowest defect sets the threshold.",
 }
 PAIRS_A_SECOND = 80  # TAO 7.3 with C-RADIOv2-B on one H100: 3,000 rows in 58 s, 20 s of them its start
 LONG = 600  # seconds of scoring from which on the Summary says how long it takes
