@@ -8,7 +8,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from deft_aoi.base.console import run_script
+from deft_aoi.base.console import run_script, whole
+from deft_aoi.base.versions import Platform
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,6 +20,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def lines(entry: Platform, *, settings: bool) -> list[str]:
+    """What a person chooses by: what it is, needs and was tried with; with `settings` all that can be set."""
+    blank = " " * 14
+    found = [
+        f"{entry.name:<14}{'works' if entry.works else 'not yet':<9}{entry.summary}",
+        f"{blank}needs: {', '.join(entry.needs) or 'nothing more'}",
+        f"{blank}tried: {entry.tried} ({entry.when})",
+    ]
+    if settings:
+        found.append(f"{blank}also called: {', '.join(entry.aliases) or '-'}")
+        found.append(f"{blank}credentials: {', '.join(entry.credentials) or 'none'}")
+        found += [f"{blank}--set {key}={setting.default}  {setting.help}" for key, setting in entry.settings.items()]
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from deft_aoi.base import versions
@@ -27,15 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.format == "json":
         print(json.dumps([entry.to_json() for entry in chosen], indent=2))
         return 0
-    for entry in chosen:
-        print(f"{entry.name:<14}{'works' if entry.works else 'not yet':<9}{entry.summary}")
-        if args.platform:
-            print(f"{'':<14}also called: {', '.join(entry.aliases) or '-'}")
-            print(f"{'':<14}needs: {', '.join(entry.needs) or 'nothing more'}")
-            print(f"{'':<14}credentials: {', '.join(entry.credentials) or 'none'}")
-            print(f"{'':<14}tried: {entry.tried}")
-            for key, setting in entry.settings.items():
-                print(f"{'':<14}--set {key}={setting.default}  {setting.help}")
+    whole("\n".join(line for entry in chosen for line in lines(entry, settings=bool(args.platform))))
     return 0
 
 

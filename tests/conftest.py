@@ -81,6 +81,12 @@ def pregen_loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
     return shared_loop(tmp_path_factory, "demo")
 
 
+@pytest.fixture(scope="session")
+def null_loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
+    """One iteration of the null engine on this machine."""
+    return shared_loop(tmp_path_factory, "null")
+
+
 @pytest.fixture
 def null_engine_here() -> Iterator[None]:
     """Local jobs of this process are answered by the null engine."""

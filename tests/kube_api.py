@@ -51,14 +51,14 @@ class Api:
         if plain.endswith("/log"):
             return 200, self.log
         if method == "POST":
-            return self.create(plain, body or {})
+            return self.create(plain, body or {}, keep="dryRun=All" not in path)
         if plain not in self.objects:
             return 404, status(404, f"{plain} not found")
         if method == "DELETE":
             return 200, self.objects.pop(plain)
         return 200, self.objects[plain]
 
-    def create(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    def create(self, path: str, body: dict[str, Any], *, keep: bool) -> tuple[int, Any]:
         name = f"{path}/{body['metadata']['name']}"
         if name in self.objects:
             return 409, status(409, f"{name} already exists")
@@ -68,8 +68,10 @@ class Api:
             kubernetes_validate.validate(body, VERSION, strict=True)
         except kubernetes_validate.ValidationError as error:
             return 422, status(422, error.message)
-        self.objects[name] = body | {"status": {}}
-        return 201, self.objects[name]
+        made = body | {"status": {}}
+        if keep:
+            self.objects[name] = made
+        return 201, made
 
     def job(self) -> dict[str, Any]:
         """The one Job that is there."""

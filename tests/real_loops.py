@@ -20,14 +20,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from deft_aoi.base.errors import COMPLETE, OK, STILL_RUNNING, Unreachable
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.rows import read_pool
 from deft_aoi.data.label_review import COLUMNS, write_review
+from deft_aoi.loop import driver
 from inside import InsideExecutor, deft, jobs_by
+from null_jobs import NullExecutor
 from small_workspace import LIGHTS, make_workspace
 
 ROWS, COUNTS = 24, (24, 24, 48, 60)
 PLAN = ("--max-iterations", "2", "--mine-rows", "12", "--num-epochs", "2")
+ONE = ("--max-iterations", "1")
 NEVER_MET = ("--kpi-target", "FAR <= 0% at recall = 100%")
 CANARIES = {
     "NGC_KEY": "nvapi-CANARYenvNGCaaaaaaaaaaaa",
@@ -185,4 +189,33 @@ class Watch(threading.Thread):
             time.sleep(0.05)
 
 
-MAKERS: dict[str, Callable[[Path], Loop]] = {"knn": make_knn, "weakness": make_weakness, "demo": make_demo}
+# --- the null engine in TAO's place: what platforms with a stand-in are held against ---------------------------------
+
+
+def make_null(root: Path) -> Loop:
+    """One iteration on this machine."""
+    with jobs_by(NullExecutor):
+        run = begun(labelled_line(root / "ws"), *ONE)
+        finish(run)
+        return Loop(str(run))
+
+
+def finish(run: Path) -> None:
+    """Drive a run to its end without pages; a platform that does not answer is only a reason to call again."""
+    code = STILL_RUNNING
+    while code != COMPLETE:
+        try:
+            outcome = driver.step(run, wait=300, report=False)
+        except Unreachable:
+            time.sleep(0.2)
+            continue
+        code = outcome.code
+        assert code in (OK, STILL_RUNNING, COMPLETE), outcome.line
+
+
+MAKERS: dict[str, Callable[[Path], Loop]] = {
+    "knn": make_knn,
+    "weakness": make_weakness,
+    "demo": make_demo,
+    "null": make_null,
+}

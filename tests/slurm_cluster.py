@@ -1,4 +1,4 @@
-"""A SLURM cluster of one node on this machine, for tests: munged, slurmctld and slurmd with files of their own."""
+"""A SLURM cluster on this machine, for tests: munged, slurmctld and a slurmd a node with files of their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +25,10 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.sock
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldPort={port}
-SlurmdPort={node_port}
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -45,21 +44,24 @@ MinJobAge=3600
 KillWait=2
 SlurmdTimeout=300
 GresTypes=gpu
-NodeName={node} NodeAddr=127.0.0.1 CPUs=2 RealMemory=500 Gres=gpu:1 State=UNKNOWN
-PartitionName=debug Nodes={node} Default=YES MaxTime=INFINITE State=UP
+{nodes}
+PartitionName=debug Nodes={names} Default=YES MaxTime=INFINITE State=UP
 """
+A_NODE = "NodeName={} NodeHostname={} NodeAddr=127.0.0.1 Port={} CPUs=2 RealMemory=500 Gres=gpu:1 State=UNKNOWN"
 
 
 class Cluster:
-    """The three daemons under `folder`; SLURM_CONF names the cluster to every SLURM program."""
+    """The daemons under `folder`, a slurmd for each of `nodes`; SLURM_CONF names the cluster to every SLURM program."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, nodes: Sequence[str]) -> None:
+        self.folder, self.nodes = folder, tuple(nodes)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{node}" for node in nodes)):
             (folder / name).mkdir()
-        ports = dict(zip(("port", "node_port"), free_ports(2), strict=True))
-        (folder / "slurm.conf").write_text(CONFIGURATION.format(node=NODE, folder=folder, **ports))
+        port, *ports = free_ports(1 + len(nodes))
+        lines = "\n".join(A_NODE.format(node, NODE, own) for node, own in zip(nodes, ports, strict=True))
+        text = CONFIGURATION.format(node=NODE, folder=folder, port=port, nodes=lines, names=",".join(nodes))
+        (folder / "slurm.conf").write_text(text)
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o400)
@@ -73,19 +75,24 @@ class Cluster:
                 f"--pid-file={self.folder}/munge.pid", f"--seed-file={self.folder}/munge.seed",
             ],
             "slurmctld": ["slurmctld", "-D"],
-            "slurmd": ["slurmd", "-D", "-N", NODE],
+            **{f"slurmd {node}": ["slurmd", "-D", "-N", node] for node in self.nodes},
         }  # fmt: skip
         for name in names or commands:
-            with open(self.folder / f"{name}.log", "ab") as log:
+            with open(self.folder / f"{name.replace(' ', '-')}.log", "ab") as log:
                 self.running[name] = subprocess.Popen(commands[name], stdout=log, stderr=log, start_new_session=True)
             if name == "munged":
                 wait((self.folder / "munge.sock").exists, "munged has no socket")
-        if "slurmctld" in self.running and "slurmd" in self.running:
-            wait(lambda: self.state() in ("idle", "mixed", "allocated"), self.tail)
+        if "slurmctld" in self.running:
+            wait(lambda: self.up() >= sum(name.startswith("slurmd ") for name in self.running), self.tail)
 
     def state(self) -> str:
         done = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, check=False)
         return done.stdout.strip().rstrip("*")
+
+    def up(self) -> int:
+        """How many nodes take jobs or have one."""
+        done = subprocess.run(["sinfo", "-h", "-N", "-o", "%T"], capture_output=True, text=True, check=False)
+        return sum(word in ("idle", "mixed", "allocated", "completing") for word in done.stdout.split())
 
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         process = self.running.pop(name)
@@ -97,8 +104,8 @@ class Cluster:
 
 
 @contextmanager
-def own_cluster() -> Iterator[Cluster]:
-    """A cluster with an idle node; skips where a machine cannot have one."""
+def own_cluster(*nodes: str) -> Iterator[Cluster]:
+    """A cluster with idle nodes, one of this host's name where none is named; skips where a machine cannot have one."""
     for program, package in (("munged", "munge"), ("slurmctld", "slurm-wlm"), ("slurmd", "slurm-wlm")):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed (apt: {package})")
@@ -108,7 +115,7 @@ def own_cluster() -> Iterator[Cluster]:
     folder.chmod(0o755)
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, nodes or (NODE,))
     try:
         cluster.start()
         yield cluster

@@ -20,7 +20,7 @@ from deft_aoi.executors import platform_choice
 from deft_aoi.executors.base import ANOMALYGEN, DATA_SERVICES, PAIDF_ANOMALYGEN, TAO_PYT, Container, Mount, Place, Task
 from deft_aoi.executors.containers import wanted
 from deft_aoi.executors.kubernetes.kube import KubernetesExecutor
-from deft_aoi.executors.kubernetes.kube_manifest import job_manifest, service_manifest
+from deft_aoi.executors.kubernetes.kube_manifest import job_manifest, service_manifest, toleration
 from kube_api import Api, node, pod_of, serving
 
 IMAGE = "nvcr.io/nvidia/tao/tao-toolkit:7.0.1-pyt"
@@ -261,7 +261,24 @@ def test_probes(api: Api, place: Place) -> None:
         "AnomalyGen's image is built for amd64, the nodes are arm64",
         "no node offers nvidia.com/gpu",
     ]
-    assert not [one for one in api.requests if one[0] == "POST" and "jobs" in one[1]], "a probe makes nothing"
+    made = [path for method, path in api.requests if method == "POST" and "jobs" in path and "dryRun=All" not in path]
+    assert not made, "a probe makes nothing"
+    assert not [name for name in api.objects if "/jobs/" in name]
+
+
+def test_a_server_side_dry_run_says_what_the_cluster_would_refuse(api: Api, place: Place) -> None:
+    tolerant = replace(place, settings={**place.settings, "tolerations": "nvidia.com/gpu:NoSchedule,team=aoi"})
+    taken = [probe for probe in KubernetesExecutor(tolerant).probe() if "dry run" in probe.text]
+    assert [probe.level for probe in taken] == ["ok"]
+    api.refusal = "exceeded quota: gpus"
+    (refused,) = [probe for probe in KubernetesExecutor(tolerant).probe() if "dry run" in probe.text]
+    assert (refused.level, refused.text.endswith("exceeded quota: gpus")) == ("block", True)
+    wrong = replace(place, settings={**place.settings, "tolerations": "a b"})
+    (refused,) = [probe for probe in KubernetesExecutor(wrong).probe() if "tolerations" in probe.text]
+    assert (refused.level, "expected key=value:Effect" in refused.text) == ("block", True)
+    assert toleration("team=aoi:NoExecute") == {
+        "key": "team", "operator": "Equal", "value": "aoi", "effect": "NoExecute",
+    }  # fmt: skip
 
 
 def test_a_missing_client_is_named_with_what_to_type(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

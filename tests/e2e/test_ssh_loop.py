@@ -14,20 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from deft_aoi.base.errors import COMPLETE, OK, STILL_RUNNING, Unreachable
-from deft_aoi.loop import driver
 from docker_daemon import host_image, own_daemon
-from inside import jobs_by
 from loop_cli import entries
 from null_engine import HOLD
-from null_jobs import NullExecutor
-from real_loops import CANARIES, IN_FILE, SECRETS, begun, labelled_line, scores
+from real_loops import CANARIES, IN_FILE, ONE, SECRETS, Loop, begun, finish, labelled_line, scores
 from slurm_cluster import wait
 from ssh_machine import Machine, kill, own_machine, processes, words
 from stand_in import deft, null_files, program, resolve, step
 
 IMAGE = "deft-test/null:1"
-ONE = ("--max-iterations", "1")
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +31,10 @@ def machine() -> Iterator[Machine]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    """The scores of the same loop on this machine."""
-    with jobs_by(NullExecutor):
-        run = begun(labelled_line(tmp_path_factory.mktemp("here") / "ws"), *ONE)
-        finish(run)
-        return scores(run)
-
-
 def start(workspace: Path, machine: Machine, **settings: str) -> Path:
     given = {"host": "rented", "ssh_config": str(machine.config), "gpus": "0"} | settings
     sets = [text for name, value in given.items() for text in ("--set", f"{name}={value}")]
     return begun(labelled_line(workspace), "--platform", "ssh", *ONE, *sets)
-
-
-def finish(run: Path) -> None:
-    """Drive the run to its end; a lost connection is only a reason to call again."""
-    code = STILL_RUNNING
-    while code != COMPLETE:
-        try:
-            outcome = driver.step(run, wait=300, report=False)
-        except Unreachable:
-            time.sleep(0.2)
-            continue
-        code = outcome.code
-        assert code in (OK, STILL_RUNNING, COMPLETE), outcome.line
 
 
 def calls(machine: Machine) -> list[int]:
@@ -82,7 +55,7 @@ def test_bare_and_synchronised_it_survives_cuts_and_a_restarted_sshd_and_ends_as
     machine: Machine,
     tmp_path: Path,
     null_engine_here: None,
-    undisturbed: list[list[str]],
+    null_loop: Loop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in CANARIES.items():
@@ -120,7 +93,7 @@ def test_bare_and_synchronised_it_survives_cuts_and_a_restarted_sshd_and_ends_as
     assert entries(run)[-1]["stage"] == "loop_stop"
     assert deft("verify", "--results-dir", str(run)).startswith("verified: ")
     assert (machine.counted("train"), machine.counted("inference")) == (2, 3)
-    assert scores(run) == undisturbed
+    assert scores(run) == scores(null_loop.path)
     assert traces([workspace, machine.home, machine.folder]) == []
 
 
@@ -128,7 +101,7 @@ def test_in_containers_of_a_docker_there_it_ends_as_on_this_machine(
     machine: Machine,
     tmp_path: Path,
     null_engine_here: None,
-    undisturbed: list[list[str]],
+    null_loop: Loop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workspace = tmp_path / "ws"
@@ -169,7 +142,7 @@ def test_in_containers_of_a_docker_there_it_ends_as_on_this_machine(
 
         finish(run)
         assert client.containers.list(all=True) == []
-    assert scores(run) == undisturbed
+    assert scores(run) == scores(null_loop.path)
     owners = {path.stat().st_uid for path in machine.workspace(workspace).rglob("*")}
     assert owners == {machine.home.stat().st_uid}
 
@@ -177,7 +150,7 @@ def test_in_containers_of_a_docker_there_it_ends_as_on_this_machine(
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", [1])
 def test_ten_cuts_at_random_and_a_restarted_sshd_change_nothing(
-    machine: Machine, tmp_path: Path, null_engine_here: None, undisturbed: list[list[str]], seed: int
+    machine: Machine, tmp_path: Path, null_engine_here: None, null_loop: Loop, seed: int
 ) -> None:
     """Kills of our ssh and of sshd's sessions at random moments; sshd restarts in the middle of a training."""
     chance, workspace = random.Random(seed), tmp_path / "ws"
@@ -207,4 +180,4 @@ def test_ten_cuts_at_random_and_a_restarted_sshd_change_nothing(
     counted = machine.counted("train") - before[0], machine.counted("inference") - before[1]
     assert counted == (2, 3)
     assert deft("verify", "--results-dir", str(run)).startswith("verified: ")
-    assert scores(run) == undisturbed
+    assert scores(run) == scores(null_loop.path)

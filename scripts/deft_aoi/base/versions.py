@@ -28,7 +28,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Platform:
-    """A place where heavy work may run; `works`: this version can start work there, `tried`: what was really run."""
+    """A place where heavy work may run; `works`: this version can start work there, `tried`: what was really run,
+    `when`: on which day, or that CI does it."""
 
     name: str
     summary: str
@@ -37,6 +38,7 @@ class Platform:
     needs: tuple[str, ...]
     credentials: tuple[str, ...]
     tried: str
+    when: str
     settings: Mapping[str, Setting]
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def platforms() -> list[Platform]:
     found = [
         Platform(
             name, entry["summary"], entry["works"], tuple(entry["aliases"]), tuple(entry["needs"]),
-            tuple(entry["credentials"]), entry["tried"],
+            tuple(entry["credentials"]), entry["tried"], str(entry["when"]),
             _settings(entry),
         )
         for name, entry in _load(PLATFORMS).items()

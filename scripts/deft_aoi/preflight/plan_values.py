@@ -23,6 +23,7 @@ from deft_aoi.preflight.check_workspace import has_pregen
 from deft_aoi.preflight.generator_plan import generator_values
 from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.own_baseline import check_own_baseline, elsewhere_defaults, with_own_baseline
+from deft_aoi.preflight.site_file import site_settings
 from deft_aoi.record.order import OFF, ON, SEALED
 from deft_aoi.record.run import AIR_GAP, OPEN, RCA_SOURCES, Plan
 from deft_aoi.spec.tree import Spec, get
@@ -148,7 +149,8 @@ def _gpus_of(spec: Spec) -> int | None:
 
 
 def platform_settings(where: versions.Platform, asked: Mapping[str, Any]) -> dict[str, str]:
-    """Every setting of the platform, the asked ones over the defaults; raises InputError for one it does not have."""
+    """Every setting of the platform: asked for, else of the site, else the default. Raises InputError for one that it
+    does not have."""
     given = dict(asked.get("settings") or {})
     for text in asked.get("set") or ():
         key, mark, value = text.partition("=")
@@ -158,6 +160,7 @@ def platform_settings(where: versions.Platform, asked: Mapping[str, Any]) -> dic
     if unknown := sorted(set(given) - set(where.settings)):
         known = ", ".join(where.settings) or "none"
         raise InputError(f"--set {unknown[0]}: platform {where.name} has these settings: {known}")
+    given = site_settings(where) | given
     return {key: given.get(key, setting.default) for key, setting in where.settings.items()}
 
 

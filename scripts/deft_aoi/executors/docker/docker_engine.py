@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ _LOG_EVERY = 10.0  # seconds between two copies of a running container's log
 _STOP_SECONDS = 10
 _DEVICES = "device="  # as in `docker run --gpus device=2,3`
 _NOT_STARTED = 125  # as `docker run` says it
+_PODMAN = "BuildahVersion"  # a field that Podman alone has in its answer
 _UNKNOWN_END = 255  # the daemon's own mark for a container that was there before the machine went down
 
 
@@ -51,7 +52,7 @@ class DockerExecutor:
         if task.nodes > 1:
             raise InputError(f"{task.name}: the spec asks for {task.nodes} nodes; one Docker daemon is one node")
         with self._daemon() as client:
-            facts = {"daemon": client.info()["ID"]}
+            facts = {"daemon": daemon_id(client.info())}
             write_handle(job, task, PLATFORM, container=wanted(task, job, self.place).to_json(), **facts)
             self._begin(client, job)
 
@@ -131,7 +132,7 @@ class DockerExecutor:
 
     def _same_daemon(self, client: docker.DockerClient, handle: dict[str, Any]) -> None:
         """Another daemon does not know the job's container; asking it must not count as a lost job."""
-        if client.info()["ID"] != handle["daemon"]:
+        if daemon_id(client.info()) != handle["daemon"]:
             raise Unreachable(
                 f"container {handle['container']['name']} was started on another Docker daemon; set DOCKER_HOST as it "
                 "was then, and type the same command again"
@@ -269,8 +270,15 @@ def pull(image: str, workspace: Path) -> None:
             print(shown, flush=True)
 
 
+def daemon_id(info: Mapping[str, Any]) -> str:
+    """What tells one daemon from another. Podman gives another id with every answer, so its store stands in for it."""
+    return f"{info['Name']}:{info['DockerRootDir']}" if _PODMAN in info else str(info["ID"])
+
+
 def _security(client: docker.DockerClient) -> str:
-    return " ".join(client.info().get("SecurityOptions") or [])
+    """Words of how the daemon maps users. Podman has its own field for rootless."""
+    info = client.info()
+    return " ".join([*(info.get("SecurityOptions") or []), *(["rootless"] if info.get("Rootless") else [])])
 
 
 def _short(error: Exception) -> str:

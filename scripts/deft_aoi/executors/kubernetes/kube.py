@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from deft_aoi.base.finding import BLOCK
 from deft_aoi.executors.base import LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, ending, wanted
 from deft_aoi.executors.kubernetes.kube_manifest import job_manifest, service_manifest
-from deft_aoi.executors.kubernetes.kube_probe import batch, core, probes
+from deft_aoi.executors.kubernetes.kube_probe import batch, core, probes, words
 from deft_aoi.executors.records import (
     add_to_handle,
     open_handle,
@@ -123,7 +122,7 @@ class KubernetesExecutor:
         except ConfigException as error:
             raise Unreachable(f"Kubernetes: {_short(error)}; set KUBECONFIG or --set context=NAME") from error
         except ApiException as error:
-            told = f"the cluster said {error.status} {_words(error)}"
+            told = f"the cluster said {error.status} {words(error)}"
             raise Unreachable(f"Kubernetes: {told}; fix that, then type the same command again") from error
         except HTTPError as error:
             raise Unreachable(
@@ -143,7 +142,7 @@ class KubernetesExecutor:
             elif error.status in _AWAY or error.status >= 500:
                 raise
             else:
-                record_end(job, 1, 0, f"Kubernetes refused the job: {_words(error)}")
+                record_end(job, 1, 0, f"Kubernetes refused the job: {words(error)}")
                 return
         add_to_handle(job, created=True)
 
@@ -241,14 +240,6 @@ def terminated(pod: Any) -> Any:
 
 def _caller() -> str:
     return f"{os.getuid()}:{os.getgid()}"
-
-
-def _words(error: ApiException) -> str:
-    """The API server's own message."""
-    try:
-        return str(json.loads(error.body or "")["message"])
-    except (TypeError, ValueError, KeyError):
-        return str(error.reason)
 
 
 def _short(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from deft_aoi.executors.containers import ACCOUNTS, Wanted
 CONTAINER = "task"
 _PORT = 29500
 _INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+_TOLERATION = re.compile(r"([\w./-]+)(?:=([\w.-]*))?(?::(NoSchedule|PreferNoSchedule|NoExecute))?")
 _UNITS = {"k": "Ki", "m": "Mi", "g": "Gi"}
 
 
@@ -46,11 +48,23 @@ def job_manifest(asked: Wanted, place: Place, user: str) -> dict[str, Any]:
         pod["imagePullSecrets"] = [{"name": settings["pull_secret"]}]
     if settings.get("node_selector"):
         pod["nodeSelector"] = dict(pair.split("=", 1) for pair in settings["node_selector"].split(","))
+    if settings.get("tolerations"):
+        pod["tolerations"] = [toleration(text) for text in settings["tolerations"].split(",")]
     spec: dict[str, Any] = {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}}
     if asked.nodes > 1:
         spec |= {"completions": asked.nodes, "parallelism": asked.nodes, "completionMode": "Indexed"}
         pod["subdomain"] = asked.name
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": asked.name, "labels": labels}, "spec": spec}
+
+
+def toleration(text: str) -> dict[str, str]:
+    """`key=value:Effect` or `key:Effect` (any value); without an effect, all. Raises InputError for anything else."""
+    match = _TOLERATION.fullmatch(text)
+    if match is None:
+        raise InputError(f"--set tolerations={text}: expected key=value:Effect, as nvidia.com/gpu:NoSchedule")
+    key, value, effect = match.groups()
+    found = {"key": key, "operator": "Exists"} if value is None else {"key": key, "operator": "Equal", "value": value}
+    return found | ({"effect": effect} if effect else {})
 
 
 def service_manifest(asked: Wanted) -> dict[str, Any]:

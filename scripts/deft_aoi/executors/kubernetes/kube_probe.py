@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from deft_aoi.base.errors import InputError
 from deft_aoi.base.finding import BLOCK, NOTE, OK
-from deft_aoi.executors.base import GPUS, PAIDF_ANOMALYGEN, Place, Probe
+from deft_aoi.executors.base import GPUS, PAIDF_ANOMALYGEN, Mount, Place, Probe
+from deft_aoi.executors.containers import Wanted
+from deft_aoi.executors.kubernetes.kube_manifest import job_manifest
 
 _TIMEOUT = (10, 60)
+_SAYS_NOTHING = (401, 408, 429)  # of the Job
 
 
 def core(api: client.ApiClient) -> Any:
@@ -28,6 +34,7 @@ def probes(api: client.ApiClient, place: Place, namespace: str) -> list[Probe]:
     found = [*login_probes(api, place, namespace), *image_probes(place)]
     found.append(Probe(6, OK, f"Kubernetes answers ({version})"))
     found.append(permission_probe(api, namespace))
+    found.append(dry_run_probe(api, place, namespace))
     return [*found, *node_probes(api, place), *volume_probes(api, place, namespace)]
 
 
@@ -63,6 +70,33 @@ def permission_probe(api: client.ApiClient, namespace: str) -> Probe:
     if answer.status.allowed:
         return Probe(6, OK, f"may create Jobs in namespace {namespace}")
     return Probe(6, BLOCK, f"may not create Jobs in namespace {namespace}; ask for the right, or --set namespace=NAME")
+
+
+def dry_run_probe(api: client.ApiClient, place: Place, namespace: str) -> Probe:
+    """(6) whether the cluster would take a Job of this plan: it is sent for a dry run and nothing is kept."""
+    probe = Wanted(
+        name="deft-dry-run", image=place.images[place.needs[0]], command=("true",), workdir=str(place.workspace),
+        mounts=(Mount(place.workspace, str(place.workspace), read_only=False),), environment={}, secrets=(), shm="8g",
+        host_ipc=False, user="", gpus=1, nodes=1, output=str(place.workspace),
+    )  # fmt: skip
+    try:
+        manifest = job_manifest(probe, place, f"{os.getuid()}:{os.getgid()}")
+        batch(api).create_namespaced_job(namespace, manifest, dry_run="All", _request_timeout=_TIMEOUT)
+    except InputError as error:
+        return Probe(6, BLOCK, str(error))
+    except ApiException as error:
+        if error.status in _SAYS_NOTHING or error.status >= 500:
+            raise
+        return Probe(6, BLOCK, f"the cluster would refuse a Job of this plan (server-side dry run): {words(error)}")
+    return Probe(6, OK, "server-side dry run: the cluster would take a Job of this plan")
+
+
+def words(error: ApiException) -> str:
+    """The API server's own message."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
 
 
 def node_probes(api: client.ApiClient, place: Place) -> list[Probe]:

@@ -17,9 +17,15 @@ from deft_aoi.executors.base import LOG, JobState, Place, Probe, Task
 from deft_aoi.executors.containers import Wanted, ending, secret_values, wanted
 from deft_aoi.executors.records import add_to_handle, open_handle, record_end, recorded_end, settled, write_handle
 from deft_aoi.executors.slurm.slurm_script import RETURNCODE, SCRIPT, batch_script
+from deft_aoi.executors.ssh.ssh_connection import Connection, Refused
 
 PLATFORM = "slurm"
 _TIMEOUT = 60  # seconds for one answer of the controller
+# SLURM's words for a controller that is not there.
+_AWAY = (
+    "Unable to contact", "configuration source", "Connection refused", "Socket timed out", "DOWN",
+    "Protocol authentication",
+)  # fmt: skip
 _UNKNOWN = "Invalid job id"
 _RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
 _WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
@@ -151,38 +157,36 @@ class SlurmExecutor:
     def _ask(self, command: Sequence[str], secrets: dict[str, str] | None = None) -> str:
         """Output of one of SLURM's programs. Raises InputError with its words where it says no, Unreachable where it
         cannot be asked."""
-        if host := self.settings.get("ssh"):
-            # Variables reach the other side on standard input, as lines that its shell reads before the command.
-            lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in (secrets or {}).items())
-            called = ["ssh", "-o", "BatchMode=yes", host, "bash", "-s"]
-            text: str | None = f"{lines}exec {shlex.join(command)}\n"
+        if self.settings.get("ssh"):
+            try:
+                return self._ask_over_ssh(command, secrets or {})
+            except Refused as error:
+                words = str(error)
         else:
-            called, text = list(command), None
-        try:
-            done = subprocess.run(
-                called, input=text, capture_output=True, text=True, encoding="utf-8", errors="replace",
-                timeout=_TIMEOUT, check=False,
-                env=os.environ | (secrets or {}), stdin=subprocess.DEVNULL if text is None else None,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise Unreachable(
-                f"{called[0]} is not installed here; set --set ssh=HOST to a machine that has it"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise Unreachable(
-                f"SLURM: {command[0]} gave no answer in {_TIMEOUT} s; type the same command again"
-            ) from error
-        words = " ".join((done.stderr or done.stdout).split())
-        if done.returncode == 0:
-            return done.stdout
-        away = (
-            "Unable to contact",
-            "configuration source",
-            "Connection refused",
-            "Socket timed out",
-            "DOWN",
-            "Protocol authentication",
-        )
-        if any(word in words for word in away) or (called[0] == "ssh" and done.returncode == 255):
+            done = _run(command, secrets or {})
+            if done.returncode == 0:
+                return done.stdout
+            words = " ".join((done.stderr or done.stdout).split())
+        if any(word in words for word in _AWAY):
             raise Unreachable(f"SLURM does not answer ({words}); nothing is lost, type the same command again")
         raise InputError(f"{command[0]}: {words}")
+
+    def _ask_over_ssh(self, command: Sequence[str], secrets: dict[str, str]) -> str:
+        """Variables reach the login node on standard input, as lines that its shell reads before the command. Tried
+        once: a job that was handed over before the connection broke is found by its name."""
+        lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secrets.items())
+        connection = Connection.of(self.settings, "ssh")
+        return connection.ask_once("bash -s", f"{lines}exec {shlex.join(command)}\n", _TIMEOUT)
+
+
+def _run(command: Sequence[str], secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """One of SLURM's programs on this machine."""
+    try:
+        return subprocess.run(
+            list(command), capture_output=True, text=True, encoding="utf-8", errors="replace",
+            timeout=_TIMEOUT, check=False, env=os.environ | secrets, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise Unreachable(f"{command[0]} is not installed here; set --set ssh=HOST to a machine that has it") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"SLURM: {command[0]} gave no answer in {_TIMEOUT} s; type the same command again") from error

@@ -13,6 +13,9 @@ from deft_aoi.executors.containers import Wanted
 
 SCRIPT, RETURNCODE = "job.sh", "returncode"
 CONTAINERS = ("pyxis", "apptainer", "none")
+FRESH, RESUME = "fresh", "resume"  # ways to start again on another node
+_WARNED = 120  # seconds before its time limit at which a job asks to be started again
+_WAIT = ["child=$!", "wait $child; code=$?", "while kill -0 $child 2>/dev/null; do wait $child; code=$?; done"]
 _PORT = 29500
 _REQUESTS = ("partition", "account", "qos", "time", "memory", "cpus")
 _FLAGS = {"memory": "mem", "cpus": "cpus-per-task"}
@@ -24,20 +27,42 @@ def batch_script(asked: Wanted, job: Path, settings: Mapping[str, str], air_gapp
     if kind not in CONTAINERS:
         raise InputError(f"--set container={kind}: expected one of {', '.join(CONTAINERS)}")
     lines = ["#!/bin/bash", *(f"#SBATCH {text}" for text in requests(asked, job, settings))]
+    out = shlex.quote(str(job / RETURNCODE))
+    lines += [f"rm -f {out}", *again(asked, settings)]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in asked.environment.items()]
     if settings.get("venv"):
         lines.append(f'export PATH={shlex.quote(settings["venv"])}/bin:"$PATH"')
-    lines += launch(asked, settings, kind, air_gapped)
+    *before, command = launch(asked, settings, kind, air_gapped)
+    # In the background: a shell that waits for a command in front of it takes no signal.
+    lines += [*before, f"{command} &", *_WAIT] if settings.get("requeue") == RESUME else [*before, command, "code=$?"]
     # The last deed, by rename: an exit code for the day when the controller has forgotten the job.
-    out = shlex.quote(str(job / RETURNCODE))
-    lines += ["code=$?", f"printf '%s' $code > {out}.new && mv {out}.new {out}", "exit $code"]
+    lines += [f"printf '%s' $code > {out}.new && mv {out}.new {out}", "exit $code"]
     return "\n".join(lines) + "\n"
+
+
+def again(asked: Wanted, settings: Mapping[str, str]) -> list[str]:
+    """Lines for a job that SLURM starts again: what the earlier start wrote is set aside, or TAO goes on from it."""
+    output = shlex.quote(asked.output)
+    if settings.get("requeue") == RESUME:
+        return ["trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR1"]
+    if settings.get("requeue") == FRESH:
+        count = "${SLURM_RESTART_COUNT:-0}"
+        return [f'[ "{count}" = 0 ] || {{ mv {output} {output}.failed-requeue-"{count}"; mkdir -p {output}; }}']
+    return []
+
+
+def requeue_flags(settings: Mapping[str, str]) -> list[str]:
+    """Raises InputError for a way that is not known."""
+    way = settings.get("requeue", "")
+    if way not in ("", FRESH, RESUME):
+        raise InputError(f"--set requeue={way}: expected {FRESH}, {RESUME}, or nothing")
+    return {"": ["--no-requeue"], FRESH: ["--requeue"], RESUME: ["--requeue", f"--signal=B:USR1@{_WARNED}"]}[way]
 
 
 def requests(asked: Wanted, job: Path, settings: Mapping[str, str]) -> list[str]:
     """Flags of sbatch: nodes and GPUs as TAO's spec has them, one task a node (TAO starts its own processes)."""
     flags = [
-        f"--job-name={asked.name}", f"--output={job / LOG}", "--open-mode=append", "--no-requeue",
+        f"--job-name={asked.name}", f"--output={job / LOG}", "--open-mode=append", *requeue_flags(settings),
         f"--nodes={asked.nodes}", "--ntasks-per-node=1", f"--chdir={job}",
     ]  # fmt: skip
     kind = settings.get("gres", "gpu")
