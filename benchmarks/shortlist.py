@@ -4,7 +4,7 @@
 DATA is a folder of selection_data.py. For shortlists of 5, 10, 20 and 40 % of the pool: which share of the rows that
 `weakness` wants most (30 PASS rows, 30 defects) is on it, chosen by how far the coarse pictures of test and golden
 differ (what mining does), by the likeness of embeddings to weak samples, or by chance; and FAR at recall 100 % after
-three iterations of `weakness` from the shortlist, beside the whole pool, paired by seed. Engine `features`.
+three iterations of `weakness` from the shortlist, next to the whole pool, paired by seed. Engine `features`.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ def test_the_summary_says_what_becomes_of_doubtful_labels(workspace: Path, tmp_p
     shown = deft("preflight", "--workspace", str(workspace), "--max-iterations", "2", cwd=tmp_path).stdout
     rows = len(pd.read_csv(next(workspace.glob("results/run_*/label_review.csv"))))
     assert f"{rows} labels are suspect (label_review.csv has all)." in shown
-    assert "a training row is trained on as it is, a pool row stays out where mining still doubts it" in shown
+    assert "a training row is used as it is, and a pool row is withheld if mining still suspects it" in shown
 
 
 def test_the_summary_says_how_many_rows_would_prove_the_target(workspace: Path) -> None:

@@ -24,7 +24,7 @@ RCA_SOURCE_WORDS = {
     "missing. On new boards expect escapes above all: the lowest defect of the KPI set sets the threshold, and other "
     "boards have lower ones. `--rca-source validation` keeps the KPI rows out of it.",
     "validation": "Gap analysis looks at the validation rows: the KPI set chooses threshold, checkpoint and best "
-    "iteration only. On new boards expect escapes all the same: its lowest defect sets the threshold.",
+    "iteration only. On new boards still expect escapes: its lowest defect sets the threshold.",
 }
 PAIRS_A_SECOND = 80  # TAO 7.3 with C-RADIOv2-B on one H100: 3,000 rows in 58 s, 20 s of them its start
 LONG = 600  # seconds of scoring from which on the Summary says how long it takes
@@ -41,7 +41,7 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), rep
     lines = ["# Pre-Flight Summary", "", f"**{result.model.sentence}**", "", f"Run directory: `{paths.root}`", ""]
     if replaces not in ("", result.code):
         lines += [f"Something changed: this takes the place of the Summary with code {replaces}, which is void.", ""]
-    lines += ["| parameter | value | source |", "|---|---|---|"]
+    lines += [*in_short(result), "", "## Parameters", "", "| parameter | value | source |", "|---|---|---|"]
     unused = hidden(result.plan)
     shown = {name: _shown(value) for name, value in result.plan.to_json().items() if name not in unused}
     plain = {name: value for name, value in shown.items() if result.sources[name] == "default"}
@@ -54,16 +54,32 @@ def summary(result: Preflight, paths: RunPaths, samples: Sequence[str] = (), rep
     if absent := [name for name in idle if plain.pop(name, None)]:
         lines.append(f"| {', '.join(absent)} | {not_used} | default |")
     lines.append(f"| all others | {', '.join(f'{name} {value}' for name, value in plain.items() if value)} | default |")
-    lines += ["", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
+    lines += ["", "## Data", "", "| data | rows | PASS | defects | boards |", "|---|---|---|---|---|"]
     for name, counts in result.dataset.items():
         defects = ", ".join(f"{label} {count}" for label, count in counts["defects"].items()) or "none"
         lines.append(f"| {name} | {counts['rows']} | {counts['pass']} | {defects} | {counts['boards']} |")
-    lines += ["", *remarks(result)]
+    lines += ["", "## What to know", "", *remarks(result)]
     lines += [f"- note: {finding.text}" for finding in result.findings if finding.level == NOTE]
     lines += ["", *samples] if samples else []
     checks = max(finding.check for finding in result.findings)
     lines += ["", AUTO_ACCEPT, "", f"All {checks} checks passed. Approval code: **{result.code}**", ""]
     return "\n".join(lines)
+
+
+def in_short(result: Preflight) -> list[str]:
+    """What is going to happen, in seven rows for somebody who reads nothing else."""
+    plan, data = result.plan, result.dataset
+    kpi, sealed = size_of(data["kpi"]), "acceptance" in data
+    best = "PASS, FAIL or NOT PROVABLE, by the sealed boards" if sealed else "NOT PROVABLE: no boards are sealed"
+    rows = (
+        ("target", plan.target.text),
+        ("iterations", f"{plan.max_iterations}, each with at most {plan.mine_rows:,} new rows"),
+        ("starts with", f"{data['training']['rows']:,} training rows; {data['mining_pool']['rows']:,} in the pool"),
+        ("judged on", f"{kpi.n_pass:,} good parts and {kpi.n_defect:,} defects on {kpi.boards:,} boards"),
+        ("runs on", result.where),
+        ("best verdict possible", best),
+    )
+    return ["| in short | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
 
 
 def remarks(result: Preflight) -> list[str]:

@@ -45,18 +45,18 @@ def review_lines(found: Review, *, screen: bool = True) -> list[str]:
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     if found.table.empty:
         return [*lines, "", "No label is suspect."]
-    mined = "stays out where mining still doubts it when it checks again" if screen else "may be mined as it is"
+    mined = "is withheld if mining still suspects it" if screen else "may be mined as it is"
     counts = count_review(found.table["verdict"].tolist())
     lead = (
-        f"{counts.rows} labels are suspect ({_TABLE} has all). These are the rows for a person to check; gap analysis "
-        "may add more. Unless a person fixes or removes such a row and Pre-Flight runs again, a training row is "
-        f"trained on as it is, a pool row {mined}. The most suspect:"
+        f"{counts.rows} labels are suspect ({_TABLE} has all). A person should check them. Gap analysis may add more. "
+        "To change one, fix or remove its row and run Pre-Flight again. Otherwise a training row is used as it is, and "
+        f"a pool row {mined}. The most suspect:"
     )
     lines += ["", lead, ""]
     for row in found.table.head(_SHOWN).to_dict("records"):
         lines.append(
             f"- {row['set']} line {row['line']}: {row['object_name']} ({row['boardname'] or row['input_path']}) is "
-            f"labelled {row['label']}, the other rows say {row['suggested']} (doubt {row['doubt']:.2f}, {row['level']})"
+            f"labelled {row['label']}, the other rows say {row['suggested']} (probably wrong: {row['doubt']:.0%})"
         )
     if len(found.table) > _SHOWN:
         lines.append(f"- and {len(found.table) - _SHOWN} more in {_TABLE}")

@@ -271,7 +271,7 @@ def pull(image: str, workspace: Path) -> None:
 
 
 def daemon_id(info: Mapping[str, Any]) -> str:
-    """What tells one daemon from another. Podman gives another id with every answer, so its store stands in for it."""
+    """What tells one daemon from another. Podman gives another id with every answer, so its store replaces it."""
     return f"{info['Name']}:{info['DockerRootDir']}" if _PODMAN in info else str(info["ID"])
 
 

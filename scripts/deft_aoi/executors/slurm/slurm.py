@@ -173,7 +173,7 @@ class SlurmExecutor:
 
     def _ask_over_ssh(self, command: Sequence[str], secrets: dict[str, str]) -> str:
         """Variables reach the login node on standard input, as lines that its shell reads before the command. Tried
-        once: a job that was handed over before the connection broke is found by its name."""
+        once: a job that was submitted before the connection broke is found by its name."""
         lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secrets.items())
         connection = Connection.of(self.settings, "ssh")
         return connection.ask_once("bash -s", f"{lines}exec {shlex.join(command)}\n", _TIMEOUT)
