@@ -56,7 +56,8 @@ def _chosen(source: Source, iterations: list[Record], openings: list[dict[str, A
         why.append("The acceptance set was not opened for the best model.")
     else:
         why.append("A sealed acceptance set would show how much worse it is there.")
-    return Caveat("Expect escapes and more false alarms on new boards: the same rows chose the threshold.", " ".join(why))
+    text = "Expect escapes and more false alarms on new boards: the same rows chose the threshold."
+    return Caveat(text, " ".join(why))
 
 
 def _by_construction(defects: int) -> Caveat:
