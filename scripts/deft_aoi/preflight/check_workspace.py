@@ -36,7 +36,7 @@ REFERENCES = (
     "preflight", "data-layout", "pipeline-and-state", "visual-changenet", "tao-analyze-gaps-visual-changenet",
     "tao-route-visual-changenet-samples", "paidf-anomalygen", "tao-mine-aoi-images", "prepare-for-inference",
     "kpi-and-gate", "platforms", "REPORT_RENDERING", "commands", "scripts-and-agents", "troubleshooting",
-    "import-and-score", "glossary", "page", "coming-from-nvidia",
+    "import-and-score", "glossary", "page", "coming-from-nvidia", "trained-elsewhere",
 )  # fmt: skip
 
 
