@@ -12,13 +12,14 @@ from real_loops import Loop
 
 def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(pregen_loop: Loop) -> None:
     shown = pregen_loop.shown
-    assert len(shown.splitlines()) <= 12
+    said = [line for line in shown.splitlines() if not line.endswith(" left")]  # without the progress of slow machines
+    assert len(said) <= 12
     lines = re.findall(r"^\[iter (\d)/2 · (\w+)\] .*", shown, re.M)
     assert [stage for _, stage in lines] == ["evaluate"] * (len(lines) - 1) + ["loop_stop"]
     fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", shown)]
     assert min(fars[1:]) < fars[0], "mined rows made the model better"
     assert re.search(r"^verdict: +(PASS|FAIL|NOT PROVABLE) on the KPI set: .*\(FAR < 1%", shown, re.M)
-    assert shown.splitlines()[-1].endswith("--final"), "nothing of the end is cut"
+    assert re.search(r"^more: .* --final$", shown, re.M), "nothing of the end is cut"
     report = re.search(r"^report: +(.+)$", shown, re.M)
     assert report
     assert "report not rendered" not in shown
