@@ -188,7 +188,7 @@ def embed(images: int, kill_after: float) -> None:
         first.send_signal(signal.SIGKILL)
         first.wait()
         print(f"| killed (SIGKILL) after | {time.monotonic() - began:.0f} s | | {first.returncode} |")
-        for name in ("gone on with", "again, nothing new"):
+        for name in ("continued", "again, nothing new"):
             began = time.monotonic()
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
             print(

@@ -181,8 +181,8 @@ def main() -> None:
                 shares = f"{100 * one.kpi:.1f} | {100 * one.sealed:.1f} | {100 * one.false:.1f}"
                 print(f"| {100 * limit:g} % | {alike:g} | {looks} | {shares} |", flush=True)
     pairs = args.lines // 4
-    print(f"\nTwo equal models told apart by the comparison with the best model, % of {pairs} pairs (5 are due):\n")
-    print("| boards x PASS rows + defects | told apart |\n|---|---|")
+    print(f"\nTwo equal models distinguished by the comparison with the best model, % of {pairs} pairs (5 are due):\n")
+    print("| boards x PASS rows + defects | distinguished |\n|---|---|")
     for boards, rows, defects in ((20, 50, 3), (60, 50, 3), (150, 20, 1)):
         share = told_apart(boards, rows, defects, pairs, args.seed)
         print(f"| {boards} x {rows} + {defects} | {100 * share:.1f} |", flush=True)

@@ -262,7 +262,7 @@ def is_approved(run: Path | None) -> bool:
 def main() -> int:
     """2 (42 with --hook) where :func:`objection` refuses.
 
-    Whatever else goes wrong lets the call through and is said: a gate that cannot judge must not lock every tool of
+    Whatever else goes wrong lets the call through and is reported: a gate that cannot judge must not lock every tool of
     every project.
     """
     try:

@@ -132,7 +132,7 @@ class Status:
             time.sleep(0.02)
         self.note = json.loads(read_text(workspace / NOTE) or "{}")
         if self.note.get("fail") == task:
-            raise ValueError("told to fail")
+            raise ValueError("asked to fail")
 
     def write(self, status: str, message: str, **more: object) -> None:
         with open(self.path, "a", encoding="utf-8") as stream:

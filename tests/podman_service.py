@@ -50,7 +50,7 @@ class Service(Daemon):
         wait((self.folder / "podman.sock").exists, (self.folder / "podman.log").read_text)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the service: rootless Podman starts itself again in a namespace, so the whole group is told."""
+        """End the service: rootless Podman starts itself again in a namespace, so the whole group is ended."""
         if self.process is not None:
             os.killpg(self.process.pid, how)
             self.process.wait(60)

@@ -169,7 +169,7 @@ def network_less() -> tuple[str, ...]:
 
 
 class Watch(threading.Thread):
-    """Reads the argument list of every process of this user until told to stop."""
+    """Reads the argument list of every process of this user until asked to stop."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

@@ -87,7 +87,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "overlap": (share_a_row, r"leakage: 1 rows of .*validation_set\.csv are also in .*training_set\.csv"),
     "empty pool": (empty_pool, r"mining_pool\.csv: no rows"),
     "spec key": (own_spec_key, r"Key 'train\.automl_policy' not in 'ExperimentConfig'"),
-    "output outside": (output_outside, r"results_dir: /results/run lies outside the workspace"),
+    "output outside": (output_outside, r"results_dir: /results/run is outside the workspace"),
 }
 
 
@@ -255,7 +255,7 @@ def test_one_call_names_a_spec_key_a_results_folder_a_label_and_a_copied_image(w
     assert done.returncode == 2
     said = done.stderr
     assert "Key 'train.automl_policy' not in 'ExperimentConfig'" in said
-    assert f"results_dir: /results/run lies outside the workspace {workspace}; remove the key, or set it to" in said
+    assert f"results_dir: /results/run is outside the workspace {workspace}; remove the key, or set it to" in said
     assert f"{workspace / 'results'}" in said
     assert re.search(r"training_set\.csv, line \d+: label 'pass'", said)
     assert "leakage: 1 images are in training and in kpi" in said

@@ -121,7 +121,7 @@ def test_what_nobody_can_read_for_sure_is_left_to_a_person(tmp_path: Path, data:
     [
         ("label;siamese_score\nPASS;0,12\nbridge;0,95\n", "separated by semicolons; .*decimal commas in siamese_score"),
         ('label,siamese_score\nPASS,"0,12"\nbridge,"0,95"\n', "decimal commas in siamese_score; .*fix-csv"),
-        ("label,siamese_score\nPASS,0,12\nbridge,0,95\n", "a decimal comma cannot be told from a separator"),
+        ("label,siamese_score\nPASS,0,12\nbridge,0,95\n", "a decimal comma cannot be distinguished from a separator"),
         ("Label, siamese_score\nPASS, 0.1\nbridge, 0.9\n", r"the header has 'Label', ' siamese_score'"),
     ],
 )

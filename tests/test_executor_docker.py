@@ -1,4 +1,4 @@
-"""Containers through a real Docker daemon: what they get, how their end is told, what survives whom."""
+"""Containers through a real Docker daemon: what they get, how their end is reported, what survives whom."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_exit_code_and_output_stay_when_the_container_is_gone(daemon: Daemon, pl
     state, said = ran(place, f"echo said; echo loud >&2; exit {code}")
     assert (state.kind, state.returncode, state.reason) == ("finished", code, "")
     assert sorted(said.splitlines()) == ["loud", "said"]
-    assert DockerExecutor(place).poll(job_of(place)) == state, "told from the record from now on"
+    assert DockerExecutor(place).poll(job_of(place)) == state, "read from the record from now on"
     assert daemon.client().containers.list(all=True) == []
 
 

@@ -113,7 +113,7 @@ def test_a_workspace_on_the_nodes_own_disk_and_mounts_outside_of_it(place: Place
     pod = manifest(on_disk, task(place, outside))["spec"]["template"]["spec"]
     assert {"name": "workspace", "hostPath": {"path": str(place.workspace), "type": "Directory"}} in pod["volumes"]
     assert {"name": "extra-1", "hostPath": {"path": "/usr"}} in pod["volumes"]
-    with pytest.raises(InputError, match="/usr: lies outside the workspace"):
+    with pytest.raises(InputError, match="/usr: is outside the workspace"):
         manifest(place, task(place, outside))
 
 

@@ -1,4 +1,4 @@
-"""Batch jobs through a real SLURM of one node: what is asked for, how their end is told, what survives whom."""
+"""Batch jobs through a real SLURM of one node: what is asked for, how their end is reported, what survives whom."""
 
 from __future__ import annotations
 

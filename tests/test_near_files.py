@@ -85,7 +85,7 @@ def dangling(root: Path) -> None:
 NEAR = {
     upper: r"there is \w+Light\.PNG: set dataset\.classify\.image_ext to '\.PNG'",
     other_ending: r"there is \w+Light\.bmp: set dataset\.classify\.image_ext to '\.bmp'",
-    other_capitals: r"there is \w+light\.png: names are told apart by capitals",
+    other_capitals: r"there is \w+light\.png: names are distinguished by capitals",
     no_light: r"there is C0\.png without a light: rename it to C0_WhiteLight\.png",
     misspelt_light: r"there is C0_Whitelite\.png: is its light missing in dataset\.classify\.input_map, or misspelt",
     one_level_more: r"the rows name one folder too many: write T0/test",

@@ -95,7 +95,7 @@ def test_a_summary_that_came_along_is_checked_in_full(
     record["digest"] = approval_digest(record)
     record["approval_code"] = record["digest"][:10].upper()
     paths.preflight.write_text(json.dumps(record))
-    assert "lies outside the workspace" in attacker.refused(lambda: preflight.start(paths))
+    assert "is outside the workspace" in attacker.refused(lambda: preflight.start(paths))
 
 
 def test_a_code_belongs_to_what_was_shown(attacker: Attacker, workspace: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_loop_in_containers_goes_on_after_every_loss_and_ends_as_on_this_mac
     (workspace / HOLD).unlink()
     assert "started again (its container was removed)" in step(run)
 
-    # The daemon goes away: nothing is journaled; when it is back, what became of the job is told.
+    # The daemon goes away: nothing is journaled; when it is back, what became of the job is reported.
     while entries(run)[-1]["stage"] != "data_merge":
         step(run)
     (workspace / HOLD).touch()

@@ -19,13 +19,13 @@ from small_workspace import make_workspace
 
 EVALUATOR = """
 import csv, json, sys
-told = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-rows = list(csv.DictReader(open(told["--inference-csv"])))
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+rows = list(csv.DictReader(open(given["--inference-csv"])))
 wrong = [r for r in rows if (r["label"] == "PASS") == (float(r["siamese_score"]) > 0.5)]
 caught = [float(r["siamese_score"]) > 0.5 for r in rows if r["label"] != "PASS"]
-json.dump({"name": "weighted_cost", "value": len(wrong) / len(rows) * float(told["--weight"]), "unit": "cost/board",
+json.dump({"name": "weighted_cost", "value": len(wrong) / len(rows) * float(given["--weight"]), "unit": "cost/board",
            "threshold": 0.5, "constraints": {"recall_pct": 100 * sum(caught) / len(caught)}, "passed": True,
-           "diagnostics": {"rows": len(rows)}}, open(told["--output-json"], "w"))
+           "diagnostics": {"rows": len(rows)}}, open(given["--output-json"], "w"))
 """
 
 
@@ -53,8 +53,8 @@ def test_a_command_judges_every_checkpoint_and_its_result_is_kept(tmp_path: Path
     path = root / "metrics/evaluate.py"
     path.parent.mkdir()
     path.write_text(EVALUATOR)
-    told = {"type": "command", "path": str(path), "args": ["--weight", "2.5"]}
-    run = begun(root, contract(evaluator=told))
+    given = {"type": "command", "path": str(path), "args": ["--weight", "2.5"]}
+    run = begun(root, contract(evaluator=given))
     deft("run", "--results-dir", run)
     first = next(e for e in entries(run) if e["stage"] == "evaluate")
     facts = first["facts"]
@@ -65,7 +65,7 @@ def test_a_command_judges_every_checkpoint_and_its_result_is_kept(tmp_path: Path
     assert facts["met"] is False  # whatever `passed` says
     assert first["summary"].startswith(f"weighted_cost {result['value']:.6g}, recall_pct")
     state = json.loads((run / "deft_state.json").read_text())
-    assert state["metric_contract"] == contract(evaluator=told)
+    assert state["metric_contract"] == contract(evaluator=given)
     assert state["iterations"]["iter1"]["metric_result"]["name"] == "weighted_cost"
     assert entries(run)[-1]["stage"] == "loop_stop"
     assert deft("verify", "--results-dir", run).stdout.startswith("verified")
@@ -80,8 +80,8 @@ def test_an_artifact_is_waited_for_and_nothing_else_is_taken(tmp_path: Path, nul
     template = str(tmp_path / "factory/{iter_label}/metric_result.json")
     wanted = tmp_path / "factory/baseline/metric_result.json"
     wanted.parent.mkdir(parents=True)
-    told = {"name": "weighted_cost", "value": 0.0, "unit": "cost/board", "constraints": {"recall_pct": 61}}
-    wanted.write_text(json.dumps(told))
+    given = {"name": "weighted_cost", "value": 0.0, "unit": "cost/board", "constraints": {"recall_pct": 61}}
+    wanted.write_text(json.dumps(given))
     os.utime(wanted, (1, 1))
     record = contract(evaluator={"type": "artifact", "producer": "factory-quality", "path_template": template})
     run = begun(root, record)
@@ -93,7 +93,7 @@ def test_an_artifact_is_waited_for_and_nothing_else_is_taken(tmp_path: Path, nul
         f"waits for {wanted} from factory-quality" in deft("step", "--results-dir", run, "--wait", "0", check=75).stdout
     )
     assert len(entries(run)) == 1
-    wanted.write_text(json.dumps(told))
+    wanted.write_text(json.dumps(given))
     deft("step", "--results-dir", run)
     assert entries(run)[-1]["facts"]["met"] is True
     assert [e["stage"] for e in entries(run)] == ["train", "evaluate"]
@@ -137,8 +137,8 @@ def test_a_result_that_does_not_fit_the_contract_is_refused(more: dict[str, Any]
 
 def test_the_bank_s_builtin_is_our_own_target() -> None:
     recall = {"name": "recall_pct", "operator": ">=", "target": 100, "unit": "%"}
-    told = {"name": "far_pct", "operator": "<", "target": 10, "unit": "%", "evaluator": {"type": "builtin"}}
-    asked = parse_contract(json.dumps(told | {"constraints": [recall]}), "c")
+    given = {"name": "far_pct", "operator": "<", "target": 10, "unit": "%", "evaluator": {"type": "builtin"}}
+    asked = parse_contract(json.dumps(given | {"constraints": [recall]}), "c")
     assert asked.text == "FAR < 10% at recall = 100%"
     written = contract_record(asked)
     assert written is not None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, STILL_RUNNING
+from deft_aoi.loop import driver
+from deft_aoi.record.run import load_run
 from loop_cli import begin, deft, entries
 
 
@@ -46,3 +50,16 @@ def test_a_hard_stop_ends_the_call(tmp_path: Path) -> None:
     said = deft("run", "--results-dir", run, "--wait", "540", check=HARD_STOP).stdout
     assert "HARD STOP" in said
     assert re.search(r"^after a person's decision: .* resolve ", said, re.M)
+
+
+def test_time_in_which_nobody_was_there_is_not_time_of_a_stage(tmp_path: Path) -> None:
+    run = begin(tmp_path / "ws")
+    deft("run", "--results-dir", run, "--wait", "0", check=STILL_RUNNING)
+    job, now = run / "jobs/baseline-evaluate-best_val", time.time()
+    job.mkdir()
+    for name, age in (("handle.json", 9000), ("exit.json", 8993)):
+        (job / name).write_text("{}")
+        os.utime(job / name, (now - age, now - age))
+    following = driver.pending(load_run(run))
+    assert following is not None
+    assert driver._duration(load_run(run), following, now) in (7, 8)

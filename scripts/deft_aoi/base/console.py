@@ -29,7 +29,7 @@ from deft_aoi.base.errors import FAULT, REFUSED, DeftError, Refusals
 from deft_aoi.base.safe_paths import printable
 
 LIMIT = 12
-_HEAD = LIMIT - 2  # the last two are the note and the last line said
+_HEAD = LIMIT - 2  # the last two are the note and the last line printed
 _OUTPUT = re.compile(r"deft-[a-z_-]+-\w{8}\.txt")
 _KEPT, _KEPT_SECONDS = 20, 24 * 3600  # long outputs in the cache
 # For streams that lack the character; any other is shown by its number.
@@ -38,7 +38,7 @@ _NO_CHARSET = ("UTF-8", "ANSI_X3.4-1968", "646", "")  # of a locale: ours alread
 
 
 def command_line(*words: str | Path) -> str:
-    """A `deft` command that can be typed as it stands: by the launcher's path where the launcher called us.
+    """A `deft` command that can be typed as it is: by the launcher's path where the launcher called us.
 
     `sh` before it, as SKILL.md writes it: an installer may have lost the file's mode.
     """
@@ -96,7 +96,7 @@ def brief(name: str, arguments: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Let nothing said in the block change how it ends: no character, no closed pipe, no full disk behind it."""
+    """Let nothing printed in the block change how it ends: no character, no closed pipe, no full disk behind it."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Steady(streams[0]), _Steady(streams[1])
     try:
@@ -234,7 +234,7 @@ def _output_folder() -> Path:
 
 
 class _Said:
-    """Lines said so far: the first ones are shown at once, the others wait until it is known whether they fit."""
+    """Lines printed so far: the first ones are shown at once, the others wait until it is known whether they fit."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -48,7 +48,7 @@ class Sheet:
     """A table read with all that people's programs do to it.
 
     `causes`: what keeps TAO from reading the file, each in words; `notes`: cells that would be changed besides;
-    `trouble`: why the rows cannot be told without a person, None where they can.
+    `trouble`: why the rows cannot be determined without a person, None where they can.
     """
 
     header: list[str] = field(default_factory=list)
@@ -244,9 +244,7 @@ def _take(records: Sequence[tuple[int, list[str]]], sheet: Sheet) -> None:
 def _too_many(line: int, cells: Sequence[str], width: int, header: Sequence[str]) -> str:
     what = f"line {line} has {len(cells)} cells, the header {width}"
     if any("score" in name for name in header) and cells[-1].isdigit() and re.fullmatch(r"[+-]?\d+", cells[-2]):
-        return (
-            f"{what}: a decimal comma cannot be told from a separator; export with decimal points, or with semicolons"
-        )
+        return f"{what}: a decimal comma cannot be distinguished from a separator; use decimal points or semicolons"
     return f"{what}: more cells than the header; quote cells that hold a comma"
 
 

@@ -98,7 +98,7 @@ def check_project(name: str, where: str = "--project") -> str:
 
 
 def check_image(name: str, where: str) -> str:
-    """`name`, refused where it is no container image: what stands there is handed to a container runtime."""
+    """`name`, refused where it is no container image: it goes to a container runtime."""
     if _IMAGE.fullmatch(name) or (_IMAGE_FILE.fullmatch(name) and ".." not in name):
         return name
     raise InputError(f"{where} {shown(name)}: no container image; expected registry/name:tag, or a .sif file")

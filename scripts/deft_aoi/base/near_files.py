@@ -79,7 +79,7 @@ def _near_name(names: frozenset[str], object_name: str, light: str, ext: str, li
         if (other := f"{object_name}_{light}{ending}") in names and ending != ext:
             return f"there is {other}: set dataset.classify.image_ext to {ending!r} (for all files), or rename it"
     if (twin := _twin(names, name)) is not None:
-        return f"there is {twin}: names are told apart by capitals and spelling, so rename it or write it so in the CSV"
+        return f"there is {twin}: names are distinguished by capitals and spelling; rename it or write it so in the CSV"
     if f"{object_name}{ext}" in names:
         return f"there is {object_name}{ext} without a light: rename it to {name}"
     if object_name.lower().endswith(ext.lower()) and object_name in names:

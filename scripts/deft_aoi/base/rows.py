@@ -116,7 +116,7 @@ def parse_csv(path: Path, content: bytes | None = None, **options: Any) -> pd.Da
         raise InputError(f"{path}: rows have more cells than the header; quote cells that hold a comma")
     twice = sorted(name for name in COLUMNS if f"{name}.1" in rows.columns and name in rows.columns)
     if twice:
-        raise InputError(f"{path}: column {twice[0]} stands twice in the header; which one counts?")
+        raise InputError(f"{path}: column {twice[0]} appears twice in the header; which one counts?")
     return rows
 
 
@@ -374,7 +374,7 @@ def reading_problems(csv: Path, rows: pd.DataFrame, seen: pd.DataFrame, *, empty
 def check_images(
     rows: pd.DataFrame, path: Path, images_dir: Path, lights: Iterable[str], ext: str, *, root: Path | None = None
 ) -> None:
-    """Refuse a table that names an image which is not there or lies outside `root` (the workspace, resolved; default:
+    """Refuse a table that names an image which is not there or is outside `root` (the workspace, resolved; default:
     the images folder): one look-up for each distinct file."""
     home = (root or images_dir).resolve()
     check_cells(rows, path, images_dir, home)

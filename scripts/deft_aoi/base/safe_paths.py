@@ -83,7 +83,7 @@ def inside(root: Path, path: str | Path, what: str, advice: str = "move it insid
     full = real(root / Path(path))
     if full is None or not full.is_relative_to(root):
         via = "" if full is None or not _lexically_inside(root, path) else f" (a link to {full})"
-        raise InputError(f"{what}: {path} lies outside the workspace {root}{via}; {advice}")
+        raise InputError(f"{what}: {path} is outside the workspace {root}{via}; {advice}")
     return full
 
 
@@ -129,7 +129,7 @@ def _folder_problem(text: str, base: Path, root: Path) -> str | None:
         return "an absolute path; write it relative to the images folder"
     full = real(base / text.strip())
     if full is None or not full.is_relative_to(root):
-        return f"lies outside the workspace {root}; move the images inside"
+        return f"is outside the workspace {root}; move the images inside"
     return None
 
 
@@ -168,7 +168,7 @@ def _real_folder(folder: str) -> str:
 
 
 def leaves_workspace(name: str) -> bool:
-    """Whether an image file lies, all links followed, outside the workspace that this process works for.
+    """Whether an image file is, all links followed, outside the workspace that this process works for.
 
     False where no workspace is named: an engine that a person calls by hand reads what that person names.
     """
@@ -177,7 +177,7 @@ def leaves_workspace(name: str) -> bool:
 
 
 def leaves(name: str, root: str) -> bool:
-    """Whether a file lies, all links followed, outside `root` (resolved)."""
+    """Whether a file is, all links followed, outside `root` (resolved)."""
     folder, _, last = name.rpartition("/")
     if os.path.islink(name):
         return not _below(os.path.realpath(name), root)
@@ -215,7 +215,7 @@ def spec_path_problems(spec: Any, root: Path, where: str, key: str = "") -> Iter
 
 
 def check_facts(facts: dict[str, Any], root: Path, where: str) -> dict[str, Any]:
-    """`facts` of a journal or state, refused where a path among them lies outside the workspace."""
+    """`facts` of a journal or state, refused where a path among them is outside the workspace."""
     for name, value in facts.items():
         if isinstance(value, str) and (value.startswith("/") or value.startswith("../") or "/../" in value):
             inside(root, value, f"{where}: {name}")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 VERSION = 2
 READABLE, UNREADABLE, MISSING, UNREAD = 0, 1, 2, 3
 _SIDE = 24  # pixels of the coarse picture
-_FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be told apart
+_FLAT = 3.0  # grey levels of spread below which a picture shows nothing that could be distinguished
 _CHUNK, _ASKED, _KEPT = 64, 800, 1024
 
 #: One image. `sha` of its bytes; `bits` difference hash of 16 x 16 cells; `coarse` its edges at 24 x 24 as int8, of

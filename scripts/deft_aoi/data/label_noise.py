@@ -19,7 +19,7 @@ MIN_PER_CLASS = 5  # fewer PASS rows or defects than this say nothing about each
 FIT_ROWS = 6000  # rows that one model learns from, at most
 FOLDS = 5
 _TREES = 200
-_CERTAINTY = 1e-4  # probabilities closer to 0 or 1 are not told apart
+_CERTAINTY = 1e-4  # probabilities closer to 0 or 1 count as equal
 
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]

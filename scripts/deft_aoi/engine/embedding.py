@@ -163,7 +163,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def embed(files: Sequence[str], encoder: Encoder | None = None) -> list[npt.NDArray[np.float32] | None]:
-    """Vector of each image file in order (the trunk's, 192 numbers, unless told otherwise), None where it cannot be
+    """Vector of each image file in order (the trunk's, 192 numbers, unless stated otherwise), None where it cannot be
     read. Cached by content."""
     from deft_aoi.engine.encoders import trunk_encoder
 

@@ -1,4 +1,4 @@
-"""Which engine does the work, and why: asked for, told by the checkpoint, or the one that this machine is good for."""
+"""Which engine does the work, and why: asked for, named by the checkpoint, or the one that this machine is good for."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gpu_name() -> str | None:
 
 
 def engine_of(checkpoint: Path) -> str:
-    """The engine that wrote a checkpoint; `features`, whose reader explains, where that cannot be told."""
+    """The engine that wrote a checkpoint; `features`, whose reader explains, where that cannot be determined."""
     try:
         with safe_open(checkpoint, "numpy") as opened:
             facts = json.loads((opened.metadata() or {}).get(METADATA_KEY, "{}"))

@@ -34,7 +34,7 @@ class Sheet:
         return Expr(self, self.graph.constant(self.fresh(), np.asarray(value, kind)), kind)
 
     def call(self, operator: str, inputs: Sequence[Expr], kind: str | None = None, **attributes: Attribute) -> Expr:
-        """One operation; the result has the kind of the first input unless told."""
+        """One operation; the result has the kind of the first input unless given."""
         output = self.graph.node(operator, [one.name for one in inputs], self.fresh(), **attributes)
         return Expr(self, output, kind or inputs[0].kind)
 

@@ -140,7 +140,7 @@ class Executor(Protocol):
         ...
 
     def poll(self, job: Path) -> JobState:
-        """How the job stands; an end is written to its exit record, so that the platform may forget it."""
+        """State of the job; an end is written to its exit record, so that the platform may forget it."""
         ...
 
     def log(self, job: Path) -> Path:

@@ -18,7 +18,7 @@ _MOST = 8  # of a component that are compared; more cost time and say the same
 _SPREADS, _FACTOR, _LEVELS = 6.0, 1.3, 12.0
 _SHIFT = 0.05  # of a side beyond what good parts are apart
 _EDITED = 0.004  # share of a picture without any camera noise, beyond what good parts have
-_CLEAN = 0.02  # good parts with more of it are graphics or heavily compressed: nothing can be told
+_CLEAN = 0.02  # good parts with more of it are graphics or heavily compressed: nothing can be determined
 _COMPRESSED = (
     5,
     0.02,
@@ -129,7 +129,7 @@ def _outliers(alone: Sequence[tuple[Golden, Gap]]) -> list[Suspect]:
 
 def check_edited(parts: Sequence[Part], goldens: Sequence[Golden], looks: Looks) -> list[Suspect]:
     """Pictures with an area that no camera takes: one value without noise, where good parts of their component have
-    none. Where several good parts have one, compression makes it, and nothing can be told."""
+    none. Where several good parts have one, compression makes it, and nothing can be determined."""
     good: dict[str, list[float]] = defaultdict(list)
     for part in parts:
         if part.good and part.files[0][1] in looks:

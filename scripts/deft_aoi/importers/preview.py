@@ -87,7 +87,7 @@ def text(proposal: Proposal) -> str:
 
 def _component(proposal: Proposal) -> str:
     found = {part.component for part in proposal.reading.parts if part.component}
-    return f"{len(found)} of them" if found else "none told"
+    return f"{len(found)} of them" if found else "not named"
 
 
 def _noticed(proposal: Proposal) -> list[str]:

@@ -42,7 +42,7 @@ class Row:
 @dataclass(frozen=True)
 class Split:
     """`home`: set of each part; `rows` explains it; `warnings` say what is too small; `target` is the strictest that
-    can be proven, `proof` what can be said of the one that was asked for; `mine_rows` is what an iteration can mine of
+    can be proven, `proof` what is known of the one that was asked for; `mine_rows` is what an iteration can mine of
     a pool that is smaller than usual, None for any other."""
 
     home: dict[str, str]

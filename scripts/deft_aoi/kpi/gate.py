@@ -27,7 +27,7 @@ UNKNOWN_BOARDS = "boards unknown: independence assumed, not proven (fill in the 
 
 @dataclass(frozen=True)
 class Clause:
-    """How one bound stands. `value` and `upper` (one-sided 95 %, on the bad side) are in the bound's own unit.
+    """Result for one bound. `value` and `upper` (one-sided 95 %, on the bad side) are in the bound's own unit.
 
     `proven` only by a sealed set with boards; None where no number of samples can prove it. `further_pass` and
     `further_defects` are the rows, on `further_boards` boards, none of them decided wrongly, that would: further ones
@@ -89,7 +89,7 @@ class Standing:
 def choose_point(contract: Contract, swept: Sweep) -> OperatingPoint:
     """The threshold that the contract picks from a sweep.
 
-    Among the thresholds that keep its conditions, the one at which the goal that stands worst, as a share of its
+    Among the thresholds that keep its conditions, the one at which the goal that is worst, as a share of its
     limit, stands best; ties go to the highest. So "FAR at recall 100 %" takes the highest threshold that keeps every
     defect, "recall at FAR <= 1 %" the one that catches most. A cost without limit decides among the thresholds that
     meet all else. Where no threshold keeps the conditions, they count as goals.

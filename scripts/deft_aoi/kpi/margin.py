@@ -1,4 +1,4 @@
-"""How much room the scores leave at the threshold: what the threshold is, and how near the next defect lies to it."""
+"""How much room the scores leave at the threshold: what the threshold is, and how near the next defect is."""
 
 from __future__ import annotations
 

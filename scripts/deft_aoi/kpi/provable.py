@@ -12,7 +12,7 @@ _ROWS = {"far": ("PASS rows", "called falsely"), "escape": ("defects", "missed")
 
 @dataclass(frozen=True)
 class Size:
-    """Rows of a set: PASS rows, defects, and the boards that they are on (0 or 1: not told)."""
+    """Rows of a set: PASS rows, defects, and the boards that they are on (0 or 1: unknown)."""
 
     n_pass: int
     n_defect: int

@@ -77,7 +77,7 @@ class Bound:
         return gap >= -slack if self.inclusive else gap > slack
 
     def excess(self, value: float) -> float:
-        """How far a value lies beyond the limit, 0 where it does not."""
+        """How far a value is beyond the limit, 0 where it does not."""
         if self.limit is None:
             return 0.0
         return max(self.limit - value if self.higher else value - self.limit, 0.0)

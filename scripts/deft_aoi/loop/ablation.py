@@ -96,7 +96,7 @@ def make_cut(run: Run, source: str) -> Cut:
     merged = run.left(label, Merged)
     rows, provenance = map(read_rows, (merged.combined_training_csv, merged.provenance_csv))
     if "origin" not in provenance.columns:
-        raise InputError(f"{merged.provenance_csv}: no column origin (a run of 7.0.x); its sources cannot be told")
+        raise InputError(f"{merged.provenance_csv}: no column origin (a run of 7.0.x), so its sources are unknown")
     synthetic = (provenance["origin"] == SYNTHETIC).to_numpy()
     seed = pd.Series(range(len(rows))).lt(len(read_rows(run.workspace.training_csv))).to_numpy()  # they stand first
     gone = synthetic if source == "synthetic" else ~synthetic & ~seed

@@ -40,7 +40,7 @@ STAGE_MODULES = {
     order.LOOP_STOP: "finish",
 }
 _JUDGED = (order.EVALUATE, order.ACCEPTANCE, order.LOOP_STOP)  # after these an iteration's own page is written too
-LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform said
+LOST = "lost.txt"  # in the folder of a job that was lost: why, as its platform reported
 MAX_LOST = 3
 MAX_ATTEMPTS = 10
 _POLL_SECONDS = 0.2, 15.0  # at least, at most: a cluster's controller is not asked five times a second for days
@@ -199,7 +199,7 @@ def do_tasks(run: Run, following: Step, module: Stage, executor: Executor, deadl
 
 
 def _poll(executor: Executor, job: Path, deadline: float, seen: bool) -> JobState:
-    """How the job stands. A place that has answered in this call (`seen`) may be away for a while; one that has not
+    """State of the job. A place that has answered in this call (`seen`) may be away for a while; one that has not
     is reported at once."""
     while True:
         try:
@@ -260,10 +260,14 @@ def _require_success(task: Task, ended: JobState, log: Path) -> None:
 
 
 def _duration(run: Run, following: Step, started: float) -> int:
-    """Whole seconds of the stage, from its first job's hand-over where it had one; a lost job's time does not count."""
-    handles = run.paths.jobs.glob(f"{following.label}-{following.stage}-*/handle.json")
-    first = min((path.stat().st_mtime for path in handles if ".failed-" not in path.parent.name), default=started)
-    return max(0, round(time.time() - min(first, started)))
+    """Whole seconds of the stage, from the start of its first job where it had one. Lost jobs do not count, nor does
+    the time between the end of its jobs and this call, while nobody was there."""
+    found = run.paths.jobs.glob(f"{following.label}-{following.stage}-*")
+    jobs = [job for job in found if ".failed-" not in job.name]
+    first = min((path.stat().st_mtime for job in jobs for path in job.glob("handle.json")), default=started)
+    ended = max((path.stat().st_mtime for job in jobs for path in job.glob("exit.json")), default=started)
+    idle = max(0.0, started - max(ended, first))
+    return max(0, round(time.time() - min(first, started) - idle))
 
 
 def _record(run: Run, following: Step, result: StageResult, duration: int, report: bool) -> Outcome:
@@ -281,7 +285,7 @@ def _record(run: Run, following: Step, result: StageResult, duration: int, repor
 
 
 def _losses(run: Run, following: Step) -> str:
-    """What became of jobs of this stage that had to be started again, where their platform said why."""
+    """What became of jobs of this stage that had to be started again, where their platform gave a reason."""
     notes = sorted(run.paths.jobs.glob(f"{following.label}-{following.stage}-*/{LOST}"))
     return "".join(f" · started again ({reason})" for note in notes if (reason := note.read_text(encoding="utf-8")))
 

@@ -30,7 +30,7 @@ KNOWN = "known already"
 @dataclass(frozen=True)
 class Source:
     """Where decisions are from: `key` names folder and model; the pictures of every part, and the goldens by key;
-    `drift` is what scoring said of it."""
+    `drift` is what scoring reported of it."""
 
     key: str
     images: Path

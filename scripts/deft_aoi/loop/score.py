@@ -184,7 +184,7 @@ def executor_of(model_file: Path, model: dict[str, Any], output: Path) -> Execut
 
 
 def run_task(task: Task, executor: Executor, job: Path) -> None:
-    """Run a task and wait for it. Raises InputError with what it said where it fails."""
+    """Run a task and wait for it. Raises InputError with what it reported where it fails."""
     for folder in (job, task.output):
         if folder.exists():
             move_aside(folder)

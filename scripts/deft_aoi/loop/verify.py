@@ -42,7 +42,7 @@ def verify(paths: RunPaths) -> list[str]:
 
 
 def chain_problems(paths: RunPaths, entries: list[journal.Entry]) -> list[str]:
-    """Lines that are torn, removed, moved or changed, told apart by their numbers and by `prev`."""
+    """Lines that are torn, removed, moved or changed, distinguished by their numbers and by `prev`."""
     if not paths.log.is_file():
         return []
     content = paths.log.read_bytes()
@@ -171,7 +171,7 @@ def state_problems(snapshot: Mapping[str, Any], entries: list[journal.Entry], *,
     """What the snapshot says that the journal does not; a snapshot that a crash left behind is named as such.
 
     The digest over all lines shows what the chain cannot: an edit of the last line, or one after which the whole
-    chain was recreated. It is left out where the chain is `broken` and has said so.
+    chain was recreated. It is left out where the chain is `broken` and has reported it.
     """
     known = snapshot.get("journal")
     if known is None:

@@ -88,7 +88,7 @@ class Offers:
         return bool(block)
 
     def result(self) -> Screened:
-        """The selection as it now stands."""
+        """The selection as it is now."""
         out = self.hopeless | (self.doubt > CLEAN)
         review = [pick for pick in self.wanted if out[pick.row]]
         suspect = int((self.offered & (self.doubt > CLEAN)).sum())

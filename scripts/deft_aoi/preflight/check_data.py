@@ -187,7 +187,7 @@ def _notes(seen: Examined) -> Iterator[Finding]:
         yield Finding(CHECK, NOTE, text + "images, but figures look better than on new boards")
     unnamed = [name for name, count in seen.audit.boards_of.items() if count == 0 and name in TRAINED_ON]
     if unnamed:
-        text = f"no boardname in {', '.join(unnamed)}: whether sets share a board cannot be told"
+        text = f"no boardname in {', '.join(unnamed)}: whether sets share a board cannot be determined"
         yield Finding(CHECK, NOTE, text)
     if seen.audit.unread:
         text = f"{seen.audit.unread:,} images were not looked at for copies and damage; deft audit looks at all"

@@ -42,7 +42,7 @@ class Cause:
 CAUSES = (
     Cause(
         "tables are not written as TAO reads them",
-        r"--accept rewrites|not a readable UTF-8|quote cells|column .* missing|stands twice|no rows below|no such CSV",
+        r"--accept rewrites|not a readable UTF-8|quote cells|column .* missing|appears twice|no rows below|no such CSV",
         "deft fix-csv CSV --accept",
     ),
     Cause(
@@ -112,7 +112,7 @@ class Group:
 
 
 def examine(asked: Mapping[str, Any]) -> list[Group]:
-    """Groups of what stands against a run, or should be known before it; those that block first.
+    """Groups of what blocks a run, or should be known before it; those that block first.
 
     Raises InputError where there is no workspace at all.
     """
@@ -126,7 +126,7 @@ def examine(asked: Mapping[str, Any]) -> list[Group]:
         plan = Plan(str(workspace.root), parse_target(DEFAULT_TARGET).text, 1)
     plan, _, probes = probed(plan, inputs.images)
     found += all_checks(inputs, plan, probes)
-    with contextlib.suppress(DeftError):  # another finding says why the images cannot be told
+    with contextlib.suppress(DeftError):  # another finding says why the images cannot be determined
         sealed = plan.acceptance == SEALED
         found += check_data.findings_beside(inputs, sealed=sealed, engine=plan.engine, seconds=SECONDS, notes=True)
     known: dict[str, Finding] = {}

@@ -153,7 +153,7 @@ def digests(workspace: Workspace, plan: Plan, sha256: Callable[[Path], str]) -> 
 
 
 def tao_version(probes: Sequence[Probe], plan: Plan, image: str) -> str:
-    """What the platform said of its TAO, else, where a container runs, the version in the image's tag; or nothing."""
+    """What the platform reported of its TAO, else, where a container runs, the version in the image's tag."""
     if told := next((probe.tao for probe in probes if probe.tao), ""):
         return told
     tag = None if plan.settings.get("venv") else re.search(r":(\d+(?:\.\d+)+)", image)

@@ -32,7 +32,7 @@ class Day:
 @dataclass(frozen=True)
 class Batch:
     """Decisions of one folder by one model: `key` names both, `days` counts parts by day (ISO date), `components` are
-    the component types in it that the model's KPI set never had, `drift` what scoring said of it, or nothing."""
+    the component types in it that the model's KPI set never had, `drift` what scoring reported of it, or nothing."""
 
     at: str
     key: str
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person said of one part. `day`: of its pictures; `content`: SHA-256 of these; `outcome`: ADDED or why it
+    """What a person decided of one part. `day`: of its pictures; `content`: their SHA-256; `outcome`: ADDED or why it
     is not in the pool; `object_name` of its pool row, empty without one."""
 
     at: str
@@ -107,7 +107,7 @@ class DayCount:
 
 
 def by_day(found: Feedback) -> list[DayCount]:
-    """The days of all batches, oldest first, with what was said of their parts."""
+    """The days of all batches, oldest first, with what was reported of their parts."""
     latest = {batch.key: batch for batch in found.batches}
     says = found.counted()
     counts = []

@@ -224,7 +224,7 @@ def line_hash(line: bytes) -> str:
 
 
 def head_after(head: str, entry: Mapping[str, Any]) -> str:
-    """Head of the chain after one more line, from the head before it ("" at the start): it stands for every line so
+    """Head of the chain after one more line, from the head before it ("" at the start): it covers every line so
     far, and stays when token use is written into them."""
     return line_hash((head + content_hash(entry)).encode())
 

@@ -42,7 +42,7 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=dict)  # of the platform: specs/platforms.yaml names them
     network: str = OPEN  # or airgap: nothing is pulled, logged in to or downloaded
     engine: str = "features"
-    tao: str = ""  # version of NVIDIA TAO where it was told; empty for our own engines
+    tao: str = ""  # version of NVIDIA TAO where known; empty for our own engines
     seed: int = 1234
     num_epochs: int = 10
     batch_size: int = 16
@@ -149,7 +149,7 @@ class Run:
         return label, self.left(label, Evaluated)
 
     def _known(self, entry: journal.Entry) -> dict[str, Any]:
-        """Facts of a line; the files that it names are read by the stages, so none may lie outside the workspace."""
+        """Facts of a line; the files that it names are read by the stages, so none may be outside the workspace."""
         where = f"{self.paths.log}, line {entry['seq']}"
         return check_facts(dict(entry.get("facts", {})), self.workspace.root, where)
 

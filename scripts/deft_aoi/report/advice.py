@@ -36,8 +36,8 @@ def recommendations(facts: Record) -> list[str]:
         )
     elif not result["met"] and facts["run"]["status"] == "complete":
         advice.append(
-            "{{gap}}: add iterations while mining still finds rows. When it finds none, add new boards to the mining "
-            "pool."
+            "{{gap}}: start a new run with more iterations while mining still finds rows. When it finds none, add new "
+            "boards to the mining pool."
         )
     reference = facts["classical"]
     if reference and reference["far_pct"] <= result["far_pct"]:
@@ -53,7 +53,7 @@ def recommendations(facts: Record) -> list[str]:
     empty = without_yield(facts)
     if empty:
         names = listed([code(name) for name in empty])
-        advice.append(f"Add examples of {names} to the mining pool or the pre-generated pairs: mining found none.")
+        advice.append(f"No row of {names} was mined: check their suspect labels in the pool, or add examples there.")
     return advice
 
 

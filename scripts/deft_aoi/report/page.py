@@ -71,7 +71,7 @@ def shown_result(found: Record) -> Record:
 
 
 def shown_proof(facts: Record, focus: str | None) -> Record:
-    """What is proven of the run; of one iteration, only how it stands against the best before it."""
+    """What is proven of the run; of one iteration, only the comparison with the best before it."""
     whole: Record = facts["proof"]
     if focus is None:
         return whole

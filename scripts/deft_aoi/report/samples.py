@@ -44,7 +44,7 @@ def barred_words(mined: list[Record]) -> list[str]:
 
 
 def samples(source: Source, shown: list[Record]) -> Record | None:
-    """Tables of one page; None where no stage and no Pre-Flight said anything of it."""
+    """Tables of one page; None where no stage and no Pre-Flight reported anything about it."""
     found = {
         "causes": causes(shown),
         "coverage": coverage(shown),
@@ -87,7 +87,7 @@ def labels(source: Source) -> Record | None:
 
 
 def review(source: Source) -> Record | None:
-    """label_review.csv as it stands: the most suspect rows, those that somebody looked at first."""
+    """label_review.csv as it is: the most suspect rows, those that somebody looked at first."""
     path = source.paths.label_review
     try:
         table = read_review(path)

@@ -32,7 +32,7 @@ def fraction(value: float | None, digits: int = 4) -> str:
 
 
 def short(value: float | None) -> str:
-    """Six significant digits, for reading; the exact value stands next to it wherever it matters."""
+    """Six significant digits, for reading; the exact value is next to it wherever it matters."""
     return "–" if value is None else f"{value:.6g}"
 
 

@@ -68,8 +68,7 @@ def checkpoint_view(root: Path, step: int | None, view: Path) -> tuple[Path, int
     """(folder for --checkpoint_dir, step): AnomalyGen reads `checkpoints/model/iter_<step>.pt` below it.
 
     `root` is a slot or a training's folder; its ag_config.yaml may lie anywhere below. A flat download (`iter_*.pt`
-    next to ag_config.yaml) gets a folder of links, `view`. Raises InputError where the step is not there or not to be
-    told.
+    next to ag_config.yaml) gets a folder of links, `view`. Raises InputError where the step is missing or unknown.
     """
     config = config_below(root)
     if config is None:
@@ -107,7 +106,7 @@ def model_size(folder: Path) -> str:
 
 
 def config_below(root: Path) -> Path | None:
-    """The first ag_config.yaml in a folder, wherever below it lies (NVIDIA's download nests it)."""
+    """The first ag_config.yaml in a folder, wherever below it is (NVIDIA's download nests it)."""
     return next(iter(sorted(root.rglob("ag_config.yaml"))), None) if root.is_dir() else None
 
 

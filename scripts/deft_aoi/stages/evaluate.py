@@ -24,7 +24,7 @@ from deft_aoi.stages.task_specs import inference_spec
 
 FINISHED = "Inference finished successfully."
 CLASSICAL = "classical"
-METRIC_RESULT = "metric_result.json"  # next to the scores: what a metric contract's evaluator said of them
+METRIC_RESULT = "metric_result.json"  # next to the scores: what a metric contract's evaluator reported of them
 
 
 def tasks(run: Run, label: str) -> list[Task]:
@@ -104,7 +104,7 @@ def collect(run: Run, label: str) -> StageResult:
 
 
 def against(run: Run, target: Contract, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What this model loses and wins against the best one so far, and whether the change lies within the noise."""
+    """What this model loses and wins against the best one so far, and whether the change is within the noise."""
     label, champion = run.champion()
     paths = champion.inference_csv, Path(facts["inference_csv"])
     if not paths[0].is_file() or champion.threshold is None:  # a run of 7.0.x whose scores are gone

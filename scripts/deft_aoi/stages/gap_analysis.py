@@ -32,7 +32,7 @@ UNREACHABLE = "unreachable_kpi.txt"
 class Subject:
     """What to analyse: a scored CSV, the folder that its paths start from, the recall that the KPI wants, how many weak
     samples of a label to keep; `known` the rows that the model learned from, `judges` sets that help to judge labels;
-    `source` the set that the rows are of; no image may lie outside `workspace` (None: outside `images`); `most_far` the
+    `source` the set that the rows are of; no image may be outside `workspace` (None: outside `images`); `most_far` the
     FAR that the target allows.
     """
 

@@ -158,5 +158,5 @@ def _labels_needed(path: Path, message: str) -> HardStop:
         message,
         evidence=str(path),
         remedy=f"look at {path.with_suffix('.png').name} and at each row's image, write PASS or the defect's name into "
-        "column label (leave what cannot be told), then: deft resolve --reason TEXT",
+        "column label (leave what cannot be determined), then: deft resolve --reason TEXT",
     )

@@ -1,4 +1,4 @@
-"""The realism screen of synthetic pairs as a task of the stages that make or stage them, and what it said."""
+"""The realism screen of synthetic pairs as a task of the stages that make or stage them, and what it reported."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def flagged_words(run: Run, found: Mapping[str, Any]) -> str:
-    """What the realism screen said, and that a flag keeps no pair out of training."""
+    """What the realism screen reported, and that a flag keeps no pair out of training."""
     if not found["checked"]:
         return ""
     if not found["flagged"]:

@@ -123,7 +123,7 @@ def _coverage(
         stock["synthetic"] = Counter(staged.labels)
     for number in range(1, iter_number(label)):
         earlier = read_parquet(run.left(iter_label(number), Mined).mining_mined_parquet, {})
-        if {"label", "origin"} <= set(earlier.columns):  # 7.0.x: not told apart
+        if {"label", "origin"} <= set(earlier.columns):  # 7.0.x: not distinguished
             for kind, part in earlier.groupby("origin"):
                 stock[str(kind)] -= Counter(part["label"])
     made = list(weak) if "*" in run.plan.anomalygen_labels else list(run.plan.anomalygen_labels)

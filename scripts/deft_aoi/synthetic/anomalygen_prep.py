@@ -237,7 +237,7 @@ def _free_move(mask: Mask, rng: np.random.Generator) -> tuple[int, int] | None:
 def _cad_move(
     found: AnomalySet, entry: Entry, clean: Path, mask: Mask, rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """To a place where the mask's box lies wholly on labelled ground; None where there is none."""
+    """To a place where the mask's box is wholly on labelled ground; None where there is none."""
     cad = read_cad(found.cad_mask(entry.texture, clean))
     if cad is None or not mask.any():
         return None
@@ -253,7 +253,7 @@ def _cad_move(
 
 
 def fits(area: Mask, width: int, height: int) -> Mask:
-    """255 at every corner (top left) from which a box of this size lies wholly inside `area`."""
+    """255 at every corner (top left) from which a box of this size is wholly inside `area`."""
     kernel = np.ones((height, width), np.uint8)
     return np.asarray(cv2.erode(area, kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8)
 

@@ -33,7 +33,7 @@ def transplant(cleans: Sequence[Picture], references: Sequence[Picture], mask: M
     What was board in the defect's picture becomes the good picture's own board, what was metal or body keeps its
     colour, brightened to the new light: a gradient blend would tint metal with the difference of two boards and leave a
     ghost of what is not there any more. Neighbouring parts stay as they are. Pictures of two levels (copper, foil) and
-    pictures of which nothing can be told get the cut itself.
+    pictures of which nothing can be determined get the cut itself.
     """
     inner = _inside(mask)
     if not inner.any():

@@ -39,7 +39,7 @@ RESULT, LIMITS = "realism.csv", "limits.json"
 FAR, SEAM, GRAIN, NOTHING = "far from every real part", "hard seam", "grain differs", "no visible change"
 TINT = "colour differs"
 REASONS = {HARD: SEAM, NOISE: GRAIN, COLOUR: TINT}
-FEWEST = 12  # real defects, below which nothing can be said of how they look
+FEWEST = 12  # real defects, below which nothing is known of how they look
 # Of real defects that may lie over the limit where trees judge them that saw fewer boards than the final ones; of
 # unseen ones fewer than one in twenty do then (benchmarks/realism.py).
 STRANGEST = 0.08

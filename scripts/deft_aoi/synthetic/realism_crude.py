@@ -15,7 +15,7 @@ import numpy.typing as npt
 HARD, NOISE, COLOUR = "hard", "noise", "colour"
 KINDS = (HARD, NOISE, COLOUR)
 _SIZE = 0.15, 0.35  # of the picture's sides
-_PLACE = 0.25, 0.75  # of the picture's sides: where its middle lies
+_PLACE = 0.25, 0.75  # of the picture's sides: where its middle is
 _SOFT = 1.5  # pixels of the edge that is not meant to be seen
 _BLUR, _GRAIN = 1.5, 14.0  # pixels, grey levels
 _TINT, _LIFT = (0.6, 1.5), (-10.0, 30.0)  # of each colour channel

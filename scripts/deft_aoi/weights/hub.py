@@ -44,7 +44,7 @@ def is_offline() -> bool:
 
 
 def fetch(repo_id: str, filename: str, target: Path, token: str | None, *, offline: bool = False) -> None:
-    """Download to `target`; a partial file next to it is gone on with. `token` is sent to the hub only.
+    """Download to `target`; a partial file next to it is continued. `token` is sent to the hub only.
 
     Raises InputError with one line: offline, not installed, refused, not there, cut off (type again), other bytes than
     promised.

@@ -13,7 +13,7 @@ from deft_aoi.base.safe_paths import printable
 from deft_aoi.loop.standing import standing
 from deft_aoi.report.closing import final_lines, labelled
 
-HELP = "Say where a run stands: last five entries, what runs, what comes next."
+HELP = "Show where a run is: last five entries, what runs, what comes next."
 _LAST_AT_END = 3  # entries of a finished run
 
 

@@ -49,7 +49,7 @@ def tell(outcome: Outcome, *, as_json: bool) -> int:
 
 
 def say_end(outcome: Outcome, look: list[str], *, as_json: bool, before: list[str]) -> None:
-    """What to look at, who is due, and the next command; `before`: the status lines that nobody has said yet."""
+    """What to look at, who is due, and the next command; `before`: the status lines that were not printed yet."""
     from deft_aoi.base.safe_paths import printable
     from deft_aoi.cli.commands.status import end_lines
     from deft_aoi.loop.standing import REPORTER, standing

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked(before: Sequence[tuple[str, list[str]]], cache: Path, *arguments: str) -> int:
-    """Run the checks, then pytest whatever they said; 0 where all of them passed."""
+    """Run the checks, then pytest whatever they reported; 0 where all of them passed."""
     failed = [name for name, command in before if call(command, cache) != 0]
     code = pytest(cache, *arguments)
     if failed:

@@ -14,7 +14,7 @@ HELP = "Watch a running loop in the terminal: figures, what runs, its last lines
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results-dir", type=Path, required=True, help="run directory (<workspace>/results/run_...)")
     parser.add_argument("--once", action="store_true", help="print one view and end")
-    parser.add_argument("--json", action="store_true", help="for programs: where the run stands now")
+    parser.add_argument("--json", action="store_true", help="for programs: where the run is now")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="default: 1")
 
 

@@ -203,7 +203,7 @@ def tolerant_difference(
     gap: Table,
     into: Table,
 ) -> None:
-    """How far each pixel lies outside the range of the other image's neighbourhood; both ways, largest channel.
+    """How far each pixel is outside the range of the other image's neighbourhood; both ways, largest channel.
 
     Zero where a displacement within that neighbourhood explains the difference. The ranges around golden are used up.
     """

@@ -168,7 +168,7 @@ def _decode_pair(first: bytes, second: bytes, names: tuple[str, str], optics: Op
 def read_bytes(name: str) -> bytes:
     """Bytes of an image. Raises TaskError where it is missing, or a link leads out of the workspace."""
     if leaves_workspace(name):
-        raise TaskError(f"{name}: lies outside the workspace; move the image inside")
+        raise TaskError(f"{name}: is outside the workspace; move the image inside")
     try:
         return Path(name).read_bytes()
     except (OSError, ValueError) as error:

@@ -122,7 +122,7 @@ class KubernetesExecutor:
         except ConfigException as error:
             raise Unreachable(f"Kubernetes: {_short(error)}; set KUBECONFIG or --set context=NAME") from error
         except ApiException as error:
-            told = f"the cluster said {error.status} {words(error)}"
+            told = f"the cluster reported {error.status} {words(error)}"
             raise Unreachable(f"Kubernetes: {told}; fix that, then type the same command again") from error
         except HTTPError as error:
             raise Unreachable(

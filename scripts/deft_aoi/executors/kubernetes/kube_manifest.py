@@ -112,7 +112,7 @@ def resources(asked: Wanted, settings: Mapping[str, str]) -> dict[str, Any]:
 def volumes_of(asked: Wanted, place: Place) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(volumes, mounts): the workspace from a claim or from the node's disk, each mount a part of it, /dev/shm.
 
-    Raises InputError for a mount that a claim cannot give, since it lies outside the workspace.
+    Raises InputError for a mount that a claim cannot give, since it is outside the workspace.
     """
     claim = place.settings.get("pvc", "")
     if claim:
@@ -125,7 +125,7 @@ def volumes_of(asked: Wanted, place: Place) -> tuple[list[dict[str, Any]], list[
         if mount.source.is_relative_to(place.workspace):
             mounts.append(_part(mount, place, claim))
         elif claim:
-            raise InputError(f"{mount.source}: lies outside the workspace, which is all that volume {claim} holds")
+            raise InputError(f"{mount.source}: is outside the workspace, which is all that volume {claim} holds")
         else:
             name = f"extra-{len(volumes)}"
             volumes.append({"name": name, "hostPath": {"path": str(mount.source)}})

@@ -25,7 +25,7 @@ from deft_aoi.executors.ssh.ssh_sync import FETCH, SEND, Courier, differing, fet
 
 SCRIPT = "job.sh"  # next to this module; a copy is in every job's folder
 _FETCHES = 3  # times that results may arrive with other bytes than they left with
-_TRANSFERS = 3  # tries of a transfer before a person is told
+_TRANSFERS = 3  # tries of a transfer before a person is asked
 _CUT_SHORT = 75  # exit code of job.sh where not all of its input arrived
 _FULL = 1024  # kilobytes: a disk with less is full
 
