@@ -23,12 +23,13 @@ export function Review({ run, look }) {
   const [note, setNote] = useState("");
   const skipped = useRef([]);
   const busy = useRef(false);
+  const mine = useRef(new Set());  // decided here: an answer that was on its way then still lists them
   const item = state.items[0];
 
   const load = useCallback(async () => {
     try {
       const answer = await get(runPath(run, `/queue?${query({ kind, browser: BROWSER, skip: skipped.current.join(",") })}`));
-      setState(answer); setError(null);
+      setState({ ...answer, items: answer.items.filter((one) => !mine.current.has(one.key)) }); setError(null);
     } catch (fault) { setError(fault); }
   }, [run, kind]);
   useEffect(() => { load(); }, [load]);
@@ -37,7 +38,7 @@ export function Review({ run, look }) {
     return () => clearInterval(timer);
   }, [load]);
 
-  const next = (answer) => setState((old) => ({ ...old, ...answer, items: old.items.slice(1) }));
+  const next = (key, answer) => setState((old) => ({ ...old, ...answer, items: old.items.filter((one) => one.key !== key) }));
   const act = useCallback(async (work) => {
     if (busy.current) return;
     busy.current = true;
@@ -49,21 +50,30 @@ export function Review({ run, look }) {
     if (!item) return;
     if (!who.trim()) { setError({ message: "Type your name first: every decision is kept with who made it." }); return; }
     const done = await post(runPath(run, "/decisions"), { item: item.key, chosen, note, who, browser: BROWSER });
+    mine.current.add(item.key);
     setSaid(`${item.object_name}: ${done.chosen}, saved`); setNote(""); setError(null);
-    next({ left: state.left - 1, decided: state.decided + 1 });
-    if (state.items.length <= 2) await load();
+    next(item.key, { left: state.left - 1, decided: state.decided + 1 });
+    if (state.items.length <= 3) load();
   }), [item, who, note, state, act]);
   const skip = () => act(async () => {
     if (!item) return;
     skipped.current = [...skipped.current.filter((key) => key !== item.key), item.key].slice(-200);
-    setSaid(`${item.object_name}: skipped, it comes again at the end`); next({});
-    if (state.items.length <= 2) await load();
+    setSaid(`${item.object_name}: skipped, it comes again at the end`); next(item.key, {});
+    if (state.items.length <= 3) load();
   });
   const undo = () => act(async () => {
     const back = await post(runPath(run, "/undo"), { who });
+    mine.current.delete(back.item);
     setSaid(`${back.object_name}: ${back.chosen} taken back`); setError(null);
     await load();
   });
+
+  useEffect(() => {
+    if (item || look) return undefined;
+    const pressed = (event) => event.key === "z" && !event.target.matches("input, select, textarea") && undo();
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [item, who, look]);
 
   if (!state.labels) return error ? html`<${Fault} error=${error} />` : html`<${Loading} what="the queue" />`;
   return html`
@@ -81,8 +91,9 @@ export function Review({ run, look }) {
         note=${note} setNote=${setNote} decide=${decide} skip=${skip} undo=${undo} unsure=${state.unsure} />`
       : html`<section class="card"><h2>Nothing waits here</h2>
         <p>${state.decided ? `${count(state.decided)} decisions of this run are on disk.` : "No row of this run asks for a person."}
-        ${state.left > 0 ? " The rest is open in another browser." : ""}</p></section>`}
-    <${Fixes} run=${run} look=${look} decided=${state.decided} undo=${undo} />`;
+        ${state.left > 0 ? " The rest is open in another browser." : ""}</p>
+        ${!look && state.decided > 0 && html`<button onClick=${undo}>undo my last <kbd>Z</kbd></button>`}</section>`}
+    <${Fixes} run=${run} look=${look} decided=${state.decided} />`;
 }
 
 function One({ run, item, ahead, labels, lights, look, note, setNote, decide, skip, undo, unsure }) {
