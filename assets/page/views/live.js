@@ -68,14 +68,14 @@ function Stop({ run, stop, look, done }) {
     ${stop.code === "labels_needed" && html`<p><b>What to do.</b> Label the rows one by one, leave what cannot be told as unsure, then say so here and let the stage run again.</p><p><a class="button" href=${href("run", run, "review")}>Label the rows in Review</a></p>`}
     ${stop.evidence && html`<p class="quiet break">Evidence: ${stop.evidence}</p>`}
     <${Log} lines=${stop.log} />
-    ${!look && html`<form onSubmit=${send}>
+    ${!look && html`<form onSubmit=${(e) => e.preventDefault()}>
       <label>What was decided or fixed, in your words
         <input type="text" required minlength="3" maxlength="300" value=${words} onInput=${(e) => setWords(e.target.value)} /></label>
-      ${asked === null ? html`<div class="row">
+      ${asked === null ? html`<div class="row" key="ask">
         <button type="button" class="primary" disabled=${words.trim().length < 3} onClick=${() => setAsked("retry")}>Run the stage again …</button>
         <button type="button" disabled=${words.trim().length < 3} onClick=${() => setAsked("stop")}>End the loop here …</button></div>`
-      : html`<div class="row"><span>${asked === "stop" ? "End the loop with the best model so far?" : "Let the stage run again?"}</span>
-        <button class="primary">Yes, record it</button><button type="button" onClick=${() => setAsked(null)}>No</button></div>`}
+      : html`<div class="row" key="sure"><span>${asked === "stop" ? "End the loop with the best model so far?" : "Let the stage run again?"}</span>
+        <button type="button" class="primary" onClick=${send}>Yes, record it</button><button type="button" onClick=${() => setAsked(null)}>No</button></div>`}
       <${Fault} error=${error} /></form>`}</section>`;
 }
 
