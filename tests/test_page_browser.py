@@ -280,6 +280,8 @@ def test_a_hundred_rows_by_keyboard_over_a_kill_of_the_server(opened: Callable[.
         page.keyboard.press("z")
         page.wait_for_selector("text=taken back")
         press(page, log, 102)
+    with serving(run) as again:  # killed once more, maybe between the last line and what follows from it
+        assert again.get("./queue")["left"] == 0
     decided = log.standing().values()
     assert sorted(one.object_name for one in decided) == sorted(names)
     assert {one.who for one in decided} == {"Ada Example"}
