@@ -93,7 +93,9 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     yield show
     for context in contexts:
         context.close()
-    assert [text for text in errors if "Failed to load resource" not in text and not text.startswith("409 ")] == []
+    # Refused on purpose (somebody was faster), and pictures of the 100,000 rows, which are numbers only.
+    fine = [text for text in errors if text.startswith("409 ") or (text.startswith("404 ") and "/picture" in text)]
+    assert [text for text in errors if "Failed to load resource" not in text and text not in fine] == []
     assert [url for url in requests if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
 
 
@@ -227,13 +229,8 @@ def test_a_click_shows_the_pair_and_what_training_lacks_is_asked_for(opened: Cal
     page.click("text=/mined → asked/")
     box = page.locator(".plane canvas").nth(1).bounding_box()
     assert box is not None
-    points = page.evaluate("deftMap.rows")
-    assert points > 100
-    for dy in range(40, int(box["height"]) - 40, 12):  # until a point is hit
-        for dx in range(40, int(box["width"]) - 40, 90):
-            page.mouse.click(box["x"] + dx, box["y"] + dy)
-        if page.locator("text=Nearest rows").count():
-            break
+    x, y = page.evaluate("() => deftMap.first")
+    page.mouse.click(box["x"] + x, box["y"] + y)
     page.wait_for_selector("text=Nearest rows")
     picture(page, "map-row")
     assert problems(page) == []

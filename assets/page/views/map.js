@@ -114,7 +114,11 @@ function Canvas({ shown, ink, data, lines, lasso, row, setRow, setChosen, setToo
     r.fit();
     r.draw({ ...shown, ink });
     overlay(above.current, r, data, { lines, row, drag: drag.current, shown });
-    window.deftMap = { took: r.took, frames: (window.deftMap?.frames || 0) + 1, rows: shown.order.length };
+    const [first] = shown.order;
+    window.deftMap = {  // what a measurement reads: time of a frame, frames so far, rows, and where the first one is
+      took: r.took, frames: (window.deftMap?.frames || 0) + 1, rows: shown.order.length,
+      first: first === undefined ? null : r.at(data.x[first], data.y[first]).map((v) => v / r.ratio),
+    };
   }, [shown, ink, lines, row, data]);
   const soon = useCallback(() => {
     if (!asked.current) asked.current = requestAnimationFrame(() => { asked.current = 0; paint(); });

@@ -93,7 +93,7 @@ export function Review({ run, look }) {
         <p>${state.decided ? `${count(state.decided)} decisions of this run are on disk.` : "No row of this run asks for a person."}
         ${state.left > 0 ? " The rest is open in another browser." : ""}</p>
         ${!look && state.decided > 0 && html`<button onClick=${undo}>undo my last <kbd>Z</kbd></button>`}</section>`}
-    <${Fixes} run=${run} look=${look} decided=${state.decided} />`;
+    <${Fixes} run=${run} look=${look} decided=${state.decided} scored=${state.scored} />`;
 }
 
 function One({ run, item, ahead, labels, lights, look, note, setNote, decide, skip, undo, unsure }) {
