@@ -113,7 +113,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(workspace: Path, tmp_path:
         (("--max-iterations", "1", "--kpi-target", "be good"), "not understood"),
         (("--max-iterations", "1", "--batch-size", "500"), "smaller than batch_size 500"),
         (("--max-iterations", "1", "--mine-rows", "0"), "mine_rows is 0"),
-        (("--max-iterations", "1", "--platform", "brev"), "platform 'brev'"),
+        (("--max-iterations", "1", "--platform", "mars"), "platform 'mars'"),
         (("--max-iterations", "1", "--synthetic", "pregen_ingest"), "no images in"),
     ],
 )

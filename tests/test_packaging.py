@@ -185,7 +185,9 @@ def test_codex_installs_the_plugin_and_shows_the_skill(repository: Path, tmp_pat
         assert done.returncode == 0, done.stdout + done.stderr
     shown = npx(["@openai/codex"], "codex", "debug", "prompt-input", "hello", cwd=tmp_path, CODEX_HOME=str(home))
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.count(f"- {NAME}:{NAME}: Use when a user wants an agent to run the full DEFT AOI") == 1
+    described = re.search(r"^description: (.{60})", (repository / "SKILL.md").read_text(), re.MULTILINE)
+    assert described
+    assert shown.stdout.count(f"- {NAME}:{NAME}: {described[1]}") == 1
     installed = next(home.glob(f"plugins/cache/{NAME}/{NAME}/{VERSION}"))
     assert (installed / "hooks/hooks.json").is_file()
 

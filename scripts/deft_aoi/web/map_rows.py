@@ -114,7 +114,7 @@ def _load(folder: Path) -> MapRows | None:
     """A map as it was saved, its vectors mapped and not read; None where there is none."""
     try:
         kind = str(read_json(folder / "about.json")["kind"])
-        table = pd.read_parquet(folder / "table.parquet")
+        table = read_parquet(folder / "table.parquet", {"set": "text", "name": "text"})
         vectors, points = np.load(folder / "vectors.npy", mmap_mode="r"), np.load(folder / "points.npy")
         return MapRows(table.drop(columns="there"), vectors, table["there"].to_numpy(bool), points, kind)
     except (InputError, OSError, ValueError, KeyError):
