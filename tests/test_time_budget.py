@@ -38,7 +38,7 @@ def test_more_rows_and_fewer_gpus_leave_fewer_iterations() -> None:
 def test_the_embedded_engines_are_fast_and_capped() -> None:
     found = fit(2, plan(), Size(180, 720, 1370, 2), gpu=False)
     assert found.iterations == MOST
-    assert f"(at most {MOST}) at under 1 min each" in found.sentence(2)
+    assert f"{MOST}, the most that is proposed, at under 1 min each" in found.sentence(2)
 
 
 @pytest.mark.parametrize(("hours", "values"), [(0, {}), (float("nan"), {}), (2, {"platform": "elsewhere"})])
@@ -50,7 +50,10 @@ def test_no_estimate_is_made_up(hours: float, values: dict[str, object]) -> None
 def test_the_summary_says_where_the_number_comes_from(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "ws", counts=(24, 24, 48, 60))
     said = inside.deft("preflight", "--workspace", workspace, "--hours", "2").stdout
-    assert f"| max_iterations | {MOST} | estimated from 2 h: {MOST} (at most {MOST}) at under 1 min each, " in said
+    assert (
+        f"| max_iterations | {MOST} | estimated from 2 h: {MOST}, the most that is proposed, at under 1 min each, "
+        in said
+    )
     both = ("--hours", "2", "--max-iterations", "3")
     refused = inside.deft("preflight", "--workspace", workspace, *both, check=REFUSED)
     assert "pass one of them" in refused.stderr

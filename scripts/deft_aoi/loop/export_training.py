@@ -151,7 +151,7 @@ def write_specs(run: Run, label: str, folder: Path, there: str, pictures: str, t
 
 def commands_of(run: Run, label: str, there: str) -> tuple[str, str, str]:
     back = command_line(
-        "step", "--results-dir", run.paths.root, "--scores", "inference.csv", "--checkpoint", "MODEL.pth"
+        "step", "--results-dir", run.paths.root, "--scores", "NEW_SCORES.csv", "--checkpoint", "MODEL.pth"
     )
     return (
         f"visual_changenet train -e {there}/{TRAIN_SPEC}",
@@ -171,14 +171,16 @@ def read_me(run: Run, label: str, commands: Sequence[str], there: str, pictures:
         "",
         f"This folder is expected at `{there}` on the machine that trains.",
         *(unpack if tar else by_name),
-        f"`{TRAIN_SPEC}` starts from `train.pretrained_model_path`: check that it names the checkpoint that was scored "
-        f"last, and that `model.backbone.pretrained_backbone_path` is there.",
+        f"`{TRAIN_SPEC}` starts from `train.pretrained_model_path`: check that it names the checkpoint of the best "
+        "model so far (where it says YOUR_CHECKPOINT.pth, give yours in the command), and that "
+        "`model.backbone.pretrained_backbone_path` is there.",
         "",
         "1. Train there:",
         f"   `{train}`",
         "2. Score there, MODEL.pth being the checkpoint of the lowest validation loss (or the latest):",
         f"   `{score}`",
-        f"3. Copy `{there}/results/inference/inference.csv` to the machine of this run, then type there:",
+        f"3. Copy `{there}/results/inference/inference.csv` to the machine of this run, under a name of its own (here",
+        "   NEW_SCORES.csv; not over the scores of an earlier model), then type there with its path:",
         f"   `{back}`",
         "",
         f"In NVIDIA's container, put this before 1 and 2: `{container}`",

@@ -52,7 +52,7 @@ CAUSES = (
     ),
     Cause(
         "images are not where the tables say",
-        r"is missing|leads out of|outside the workspace|a backslash|absolute path",
+        r"^(?!.*results_dir).*(?:is missing|leads out of|outside the workspace|a backslash|absolute path)",
         "do what the finding says, then run the doctor again",
     ),
     Cause(
@@ -72,7 +72,7 @@ CAUSES = (
     ),
     Cause(
         "experiment spec",
-        r"baseline_spec|ExperimentConfig|input_map|dataset\.classify|train\.|experiment spec",
+        r"baseline_spec|ExperimentConfig|input_map|dataset\.classify|train\.|experiment spec|results_dir",
         "edit {spec}",
     ),
     Cause(

@@ -76,6 +76,8 @@ def elsewhere_defaults(asked: Mapping[str, Any], inputs: Inputs, defaults: Mutab
     if defaults["policy"] == "uncertain":  # nothing else works without labels: the check names the missing rows
         return ""
     defaults["policy"] = "knn+label"
+    if covers_pool(asked, inputs):
+        return "pre-generated pairs have no scores; with --synthetic off the policy would use those of the pool"
     return "the scores that were brought do not cover the pool"
 
 
@@ -142,7 +144,9 @@ def own_baseline_findings(inputs: Inputs, plan: Plan) -> list[Finding]:
         return [Finding(10, BLOCK, f"baseline scores: {error}")]
     found = [
         Finding(
-            10, NOTE, f"baseline scores: {len(table)} parts of {', '.join(needed)}; the first FAR is that of your model"
+            10,
+            NOTE,
+            f"baseline scores: {len(table)} parts ({', '.join(needed)} whole); the first FAR is that of your model",
         )
     ]
     if workspace.acceptance_csv.is_file():

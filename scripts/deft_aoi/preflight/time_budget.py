@@ -45,7 +45,7 @@ class Estimate:
     basis: str
 
     def sentence(self, hours: float) -> str:
-        capped = f" (at most {MOST})" if self.iterations == MOST else ""
+        capped = ", the most that is proposed," if self.iterations == MOST else ""
         each = f"{self.iteration:.0f}" if self.iteration >= 1 else "under 1"
         return f"estimated from {hours:g} h: {self.iterations}{capped} at {each} min each, {self.basis}"
 

@@ -85,8 +85,10 @@ def _needed(result: Record) -> str:
     """What a sealed acceptance set must hold."""
     parts = ((result["further_pass_needed"], "good parts"), (result["further_defects_needed"], "defects"))
     sizes = [f"{count:,} {what}" for count, what in parts if count]
-    size = f" with at least {' and '.join(sizes)}, all decided rightly" if sizes else ""
-    return f"a sealed acceptance set{size}, on boards that nothing else uses"
+    boards = max((clause.get("further_boards") or 0 for clause in result["clauses"]), default=0)
+    size = f" with at least {' and '.join(sizes)}" if sizes else ""
+    where = f" on {boards:,} boards that nothing else uses" if boards else ", of boards that nothing else uses"
+    return f"a sealed acceptance set{size}{where}" + (", all decided rightly" if sizes else "")
 
 
 def caveat_lines(caveats: Sequence[Record], *, why: bool = False) -> list[str]:

@@ -48,7 +48,7 @@ def is_waiting(plan: Plan, paths: RunPaths, label: str) -> bool:
 def command(paths: RunPaths, label: str) -> str:
     """What to type while the loop waits for another machine."""
     if export_record(paths, label).is_file():
-        return command_line("step", "--results-dir", paths.root, "--scores", "inference.csv")
+        return command_line("step", "--results-dir", paths.root, "--scores", "NEW_SCORES.csv")
     return command_line("export-training", "--results-dir", paths.root)
 
 
@@ -67,6 +67,7 @@ def take(run: Run, label: str, files: Sequence[Path], checkpoint: str) -> None:
     handed = None if label == BASELINE else handed_out(run, label)
     needed = [one.name for one in needed_sets(run.plan, run.workspace, run.optics)]
     table = matched(files, all_sets(run.workspace, run.optics), needed, run.optics, run.workspace.root)
+    refuse_repeated(run, label, files)
     there = folder(run.paths, label)
     if there.exists():
         move_aside(there)
@@ -80,6 +81,19 @@ def take(run: Run, label: str, files: Sequence[Path], checkpoint: str) -> None:
         "handed_out": handed,
     }
     atomic_write_json(there / RECORD, record)
+
+
+def refuse_repeated(run: Run, label: str, files: Sequence[Path]) -> None:
+    """Raises InputError for scores that another model of this run was judged by: they are not those of the new one."""
+    digests = {sha256_file(file): file for file in files}
+    for other in {entry["iter"] for entry in run.entries} - {label}:
+        path = folder(run.paths, other) / RECORD
+        for taken in read_json(path)["taken"] if path.is_file() else ():
+            if taken["sha256"] in digests:
+                raise InputError(
+                    f"{digests[taken['sha256']]}: these are the scores of {other}, byte for byte; expected those of "
+                    f"the model that was trained with {export_record(run.paths, label).parent}"
+                )
 
 
 def handed_out(run: Run, label: str) -> dict[str, Any]:

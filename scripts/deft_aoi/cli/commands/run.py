@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from deft_aoi.base.errors import COMPLETE, OK, STILL_RUNNING
+from deft_aoi.base.errors import COMPLETE, OK, STILL_RUNNING, DeftError
 
 HELP = (
     "Do stage after stage until the loop is complete (exit 0) or must stop (exit 3). On a terminal it prints every "
@@ -57,7 +57,11 @@ def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
 
     deadline, look = time.monotonic() + wait, list[str]()
     while True:
-        outcome = driver.step(results_dir, wait=max(0.0, deadline - time.monotonic()))
+        try:
+            outcome = driver.step(results_dir, wait=max(0.0, deadline - time.monotonic()))
+        except DeftError:  # the stages before it still have something to show
+            whole("\n".join(look)) if look and not as_json else None
+            raise
         if not as_json:
             whole(printable(outcome.line))  # each of them, also where a pipe shows twelve lines
             look += look_lines(outcome.run.entries) if outcome.code in (OK, COMPLETE) else []
