@@ -111,3 +111,12 @@ def test_narrative_is_completed_by_rule(run: Path) -> None:
     told = narrative_of(facts, run / "narrative.json")
     assert told.by_rule is False
     assert told.iterations == by_rule(facts).iterations
+
+
+def test_a_pool_without_defects_asks_for_boards_and_not_for_iterations(tmp_path: Path) -> None:
+    facts = collect(whole_run(tmp_path, max_iterations=1).finish())
+    assert any("start a new run with more iterations" in text for text in recommendations(facts))
+    for one in facts["iterations"]:
+        for name, part in ((one["mining"] or {}).get("by_label") or {}).items():
+            part["candidates"] = part["kept"] if name != "PASS" else part["candidates"]
+    assert any("every defect in it is mined" in text for text in recommendations(facts))

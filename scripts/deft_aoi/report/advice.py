@@ -38,6 +38,8 @@ def recommendations(facts: Record) -> list[str]:
         advice.append(
             "{{gap}}: start a new run with more iterations while mining still finds rows. When it finds none, add new "
             "boards to the mining pool."
+            if defects_left(facts)
+            else "{{gap}}: add new boards to the mining pool, since every defect in it is mined. Then start a new run."
         )
     reference = facts["classical"]
     if reference and reference["far_pct"] <= result["far_pct"]:
@@ -55,6 +57,14 @@ def recommendations(facts: Record) -> list[str]:
         names = listed([code(name) for name in empty])
         advice.append(f"No row of {names} was mined: check their suspect labels in the pool, or add examples there.")
     return advice
+
+
+def defects_left(facts: Record) -> bool:
+    """Whether the last mining left defects in the pool; True where it did not count them."""
+    mined = [one["mining"] for one in facts["iterations"] if one["mining"]]
+    counts = (mined[-1].get("by_label") or {}) if mined else {}
+    defects = [one for name, one in counts.items() if name != PASS]
+    return not defects or any((one.get("candidates") or 0) > (one.get("kept") or 0) for one in defects)
 
 
 def without_yield(facts: Record) -> list[str]:
