@@ -29,6 +29,7 @@ SMALL_LINE = ("--boards", "6", "--rows-per-board", "30")
 FOR_DEVELOPERS = {"docs", "test"}  # their output is a developer's
 LIVE = {"serve"}  # does not end by itself
 ELSEWHERE = {"demo"}  # a whole loop of its own: e2e/test_demo.py counts its lines
+LISTS = {"list_tao_platforms"}  # asked for whole
 
 
 def call(*words: str | Path, cwd: Path, **environment: str) -> inside.Done:
@@ -95,6 +96,18 @@ def words_for(name: str, run: Path, folder: Path) -> list[str]:
         "align_token_usage": ["--log-path", run / "loop_log.jsonl", "--transcript", folder / "session.jsonl"],
         "analyze_kpi": [run / "baseline/inference/best_val/inference.csv"],
         "changenet_data_pair_prepare": ["--input-dir", folder / "ng", "--golden-dir", folder / "ok"],
+        "deft_context": ["--state", run / "deft_state.json"],
+        "deft_exec": ["--state", run / "deft_state.json", "--", "echo", "done"],
+        "finalize_run": ["--results-dir", run, "--iter-label", "iter1", "--stop-reason", "max_iterations"],
+        "record_metric_result": [
+            "--state-path", run / "deft_state.json", "--iter-label", "iter1", "--result-json", folder / "none.json",
+            "--best-ckpt", run / "none.pth", "--inference-csv", run / "baseline/inference/best_val/inference.csv",
+        ],
+        "render_report": ["--results-dir", run],
+        "resolve_mining_pool": [
+            "--csv", workspace / "augmentation/mining_pool/mining_pool.csv", "--images-root", workspace / "kpi/images",
+            "--output-csv", folder / "pool.csv", "--image-ext", ".png",
+        ],
         "init_deft_state": [
             "--results-dir", folder / "new", "--workspace", workspace, "--kpi-target", "FAR < 1%",
             "--max-iterations", "1", "--num-gpus", "1", "--num-epochs", "2", "--num-sdg", "20",
@@ -140,7 +153,7 @@ def test_every_command_says_little(name: str, finished: Path, tmp_path: Path) ->
     assert lines(done), "a command that says nothing leaves its reader alone"
     if name == "preflight" and done.returncode == OK:
         assert len(lines(done)) <= 84, "the Summary: a person approves it"
-    else:
+    elif name not in LISTS:
         assert len(lines(done)) <= console.LIMIT, "\n".join(lines(done))
 
 
