@@ -354,6 +354,7 @@ def test_search_skip_flicker_zoom_and_look(opened: Callable[..., Page], tmp_path
         page.wait_for_function(f"() => document.querySelector('.said b').textContent !== '{first}'")
         second = page.inner_text(".said b")
         page.keyboard.press("/")
+        page.wait_for_function("() => document.activeElement.getAttribute('list') === 'labels'")
         page.keyboard.type("lifted lead")
         page.keyboard.press("Enter")
         page.wait_for_selector("text=lifted lead, saved")
