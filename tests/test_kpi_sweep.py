@@ -109,6 +109,21 @@ def test_recall_in_percent_is_refused(recall: float) -> None:
         operating_point(sweep(np.array([True, False]), np.array([1.0, 0.0])), recall)
 
 
+def test_on_other_boards_a_frozen_threshold_lets_defects_escape_and_far_hardly_moves() -> None:
+    generator = np.random.default_rng(0)
+    board, defect = np.repeat(np.arange(120), 53), np.tile(np.arange(53) >= 50, 120)
+    moved, escaped = [], []
+    for _ in range(100):
+        score = generator.normal(size=board.size) + 4.5 * defect + generator.normal(0, 0.3, 120)[board]
+        kpi = board < 60
+        point = operating_point(sweep(defect[kpi], score[kpi]))
+        called = score[~kpi] > point.threshold
+        moved.append(called[~defect[~kpi]].mean() - point.far)
+        escaped.append((~called[defect[~kpi]]).mean())
+    assert abs(np.mean(moved)) < 0.005  # the Summary warns of escapes, not of a higher FAR
+    assert 0.002 < np.mean(escaped) < 0.02
+
+
 def test_a_million_rows_take_about_a_second() -> None:
     generator = np.random.default_rng(0)
     defect = generator.random(1_000_000) < 0.1

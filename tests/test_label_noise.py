@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deft_aoi.data.label_noise import cross_probabilities, doubt_of, enough, label_doubt, screen
+from deft_aoi.data.label_noise import cross_probabilities, doubt_of, enough, label_doubt
 
 
 def line(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -39,16 +39,6 @@ def test_a_board_never_judges_itself() -> None:
     apart = label_doubt(marked, given, boards).doubtful[bad & ~truth].mean()
     together = label_doubt(marked, given).doubtful[bad & ~truth].mean()
     assert apart > 0.9 > together
-
-
-def test_candidates_are_screened_by_the_known_rows() -> None:
-    features, truth, _ = line()
-    given = truth[300:].copy()
-    given[[1, 6]] = True
-    found = screen(features[:300], truth[:300], features[300:], given)
-    assert found.doubt.shape == (100,)
-    assert set(np.argsort(-found.doubt)[:2]) == {1, 6}
-    assert found.doubtful[[1, 6]].all()
 
 
 def test_the_same_rows_give_the_same_doubt_and_few_rows_teach_enough() -> None:

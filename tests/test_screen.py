@@ -11,6 +11,7 @@ from deft_aoi.base.rows import PASS
 from deft_aoi.data import jury, label_noise
 from deft_aoi.mining.screen import MOST_ASKED, Offers, ask
 from deft_aoi.mining.select import Limits, Stock, weakness
+from deft_aoi.stages.mining import stopped_asking
 
 WIDTH, TAUGHT = 24, 300
 
@@ -141,6 +142,57 @@ def test_a_pool_whose_offers_are_all_suspect_is_not_asked_for_ever() -> None:
     assert found.suspect > found.asked / 2
     assert {stock.labels[pick.row] for pick in found.picks} == {PASS}
     assert blocks > 2
+
+
+def test_a_pool_whose_defects_are_nearly_all_errors_is_not_asked() -> None:
+    offers, flip = mined(20_000, 0.005, 0.05)
+    found = offers.result()
+    assert flip[offers.stock.labels != PASS].mean() > 0.9
+    assert (found.stopped, found.asked) == (True, 0)
+    assert found.faulty is not None
+    assert 0.8 < found.faulty < 1
+    rows = [pick.row for pick in found.picks]
+    assert rows
+    assert flip[rows].sum() <= 3
+    assert int(flip[[pick.row for pick in offers.wanted]].sum()) > 50, "what the policy wants"
+    (said,) = stopped_asking(found)
+    assert f"{len(rows)} clean rows of those drawn by chance were taken" in said
+    assert f"{100 * found.faulty:.0f} % of the pool's defect labels are suspect" in said
+
+
+@pytest.mark.parametrize(("suspect", "faulty"), [(80, None), (90, 0.9)])
+def test_nearly_all_defect_labels_must_be_suspect(suspect: int, faulty: float | None) -> None:
+    stock = Stock(np.array([PASS, "bridge"] * 500), np.ones(1000, bool))
+    doubts = np.full(1000, np.nan)
+    doubts[:200] = 0.0
+    doubts[1 : 2 * suspect : 2] = 0.9
+    offers = Offers(partial(weakness, np.linspace(0, 1, 1000)), stock, Limits(20), doubts)
+    assert offers.faulty == faulty
+    assert bool(ask(offers).size) == (faulty is None)
+    assert bool(stopped_asking(offers.result())) == (faulty is not None)
+
+
+def test_judges_fill_what_the_offers_lack() -> None:
+    rows = 4000
+    stock = Stock(np.array([PASS, "bridge"] * (rows // 2)), np.ones(rows, bool))
+    doubts = np.full(rows, np.nan)
+    doubts[-200:] = 0.0
+    offers = Offers(partial(weakness, np.linspace(0, 1, rows)), stock, Limits(20), doubts)
+    while (block := ask(offers)).size:
+        doubts[block] = np.where(stock.labels[block] == PASS, 0.0, 0.9)
+    found = offers.result()
+    assert found.stopped
+    picked = stock.labels[[pick.row for pick in found.picks]]
+    assert (picked == PASS).sum() == (picked == "bridge").sum() == 10
+    assert all(pick.row >= rows - 200 for pick in found.picks if stock.labels[pick.row] == "bridge")
+
+
+def test_true_defects_are_called_pass_as_often_as_good_parts_are_called_defect() -> None:
+    good, bad, rate = 99_500, 500, 0.05
+    defect = np.arange(good + bad) < round(good * rate + bad * (1 - rate))
+    wrong = good * rate / defect.sum()
+    assert jury._mirrored(wrong, defect) == pytest.approx(bad * rate / (~defect).sum(), rel=0.06)
+    assert jury._mirrored(0.0, defect) == 0
 
 
 def test_only_the_class_that_is_lacking_is_asked_for_again() -> None:

@@ -155,7 +155,8 @@ def form(known: Rows, pool: Rows, everywhere: tuple[Reals, Flags] | None = None,
     by_score = None
     if score is not None and everywhere is not None:
         by_score = _law(score[:, None], found)
-        wrong = Wrong(wrong.defect, _shares(by_score(everywhere[0][:, None]), everywhere[1], wrong).good)
+        good = _shares(by_score(everywhere[0][:, None]), everywhere[1], wrong).good
+        wrong = replace(wrong, good=max(good, _mirrored(wrong.defect, everywhere[1])))
     doubt = wrong.doubt(law(_evidence(seen[ours], score)), pool.defect)
     return Jury(tuple(models), law, by_score, wrong, doubt, score is not None)
 
@@ -229,6 +230,16 @@ def _shares(ratio: Reals, defect: Flags, start: Wrong) -> Wrong:
         doubt = wrong.doubt(ratio, defect)
         wrong = _bounded(doubt[defect].mean(), doubt[~defect].mean(), counts)
     return _needed(ratio, defect, wrong)
+
+
+def _mirrored(wrong_defect: float, defect: Flags) -> float:
+    """Share of the PASS labels that is wrong if a true defect is called PASS as often as a good part is called defect.
+
+    Too few of them are among the judges to be counted, and those that a model gets most wrong are offered first.
+    """
+    called, passed = int(defect.sum()), int((~defect).sum())
+    taken_for_defects = called * wrong_defect
+    return called * (1 - wrong_defect) * taken_for_defects / max(passed, 1) / max(passed, 1)
 
 
 def _bounded(defect: float, good: float, counts: tuple[int, int]) -> Wrong:

@@ -73,20 +73,6 @@ def doubt_of(probability: NDArray[Any], defect: NDArray[np.bool_]) -> Doubt:
     return Doubt(probability, doubt, doubt > 0.5, np.asarray(likely, bool) & (doubt > 0.5))
 
 
-def screen(
-    known: NDArray[Any], known_defect: NDArray[np.bool_], candidates: NDArray[Any], candidate_defect: NDArray[np.bool_],
-    *, known_groups: Sequence[str] | None = None, candidate_groups: Sequence[str] | None = None, seed: int = 0,
-) -> Doubt:  # fmt: skip
-    """Doubt of `candidates` (pool rows that somebody wants to take), judged by the known rows and by each other."""
-    groups = None
-    if known_groups is not None and candidate_groups is not None:
-        groups = [*known_groups, *candidate_groups]
-    whole = label_doubt(np.vstack([known, candidates]), np.concatenate([known_defect, candidate_defect]), groups,
-                        seed=seed)  # fmt: skip
-    tail = slice(len(known_defect), None)
-    return Doubt(whole.probability[tail], whole.doubt[tail], whole.doubtful[tail], whole.likely[tail])
-
-
 def cross_probabilities(
     features: NDArray[Any], defect: NDArray[np.bool_], groups: Sequence[str] | None = None, *,
     folds: int = FOLDS, fit_rows: int = FIT_ROWS, seed: int = 0, done: Callable[[], object] = lambda: None,

@@ -334,7 +334,13 @@ def _vectors(run: Run, label: str, name: str, rows: pd.DataFrame, root: Path) ->
 
 
 def stopped_asking(found: Screened) -> list[str]:
-    """What to say where the pool was not asked for more, because most of what it offers is suspect."""
+    """What to say where the pool was not asked, or not asked for more, because its labels are suspect."""
+    if found.faulty is not None:
+        return [
+            f"{100 * found.faulty:.0f} % of the pool's defect labels are suspect, counted on rows drawn by chance. The "
+            f"selection policy would choose label errors, so it was not asked: {len(found.picks)} clean rows of those "
+            "drawn by chance were taken. Have the labels of the pool checked, then start a new run"
+        ]
     if not found.stopped or 2 * found.suspect <= found.asked:
         return []
     return [
