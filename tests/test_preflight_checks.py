@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from deft_aoi.base.finding import Finding
 from deft_aoi.base.paths import SKILL_ROOT, Workspace
@@ -199,6 +202,29 @@ def test_a_backbone_that_is_none_is_refused(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", b"\x80\x02}X\x09tao_modelX\x19visual_changenet_classify")
     spec = changed(model__backbone__pretrained_backbone_path=f"/data/pretrained_models/{trained.name}")
     assert "trained ChangeNet checkpoint" in blocks(backbone_findings(spec, TAO_PLAN, workspace))[0]
+
+
+def test_a_backbone_on_another_machine_still_has_a_name(tmp_path: Path) -> None:
+    workspace, plan = Workspace(tmp_path), dataclasses.replace(TAO_PLAN, platform="elsewhere")
+    workspace.backbone_dir.mkdir(parents=True)
+    (fits,) = backbone_findings(changed(), plan, workspace)
+    assert (fits.level, "c_radio_v2_b.safetensors, on the machine that trains" in fits.text) == ("ok", True)
+    (workspace.backbone_dir / "fan_tiny.pth").write_bytes(b"weights")
+    fan = changed(model__backbone__type="fan_tiny_8_p4_hybrid")
+    (refused,) = blocks(backbone_findings(fan, plan, workspace))
+    assert "c_radio_v2_b.safetensors is called C-RADIO, model.backbone.type fan_tiny_8_p4_hybrid is FAN" in refused
+    assert "(fan_tiny.pth is staged here)" in refused
+    put(fan, "model.backbone.pretrained_backbone_path", "/there/fan_tiny.pth")
+    assert not blocks(backbone_findings(fan, plan, workspace))
+    put(fan, "model.backbone.pretrained_backbone_path", "/there/weights.pth")
+    assert not blocks(backbone_findings(fan, plan, workspace)), "a name that says nothing"
+    save_file(
+        {"blocks.0.patch_embed.proj.weight": np.zeros((384, 3, 2, 2), np.float32)},
+        workspace.backbone_dir / "w.safetensors",
+    )
+    radio = changed(model__backbone__pretrained_backbone_path="/there/w.safetensors")
+    (refused,) = blocks(backbone_findings(radio, plan, workspace))
+    assert "holds DINOv3 of width 384" in refused, "a copy of the same name is staged here"
 
 
 def test_a_null_backbone_is_a_note(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_the_demo_ends_with_a_better_model_a_verdict_and_a_report(pregen_loop: L
     assert "used anyway" in said if flagged else "none looks unlike real parts" in said
     taken = first["data_mining"]["facts"]["synthetic_kept"] - first["data_merge"]["facts"]["synthetic_over_share"]
     assert not taken or f"{taken} of the new rows are synthetic: " in first["data_merge"]["summary"]
-    assert "the same contact sheet, nothing new to look at" in first["rca"]["summary"]
+    assert "the same contact sheet as in baseline/rca" in first["rca"]["summary"]
 
 
 def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:

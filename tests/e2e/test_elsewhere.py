@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 from deft_aoi.base.files import sha256_file
+from deft_aoi.base.paths import Workspace
+from deft_aoi.preflight.inputs import read_inputs
+from deft_aoi.preflight.own_baseline import elsewhere_defaults
 from loop_cli import ROWS, deft, entries
 from small_workspace import make_workspace
 
@@ -59,6 +62,7 @@ def waiting(tmp_path_factory: pytest.TempPathFactory, null_engine_in_module: Non
     run = Path(started.stdout.split("\n")[0].removeprefix("started "))
     said = deft("run", "--results-dir", str(run), check=2)
     assert "iter1/train is done on another machine" in said.stderr
+    assert "look at:" not in said.stdout, "without --wait a person reads, and status names the sheet"
     return run
 
 
@@ -107,7 +111,13 @@ def test_an_export_trains_elsewhere_and_its_scores_take_the_loop_to_its_end(copi
     }
     # The embedded engine plays the other machine: it answers TAO's command lines.
     train, score, back = made["commands"]
-    deft(*train.split(), "train.pretrained_model_path=null")
+    assert train.endswith("/train.yaml train.pretrained_model_path=YOUR_CHECKPOINT.pth")
+    read_me = (there / "README.md").read_text()
+    assert "best model so far: baseline, your own model. Nobody has named its checkpoint: in command 1" in read_me
+    bring = f"{root}/iter1_inference.csv"
+    assert f"/results/inference/inference.csv` to the machine of this run as `{bring}`" in read_me
+    assert f"--scores {bring} " in back
+    deft(*train.replace("YOUR_CHECKPOINT.pth", "null").split())
     latest = there / "results/train/changenet_model_classify_latest.pth"
     deft(*score.replace("MODEL.pth", str(latest)).split())
     brought = there / "results/inference/inference.csv"
@@ -123,7 +133,8 @@ def test_an_export_trains_elsewhere_and_its_scores_take_the_loop_to_its_end(copi
     assert re.search(r"testing_set\.csv, line 3: \w+ has no score in .* \(1 of 48 rows of the kpi set\)", said)
     before = len(entries(copied))
 
-    done = deft("step", "--results-dir", str(copied), "--scores", str(brought), "--checkpoint", "/models/mine.pth")
+    shutil.copy(brought, bring)  # the printed line as it is
+    done = deft(*back.split()[1:-1], "/models/mine.pth")
     assert "trained elsewhere on 36 rows" in done.stdout
     assert len(entries(copied)) == before + 1
     facts = entries(copied)[-1]["facts"]
@@ -152,6 +163,82 @@ def test_an_export_that_changed_is_not_taken_back(copied: Path, tmp_path: Path) 
     assert entries(copied)[-1]["stage"] == "data_merge"
 
 
+def test_scores_of_an_earlier_model_are_not_taken_for_the_new_one(copied: Path, tmp_path: Path) -> None:
+    root, step = copied.parents[1], ("step", "--results-dir", str(copied), "--scores")
+    deft("export-training", "--results-dir", str(copied))
+    ask = deft("status", "--results-dir", str(copied)).stdout.splitlines()[-1]
+    bring = f"{root}/iter1_inference.csv"
+    assert ask.endswith(f"--scores {bring}")
+    known = pd.read_csv(root / "inference.csv", dtype=str)
+    known.sample(frac=1, random_state=1).to_csv(tmp_path / "shuffled.csv", index=False)
+    changed = known.assign(siamese_score=known["siamese_score"].astype(float) + 0.001)
+    cases = [
+        ("iter1_inference.csv", "no such file"),
+        ("inference.csv", "this file holds the scores of baseline"),  # relative: that of the workspace
+        (str(tmp_path / "shuffled.csv"), "every kpi row has the score of baseline"),
+    ]
+    for name, why in cases:
+        said = deft(*step, name, cwd=tmp_path, check=2).stderr
+        assert f": {why}; " in said
+        assert said.count("\n") == 1
+        assert said.rstrip().endswith(f" to {bring}"), "what to bring, and where to"
+    shutil.copy(root / "inference.csv", tmp_path / "kept.csv")
+    changed.to_csv(root / "inference.csv", index=False)
+    said = deft(*step, str(root / "inference.csv"), check=2).stderr
+    assert "this is the approved file with the scores of baseline" in said
+    shutil.copy(tmp_path / "kept.csv", root / "inference.csv")
+    assert not (copied / "iter1/scores").exists()
+    changed.to_csv(bring, index=False)
+    assert "trained elsewhere on" in deft(*step, "iter1_inference.csv", cwd=tmp_path).stdout
+
+
+def test_what_a_wait_has_to_show_comes_before_the_other_machines_turn(waiting: Path, tmp_path: Path) -> None:
+    """A run that leaves with exit 2 at train, in one call from its start."""
+    root = tmp_path / "ws"
+    shutil.copytree(waiting.parents[1], root, ignore=shutil.ignore_patterns("results"))
+    words = (
+        "--max-iterations",
+        "1",
+        "--num-epochs",
+        "2",
+        "--screen",
+        "off",
+        "--kpi-target",
+        "FAR <= 0% at recall = 100%",
+    )
+    given = ("--baseline-scores", "inference.csv", "--baseline-ckpt", "/models/mine.pth")
+    shown = deft("preflight", "--workspace", str(root), *words, *given).stdout
+    assert "baseline scores: 108 parts (48 kpi, 60 pool rows)" in shown
+    assert "--baseline-ckpt: not given" not in shown
+    code = re.search(r"--approve (\w+)", shown)
+    assert code
+    run = deft("start", "--workspace", str(root), "--approve", code[1]).stdout.split("\n")[0].removeprefix("started ")
+    said = deft("run", "--results-dir", run, "--wait", "540", check=2)
+    assert re.search(r"^look at: \S+contact_sheet\.png, then: ", said.stdout, re.M)
+    assert "the same contact sheet as in baseline/rca" in said.stdout
+    made = json.loads(deft("export-training", "--results-dir", run, "--json").stdout)
+    assert made["commands"][0].endswith("/train.yaml")
+    assert "checkpoint `/models/mine.pth`" in (Path(made["folder"]) / "README.md").read_text()
+    assert yaml.safe_load((Path(made["folder"]) / "train.yaml").read_text())["train"]["pretrained_model_path"] == (
+        "/models/mine.pth"
+    )
+
+
+def test_the_reason_of_the_policy_is_the_true_one(waiting: Path) -> None:
+    """Every pool row has a score; what is in the way are the pre-generated pairs."""
+    workspace = Workspace.at(waiting.parents[1])
+    inputs = read_inputs(workspace)
+    asked = {"platform": "elsewhere", "baseline_scores": ("inference.csv",)}
+    defaults = {"policy": "weakness", "synthetic": "pregen_ingest", "acceptance": "off"}
+    assert elsewhere_defaults(asked, inputs, defaults) == (
+        "weakness also needs scores of the pre-generated pairs, which nobody has: --synthetic off to get weakness"
+    )
+    assert defaults["policy"] == "knn+label"
+    defaults["policy"] = "weakness"
+    assert not elsewhere_defaults(asked | {"synthetic": "off"}, inputs, defaults)
+    assert defaults["policy"] == "weakness"
+
+
 def test_scores_that_do_not_fit_are_refused_before_the_start(tmp_path: Path) -> None:
     root = make_workspace(tmp_path / "ws", counts=(ROWS, 24, 48, 60))
     scores = own_scores(root)
@@ -164,7 +251,8 @@ def test_scores_that_do_not_fit_are_refused_before_the_start(tmp_path: Path) -> 
     )
     rows.head(48).to_csv(scores, index=False)
     shown = deft(*words, "--baseline-scores", "inference.csv").stdout
-    assert "| policy | knn+label | default (the scores that were brought do not cover the pool) |" in shown
+    why = "weakness needs a score for every pool row, 60 of 60 have none: bring them to get weakness"
+    assert f"| policy | knn+label | default ({why}) |" in shown
     assert (
         "scores by itself" in deft(*words, "--baseline-scores", "inference.csv", "--engine", "features", check=2).stderr
     )

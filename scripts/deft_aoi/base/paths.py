@@ -85,6 +85,12 @@ class Workspace:
         """Resolve `path` (relative to the workspace) and refuse it when it leaves the workspace."""
         return safe_paths.inside(self.root, path, what)
 
+    def brought(self, name: str | Path) -> Path:
+        """Absolute path of a file that the user names: relative to the workspace where it is there, else to the working
+        folder. The file need not exist."""
+        path = Path(name).expanduser()
+        return self.root / path if (self.root / path).is_file() else path.absolute()
+
     def runs(self) -> list[Path]:
         """Run directories, oldest first."""
         if not self.results.is_dir():

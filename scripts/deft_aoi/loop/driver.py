@@ -116,7 +116,8 @@ def collected(run: Run, following: Step, module: Stage, deadline: float) -> Stag
 def take_scores(results_dir: Path, files: Sequence[Path], checkpoint: str) -> None:
     """Take in the scores of a model that another machine trained for the stage `train` that comes next.
 
-    Raises InputError, by row, where they do not fit; nothing is written then.
+    A relative name is looked for in the workspace, then in the working folder. Raises InputError, by row, where the
+    scores do not fit or are those of an earlier model; nothing is written then.
     """
     with only_worker(results_dir) as run:
         approved(run.paths, run.state)
@@ -126,7 +127,7 @@ def take_scores(results_dir: Path, files: Sequence[Path], checkpoint: str) -> No
                 f"--scores: the next stage of this run is {following or 'none'} on platform {run.plan.platform}; "
                 f"scores are taken in at train of platform {platform_choice.ELSEWHERE}"
             )
-        own_model.take(run, following.label, files, checkpoint)
+        own_model.take(run, following.label, [run.workspace.brought(file) for file in files], checkpoint)
 
 
 def pending(run: Run) -> Step | None:

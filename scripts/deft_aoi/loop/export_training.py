@@ -13,6 +13,7 @@ import pandas as pd
 from deft_aoi.base.console import command_line
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write, atomic_write_json, atomic_write_text, sha256_file, sha256_json
+from deft_aoi.base.paths import BASELINE
 from deft_aoi.base.rows import IDENTITY, image_paths, pad_columns, read_rows, write_rows
 from deft_aoi.base.versions import image
 from deft_aoi.executors.base import TAO_PYT
@@ -63,7 +64,7 @@ def _export(run: Run, at: str, images_at: str, tar: bool) -> Export:
             f"{run.paths.root}: trains on platform {run.plan.platform} itself; a run of platform {ELSEWHERE} exports: "
             "deft preflight --baseline-scores CSV"
         )
-    if following is None or following.stage != "train" or following.label == "baseline":
+    if following is None or following.stage != "train" or following.label == BASELINE:
         raise InputError(
             f"{run.paths.root}: the next stage is {following or 'none'}; training data is exported when it is an "
             f"iteration's train. Type: {command_line('step', '--results-dir', run.paths.root)}"
@@ -131,9 +132,7 @@ def write_tar(run: Run, path: Path, names: Sequence[str]) -> None:
 
 def write_specs(run: Run, label: str, folder: Path, there: str, pictures: str, to_score: int) -> None:
     """train.yaml and inference.yaml, derived from the user's spec for the paths of the other machine."""
-    start, _ = own_model.named_checkpoint(run.champion()[1].best_ckpt_path)
-    named = start if start != own_model.UNNAMED else YOUR_CHECKPOINT
-    spec = training_tree(run, label, named, Path(there) / "results/train")
+    spec = training_tree(run, label, start_of(run) or YOUR_CHECKPOINT, Path(there) / "results/train")
     put(spec, "results_dir", f"{there}/results")
     put(spec, "model.backbone.pretrained_backbone_path", get(run.spec, "model.backbone.pretrained_backbone_path"))
     csvs = dict(zip(DATASETS, (TRAIN, VALIDATION, SCORE, SCORE), strict=True))
@@ -149,12 +148,18 @@ def write_specs(run: Run, label: str, folder: Path, there: str, pictures: str, t
     dump_spec(folder / SCORE_SPEC, without_nulls(score))
 
 
+def start_of(run: Run) -> str:
+    """Checkpoint of the best model so far, as it is called on the machine that trains; empty where nobody named it."""
+    start, _ = own_model.named_checkpoint(run.champion()[1].best_ckpt_path)
+    return "" if start == own_model.UNNAMED else start
+
+
 def commands_of(run: Run, label: str, there: str) -> tuple[str, str, str]:
-    back = command_line(
-        "step", "--results-dir", run.paths.root, "--scores", "NEW_SCORES.csv", "--checkpoint", "MODEL.pth"
-    )
+    scores = own_model.expected_scores(run.paths, label)
+    back = command_line("step", "--results-dir", run.paths.root, "--scores", scores, "--checkpoint", "MODEL.pth")
+    override = "" if start_of(run) else f" train.pretrained_model_path={YOUR_CHECKPOINT}"
     return (
-        f"visual_changenet train -e {there}/{TRAIN_SPEC}",
+        f"visual_changenet train -e {there}/{TRAIN_SPEC}{override}",
         f"visual_changenet inference -e {there}/{SCORE_SPEC} inference.checkpoint=MODEL.pth",
         back,
     )
@@ -166,21 +171,34 @@ def read_me(run: Run, label: str, commands: Sequence[str], there: str, pictures:
     unpack = [f"Images: unpack them first, `mkdir -p {pictures} && tar -xf {there}/{TAR} -C {pictures}`."]
     by_name = [f"Images: `{IMAGES}` lists every file with its SHA-256; they are expected below `{pictures}`."]
     container = f"docker run --rm --gpus all --shm-size=8g -v {there}:{there} -v {pictures}:{pictures} {image(TAO_PYT)}"
+    best, named = run.champion()[0], start_of(run)
+    model = "your own model" if best == BASELINE else f"the model of {best}"
+    start = (
+        f"The training starts from the best model so far: {best}, {model}, checkpoint `{named}`. It must be there."
+        if named
+        else f"The training starts from the best model so far: {best}, {model}. Nobody has named its checkpoint: in "
+        f"command 1, write its path instead of `{YOUR_CHECKPOINT}`."
+    )
+    backbone = get(run.spec, "model.backbone.pretrained_backbone_path")
+    also = f"The backbone `{backbone}` (`model.backbone.pretrained_backbone_path`) must be there too."
+    scores = own_model.expected_scores(run.paths, label)
     lines = [
         f"# Training of {label}, run {run.paths.root.name}",
         "",
         f"This folder is expected at `{there}` on the machine that trains.",
         *(unpack if tar else by_name),
-        f"`{TRAIN_SPEC}` starts from `train.pretrained_model_path`: check that it names the checkpoint of the best "
-        "model so far (where it says YOUR_CHECKPOINT.pth, give yours in the command), and that "
-        "`model.backbone.pretrained_backbone_path` is there.",
+        start,
+        *([also] if backbone else []),
+        "Edit no file of this folder: a changed export is refused. To change a path, add it to the command "
+        "(`KEY=VALUE`), or export again with `--at` and `--images-at`.",
         "",
         "1. Train there:",
         f"   `{train}`",
         "2. Score there, MODEL.pth being the checkpoint of the lowest validation loss (or the latest):",
         f"   `{score}`",
-        f"3. Copy `{there}/results/inference/inference.csv` to the machine of this run, under a name of its own (here",
-        "   NEW_SCORES.csv; not over the scores of an earlier model), then type there with its path:",
+        f"3. Copy `{there}/results/inference/inference.csv` to the machine of this run as `{scores}`, under that name, "
+        "so that it is not taken for the scores of an earlier model. Then type there, with the checkpoint's path for "
+        "MODEL.pth:",
         f"   `{back}`",
         "",
         f"In NVIDIA's container, put this before 1 and 2: `{container}`",

@@ -11,8 +11,8 @@ from deft_aoi.engine.engine_choice import FEATURES, TAO
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record.run import AIR_GAP, Plan
 from deft_aoi.spec.tree import Spec, get
-from deft_aoi.stages.task_specs import named_backbone
-from deft_aoi.weights.architecture import DINOV3_TYPES, disagreement
+from deft_aoi.stages.task_specs import backbone_file, named_backbone
+from deft_aoi.weights.architecture import DINOV3_TYPES, disagreement, name_disagreement
 
 BACKBONE = "backbone"  # where these findings are
 # Lightning writes these names into every checkpoint, TAO's own name next to them.
@@ -24,7 +24,7 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
     named = get(spec, "model.backbone.pretrained_backbone_path")
     weights = named_backbone(plan.engine, workspace.backbone_dir, named) if named else None
     if plan.platform == ELSEWHERE:
-        return [_found(OK, f"{named or 'random weights'}, on the machine that trains; not seen from here")]
+        return [_found_elsewhere(str(get(spec, "model.backbone.type", "")), named, workspace.backbone_dir)]
     if plan.engine != TAO and weights is None:
         return [_found(OK, f"none is used; engine {plan.engine} needs none")]
     if not named:
@@ -38,10 +38,27 @@ def backbone_findings(spec: Spec, plan: Plan, workspace: Workspace) -> list[Find
     kind = str(get(spec, "model.backbone.type", ""))
     if plan.engine == TAO and (problem := disagreement(kind, weights)):
         return [_found(BLOCK, f"{weights} {problem}", _stage(kind))]
+    if plan.engine == TAO and (problem := name_disagreement(kind, weights.name)):
+        return [_found(NOTE, f"{weights} {problem}", "make sure that it holds the backbone of that type")]
     if plan.engine == FEATURES:
         return [_found(OK, "none is used; engine features needs none")]
     frozen = "frozen" if get(spec, "model.backbone.freeze_backbone", False) else "fine-tuned"
     return [_found(OK, f"staged {weights.name}, {frozen} by engine {plan.engine}")]
+
+
+def _found_elsewhere(kind: str, named: object, folder: Path) -> Finding:
+    """What a name, and a copy of the file that may be staged here, say of weights on the machine that trains."""
+    if not named:
+        return _found(NOTE, "random weights (pretrained_backbone_path is null): TAO accepts it and trains worse")
+    here = folder / Path(str(named)).name
+    ask = f"name in the spec the file with the backbone {kind}, by its path on the machine that trains"
+    if here.is_file() and (problem := weights_problem(here) or disagreement(kind, here)):
+        return _found(BLOCK, f"{here} {problem}", ask)
+    if problem := name_disagreement(kind, here.name):
+        staged = backbone_file(folder)
+        other = f" ({staged.name} is staged here)" if staged and staged.name != here.name else ""
+        return _found(BLOCK, f"{named} {problem}{other}", f"{ask}; rename a file whose name misleads")
+    return _found(OK, f"{named}, on the machine that trains; this machine cannot check that it is there")
 
 
 def _found(level: str, what: str, remedy: str = "") -> Finding:

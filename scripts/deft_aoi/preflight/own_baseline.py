@@ -9,7 +9,8 @@ from typing import Any
 from deft_aoi.base.errors import InputError, Refusals
 from deft_aoi.base.finding import BLOCK, NOTE, OK, Finding
 from deft_aoi.base.paths import Workspace
-from deft_aoi.base.rows import read_rows
+from deft_aoi.base.rows import IDENTITY
+from deft_aoi.data.sets import POOL
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.mining.select import BY_SCORE
@@ -18,10 +19,11 @@ from deft_aoi.record.order import SEALED
 from deft_aoi.record.run import Plan
 from deft_aoi.stages.mining_tasks import TAO_ENCODER
 from deft_aoi.stages.routing import INLINE
-from deft_aoi.stages.score_sets import all_sets, matched, needed_sets, pool_set
+from deft_aoi.stages.score_sets import all_sets, matched, needed_sets, rows_by_set
 from deft_aoi.synthetic.pregenerated import MODE as PREGEN
 
 CHECKPOINTS = (".pth", ".ckpt")
+NAME_IT = "add --baseline-ckpt FILE, its path on the machine that trains, to have it written into the export"
 
 
 def with_own_baseline(asked: Mapping[str, Any], workspace: Workspace) -> dict[str, Any]:
@@ -57,10 +59,7 @@ def with_own_baseline(asked: Mapping[str, Any], workspace: Workspace) -> dict[st
 
 def _inside(workspace: Workspace, name: str | Path, flag: str) -> str:
     """A file of the workspace, named from it; a relative name is looked for there, then in the working folder."""
-    path = Path(name).expanduser()
-    if not path.is_absolute() and not (workspace.root / path).is_file():
-        path = path.absolute()
-    found = workspace.inside(path, flag)
+    found = workspace.inside(workspace.brought(name), flag)
     if not found.is_file():
         raise InputError(f"{flag} {name}: no such file; expected it in {workspace.root}")
     return found.relative_to(workspace.root).as_posix()
@@ -71,30 +70,35 @@ def elsewhere_defaults(asked: Mapping[str, Any], inputs: Inputs, defaults: Mutab
     if asked.get("platform") != ELSEWHERE:
         return ""
     defaults["acceptance"] = "off"
-    if defaults["policy"] not in BY_SCORE or (covers_pool(asked, inputs) and defaults["synthetic"] != PREGEN):
+    policy = defaults["policy"]
+    if policy not in BY_SCORE or policy == "uncertain":  # nothing else works without labels: the check names the rows
         return ""
-    if defaults["policy"] == "uncertain":  # nothing else works without labels: the check names the missing rows
-        return ""
-    defaults["policy"] = "knn+label"
-    if covers_pool(asked, inputs):
-        return "pre-generated pairs have no scores; with --synthetic off the policy would use those of the pool"
-    return "the scores that were brought do not cover the pool"
+    reasons = []
+    if (asked.get("synthetic") or defaults["synthetic"]) == PREGEN:
+        reasons.append(f"{policy} also needs scores of the pre-generated pairs, which nobody has: --synthetic off")
+    if missing := without_score(asked, inputs):
+        reasons.append(f"{policy} needs a score for every pool row, {missing}: bring them")
+    if reasons:
+        defaults["policy"] = "knn+label"
+    return "; ".join(reasons) + (f" to get {policy}" if reasons else "")
 
 
-def covers_pool(asked: Mapping[str, Any], inputs: Inputs) -> bool:
-    """Whether every pool row has a score; files that cannot be read are the check's business."""
+def without_score(asked: Mapping[str, Any], inputs: Inputs) -> str:
+    """How many pool rows the scores leave out, in words; nothing where each has one.
+
+    What cannot be read, or fits no row, is the check's business: the run is refused then.
+    """
     workspace = inputs.workspace
     try:
         seen = inputs.optics
-        pool = pool_set(workspace, seen)
+        sets = all_sets(workspace, seen)
+        pool = next(one for one in sets if one.name == POOL)
         files = [workspace.root / name for name in asked["baseline_scores"]]
-        scored = sum(len(read_rows(file)) for file in files)
-        if scored < len(pool.rows.drop_duplicates(["input_path", "golden_path", "object_name"])):
-            return False
-        matched(files, all_sets(workspace, seen), [pool.name], seen, workspace.root)
+        scored = rows_by_set(matched(files, sets, [], seen, workspace.root), sets).get(POOL, 0)
     except InputError:
-        return False
-    return True
+        return "which was not examined"
+    rows = len(pool.rows.drop_duplicates(list(IDENTITY)))
+    return f"{rows - scored} of {rows} have none" if scored < rows else ""
 
 
 def check_own_baseline(plan: Plan) -> None:
@@ -137,18 +141,18 @@ def own_baseline_findings(inputs: Inputs, plan: Plan) -> list[Finding]:
     try:
         seen = inputs.optics
         needed = [one.name for one in needed_sets(plan, workspace, seen)]
-        table = matched(files, all_sets(workspace, seen), needed, seen, workspace.root)
+        sets = all_sets(workspace, seen)
+        table = matched(files, sets, needed, seen, workspace.root)
     except Refusals as refusals:
         return [Finding(10, BLOCK, f"baseline scores: {problem}") for problem in refusals.problems]
     except InputError as error:
         return [Finding(10, BLOCK, f"baseline scores: {error}")]
-    found = [
-        Finding(
-            10,
-            NOTE,
-            f"baseline scores: {len(table)} parts ({', '.join(needed)} whole); the first FAR is that of your model",
-        )
-    ]
+    counts = ", ".join(f"{count} {name}" for name, count in rows_by_set(table, sets).items())
+    text = f"baseline scores: {len(table)} parts ({counts} rows); the first FAR is that of your model"
+    found = [Finding(10, NOTE, text)]
+    if not plan.baseline_ckpt:
+        what = "not given: the export's train command will ask for your checkpoint"
+        found.append(Finding(10, NOTE, what, where="--baseline-ckpt", next=NAME_IT))
     if workspace.acceptance_csv.is_file():
         text = f"{workspace.acceptance_csv.name} stays sealed: platform {ELSEWHERE} cannot score it here"
         found.append(Finding(10, NOTE, text))

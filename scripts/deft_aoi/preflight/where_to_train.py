@@ -17,8 +17,9 @@ CHOICES = (
     "--platform local-docker: NVIDIA's TAO container trains your ChangeNet on this machine's GPU (also ssh, "
     "brev, slurm, kubernetes: the same on another machine or a cluster)",
     "--platform virtualenv --set venv=FOLDER: TAO installed in a Python environment trains your ChangeNet here",
-    "--platform elsewhere --baseline-scores CSV: this machine selects, judges and reports; you train and score your "
-    "ChangeNet on another machine with what deft export-training writes",
+    "--platform elsewhere --baseline-scores CSV --baseline-ckpt FILE: this machine selects, judges and reports; you "
+    "train and score your ChangeNet on another machine with what deft export-training writes (CSV: scores of your "
+    "present model, FILE: its checkpoint's path on that machine; ask for both)",
     "--platform local: no ChangeNet; a small classifier of this skill (--engine features: CPU; --engine net: torch), "
     "good for a first look at the data, which TAO cannot load",
 )

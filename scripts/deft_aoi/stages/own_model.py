@@ -17,8 +17,9 @@ from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.executors.elsewhere import RECORD, SCORES
 from deft_aoi.executors.platform_choice import ELSEWHERE
 from deft_aoi.record.facts import Trained
+from deft_aoi.record.order import TRAIN
 from deft_aoi.record.run import Plan, Run, read_json
-from deft_aoi.stages.score_sets import all_sets, matched, needed_sets
+from deft_aoi.stages.score_sets import all_sets, matched, needed_sets, same_scores
 from deft_aoi.stages.stage import StageResult
 
 EXPORT = "export"  # folder of an iteration with what was handed out
@@ -48,8 +49,13 @@ def is_waiting(plan: Plan, paths: RunPaths, label: str) -> bool:
 def command(paths: RunPaths, label: str) -> str:
     """What to type while the loop waits for another machine."""
     if export_record(paths, label).is_file():
-        return command_line("step", "--results-dir", paths.root, "--scores", "NEW_SCORES.csv")
+        return command_line("step", "--results-dir", paths.root, "--scores", expected_scores(paths, label))
     return command_line("export-training", "--results-dir", paths.root)
+
+
+def expected_scores(paths: RunPaths, label: str) -> Path:
+    """Where the scores of the model of `label` are expected: a name of its own, unlike those of earlier models."""
+    return paths.root.parents[1] / f"{label}_inference.csv"
 
 
 def waiting(run: Run, label: str) -> str:
@@ -62,12 +68,18 @@ def waiting(run: Run, label: str) -> str:
 def take(run: Run, label: str, files: Sequence[Path], checkpoint: str) -> None:
     """Check the scores of a model trained elsewhere row by row and keep them in the run.
 
-    Raises InputError where they do not fit the sets, or an iteration's training data was never handed out.
+    Raises InputError where they do not fit the sets, are those of an earlier model, or an iteration's training data was
+    never handed out.
     """
     handed = None if label == BASELINE else handed_out(run, label)
-    needed = [one.name for one in needed_sets(run.plan, run.workspace, run.optics)]
-    table = matched(files, all_sets(run.workspace, run.optics), needed, run.optics, run.workspace.root)
-    refuse_repeated(run, label, files)
+    if label != BASELINE:
+        _check_files(run, label, files)
+    needed = needed_sets(run.plan, run.workspace, run.optics)
+    names = [one.name for one in needed]
+    table = matched(files, all_sets(run.workspace, run.optics), names, run.optics, run.workspace.root)
+    for earlier in _earlier(run, label):
+        if same := same_scores(table, read_rows(folder(run.paths, earlier) / SCORES), needed):
+            raise _another_model(run, label, files[0], f"every {same[0]} row has the score of {earlier}")
     there = folder(run.paths, label)
     if there.exists():
         move_aside(there)
@@ -83,17 +95,34 @@ def take(run: Run, label: str, files: Sequence[Path], checkpoint: str) -> None:
     atomic_write_json(there / RECORD, record)
 
 
-def refuse_repeated(run: Run, label: str, files: Sequence[Path]) -> None:
-    """Raises InputError for scores that another model of this run was judged by: they are not those of the new one."""
-    digests = {sha256_file(file): file for file in files}
-    for other in {entry["iter"] for entry in run.entries} - {label}:
-        path = folder(run.paths, other) / RECORD
-        for taken in read_json(path)["taken"] if path.is_file() else ():
-            if taken["sha256"] in digests:
-                raise InputError(
-                    f"{digests[taken['sha256']]}: these are the scores of {other}, byte for byte; expected those of "
-                    f"the model that was trained with {export_record(run.paths, label).parent}"
-                )
+def _check_files(run: Run, label: str, files: Sequence[Path]) -> None:
+    """Refuse a file that is not there, and one that already served an earlier model, by name or content."""
+    approved = {(run.workspace.root / name).resolve() for name in run.plan.baseline_scores}
+    records = {earlier: read_json(folder(run.paths, earlier) / RECORD) for earlier in _earlier(run, label)}
+    known = {one["sha256"]: earlier for earlier, record in records.items() for one in record["taken"]}
+    for file in files:
+        if not file.is_file():
+            raise InputError(
+                f"--scores {file}: no such file; copy the inference.csv of the model trained with "
+                f"{export_record(run.paths, label).parent} to {expected_scores(run.paths, label)}"
+            )
+        if earlier := known.get(sha256_file(file)):
+            raise _another_model(run, label, file, f"this file holds the scores of {earlier}")
+        if file.resolve() in approved:
+            raise _another_model(run, label, file, f"this is the approved file with the scores of {BASELINE}")
+
+
+def _earlier(run: Run, label: str) -> list[str]:
+    """Labels of the models before `label` whose scores the run keeps."""
+    done = [entry["iter"] for entry in run.entries if entry["stage"] == TRAIN and entry["iter"] != label]
+    return [one for one in dict.fromkeys(done) if (folder(run.paths, one) / RECORD).is_file()]
+
+
+def _another_model(run: Run, label: str, file: Path, found: str) -> InputError:
+    return InputError(
+        f"--scores {file}: {found}; expected those of the model trained with "
+        f"{export_record(run.paths, label).parent}: copy its inference.csv to {expected_scores(run.paths, label)}"
+    )
 
 
 def handed_out(run: Run, label: str) -> dict[str, Any]:

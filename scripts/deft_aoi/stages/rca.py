@@ -60,8 +60,9 @@ def collect(run: Run, label: str) -> StageResult:
     of = analysed if source == KPI else f"{analysed} on the {source} rows"
     summary = f"{len(found.weak)} weak samples of {of} ({false_calls(found.weak)} false calls; {causes}), "
     summary += f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts.rca_target_defects[:3])}"
-    if any(e["stage"] == RCA and e.get("facts", {}).get("analysed") == analysed for e in run.entries):
-        summary += f" · {analysed} was analysed before: the same contact sheet, nothing new to look at"
+    before = [e["iter"] for e in run.entries if e["stage"] == RCA and e.get("facts", {}).get("analysed") == analysed]
+    if before:
+        summary += f" · {analysed} was analysed before: the same contact sheet as in {before[0]}/rca"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
 

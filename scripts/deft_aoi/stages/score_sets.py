@@ -106,6 +106,20 @@ def matched(
     return pd.DataFrame(rows, columns=[*IDENTITY, "label", SCORE])
 
 
+def rows_by_set(table: pd.DataFrame, sets: Sequence[ScoreSet]) -> dict[str, int]:
+    """How many parts of each set have a score in `table`, which :func:`matched` made; sets without any are left out."""
+    scored = set(_identity(table))
+    counts = {one.name: len(scored & set(_identity(one.rows))) for one in sets}
+    return {name: count for name, count in counts.items() if count}
+
+
+def same_scores(table: pd.DataFrame, known: pd.DataFrame, sets: Sequence[ScoreSet]) -> list[str]:
+    """Names of the sets whose every part has the same score in both tables: one model made both."""
+    new, old = ({key: float(score) for key, score in zip(_identity(t), t[SCORE], strict=True)} for t in (table, known))
+    parts = {one.name: set(_identity(one.rows)) for one in sets}
+    return [name for name, keys in parts.items() if keys and all(k in new and new[k] == old.get(k) for k in keys)]
+
+
 def _take(
     file: Path, names: Mapping[Key, set[Key]], labels: Mapping[Key, str], taken: dict[Key, str],
     where: tuple[Optics, Path],

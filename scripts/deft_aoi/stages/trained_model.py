@@ -32,6 +32,8 @@ def trained_model(plan: Plan, spec: Spec, backbone_dir: Path) -> TrainedModel:
     """What the plan trains: the sentence that Summary, status, report, iteration summary and best_model.json share."""
     named = get(spec, "model.backbone.pretrained_backbone_path")
     weights = named_backbone(plan.engine, backbone_dir, named) if named else None
+    if named and plan.platform == ELSEWHERE:  # what is staged here trains nothing
+        weights = Path(str(named))
     if plan.engine == FEATURES:
         from deft_aoi.engine.features.trunk import MODEL  # brings OpenCV, which status does without
 

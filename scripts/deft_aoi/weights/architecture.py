@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,28 @@ DINOV3_SIZES = {"small": 384, "small_plus": 384, "base": 768, "large": 1024, "hu
 DINOV3_TYPES = {f"vit_{size}_dinov3": width for size, width in DINOV3_SIZES.items()}
 RADIO_WIDTHS = {"base": 768, "large": 1024, "huge": 1280}
 _RADIO_NAME, _VIT_NAME, _POSITIONS = "patch_generator.embedder.weight", "patch_embed.proj.weight", "pos_embed"
+
+
+# What a name says of a backbone, in TAO's types as in the usual file names. The first that fits counts.
+_NAMED = (
+    ("C-RADIO", re.compile(r"radio", re.I)),
+    ("DINOv3", re.compile(r"dino_?v3", re.I)),
+    ("DINOv2", re.compile(r"dino_?v2", re.I)),
+    ("FAN", re.compile(r"(?<![a-z])fan(?![a-z])", re.I)),
+)
+
+
+def named_family(name: str) -> str | None:
+    """The family of backbones that a type or file name names; None where it names none."""
+    return next((family for family, words in _NAMED if words.search(name.replace("-", "_"))), None)
+
+
+def name_disagreement(kind: str, name: str) -> str | None:
+    """Why a file's name does not fit the backbone `kind` of the spec; None where it does, or either says nothing."""
+    wanted, found = named_family(kind), named_family(name)
+    return (
+        f"is called {found}, model.backbone.type {kind} is {wanted}" if wanted and found and wanted != found else None
+    )
 
 
 def dinov3_repo(kind: str) -> str:

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=float, default=540.0, metavar="SECONDS", help="longest wait (default: 540)")
     parser.add_argument(
         "--scores", type=Path, action="append", default=[], metavar="CSV",
-        help="platform elsewhere: inference.csv of the model that was trained with the export; repeatable",
+        help="platform elsewhere: inference.csv of the model that was trained with the export, copied into the "
+        "workspace under a name of its own (iter1_inference.csv), where a relative name is found first; repeatable",
     )  # fmt: skip
     parser.add_argument("--checkpoint", default="", help="with --scores: that model's checkpoint, its path there")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from deft_aoi.loop import driver
 
     if args.scores:
-        driver.take_scores(args.results_dir, [path.expanduser().absolute() for path in args.scores], args.checkpoint)
+        driver.take_scores(args.results_dir, args.scores, args.checkpoint)
     return tell(driver.step(args.results_dir, wait=args.wait), as_json=args.json)
 
 
