@@ -43,6 +43,7 @@ def elsewhere(workspace: Path) -> None:
     (workspace / "simulated_line.json").unlink()
     spec = workspace / "specs/baseline_spec.yaml"
     fits = spec.read_text(encoding="utf-8").replace("c_radio_v2_vit_base_patch16_224", "fan_tiny_8_p4_hybrid")
+    fits = fits.replace("c_radio_v2_b.safetensors", "fan_tiny.pth")
     fits = re.sub(r"(feature_strides:\s*(?:\[|- )4(?:, |\s*- )8(?:, |\s*- )16(?:, |\s*- ))32", r"\g<1>16", fits)
     spec.write_text(fits, encoding="utf-8")  # a backbone that takes two lights of 96 x 96 as they are
     backbone = workspace / "augmentation/backbone/fan_tiny.pth"
