@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if not args.dry_run:
             atomic_write_json(RunPaths.at(args.log_path.parent).no_tokens, {"ts": utc_now(), "why": f"{place}: {what}"})
-        print(f"align_token_usage: {place}: {what}; {hint}", file=sys.stderr)
+        noted = "" if args.dry_run else "; noted: the run has no token figures, go on with the next step"
+        print(f"align_token_usage: {place}: {what}{noted}; for figures, {hint}", file=sys.stderr)
         return HARD_STOP
     print("\n".join([*tokens.table(aligned, entries), *tokens.left_out(aligned)]))
     if not args.dry_run:

@@ -161,7 +161,7 @@ def test_what_is_left_to_a_person_counts_labels_not_shared_causes(tmp_path: Path
     (run / "label_review.csv").write_text("line,verdict\n2,\n3,mislabeled\n4,systematic\n5,systematic\n")
     final = status(run, "--final")
     assert f"{run}/best_model_reference.json" in final
-    assert "(2 rows for a person to check, 1 with a verdict; 2 noted as systematic)" in final
+    assert "(4 rows: 2 for a person to check, 1 of them with a verdict of spot check or person; 2 noted as " in final
 
 
 @pytest.mark.parametrize("report", ["no JSON", "[]", '{"result": 3}', '{"result": {}, "caveats": 7}'])

@@ -190,7 +190,9 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
             done = call(*typed_words[2:], cwd=tmp_path)
         if done.returncode == COMPLETE:
             break
-        if look := re.search(r"^look at: (.+), then: (.+) ROW=VERDICT --note ROW=TEXT$", done.stdout, re.M):
+        if look := re.search(
+            r"^look at: (.+) \(weak rows of .+\)\nrecord: (.+) ROW=VERDICT --note ROW=TEXT$", done.stdout, re.M
+        ):
             looked.append(look[1])
             spot = [*shlex.split(look[2])[2:], "1=edge case", "--note", "1=glare"]
             assert "1 verdicts in" in call(*spot, cwd=tmp_path).stdout
@@ -208,10 +210,12 @@ def test_the_next_command_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     assert len(looked) == 1  # iteration 1 analyses the baseline again
     assert Path(looked[0]).name == "contact_sheet.png"
     assert typed(done.stdout)[2] == "align_token_usage"
-    assert re.search(
-        r"^then: the reporter .* · then: sh .* verify --results-dir.* · then: sh .* --final",
-        done.stdout.splitlines()[-1],
-    )
+    *above, report, verify, final = done.stdout.splitlines()
+    assert report.startswith("then: the reporter ")
+    assert re.match(r"then: sh .* verify --results-dir ", verify)
+    assert re.match(r"then: sh .* --final ", final)
+    order = [line.split(":")[0] for line in above if line.startswith(("verdict:", "look at:", "record:", "next:"))]
+    assert order == [*["verdict"], *["look at", "record"] * order.count("look at"), "next"]
 
 
 def test_long_output_is_in_the_file_that_is_named(finished: Path, tmp_path: Path) -> None:

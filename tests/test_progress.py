@@ -47,6 +47,7 @@ def test_long_work_says_how_long_it_takes_then_a_line_every_ten_seconds(
     assert (
         capsys.readouterr().err
         == "labels: 300 of 2,000 images, about 23 s left\nlabels: 1,200 of 2,000 images, about 11 s left\n"
+        "labels: 1,800 images in 28 s, done\n"
     )
 
 

@@ -21,12 +21,15 @@ class Progress:
         self._bar = tqdm(total=total, desc=what, unit=unit, disable=None, leave=False)
         self._done = 0
         self._began = self._said = time.monotonic()
+        self._estimated = False  # in a pipe: the last text is an estimate
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        if self._estimated:
+            aside(f"{self._what}: {self._done:,} {self._unit}s in {time.monotonic() - self._began:.0f} s, done")
 
     def update(self, done: int = 1) -> None:
         self._done += done
@@ -42,3 +45,4 @@ class Progress:
             if self._total is not None:
                 text = f"{self._what}: {self._done:,} of {self._total:,} {self._unit}s, about {left:.0f} s left"
             aside(text)
+            self._estimated = True

@@ -78,6 +78,6 @@ def _sentence(bound: Bound, size: Size, sealed: bool) -> str:
     if needed is None:
         return f"No number of {units} proves {bound.text}."
     fewest = boards_needed(bound.limit or 0.0)
-    text = f"{bound.text} is proven by {needed * per_board:,} {units} on {needed:,} boards, none {wrong}"
-    text += f" (with more of them on a board at least {fewest:,} boards)" if fewest < needed else ""
+    text = f"{bound.text} needs {needed * per_board:,} {units} on {needed:,} boards, none {wrong}"
+    text += f" (never fewer than {fewest:,} boards, however many are on a board)" if fewest < needed else ""
     return f"{text}; the acceptance set has {rows:,} on {boards:,}." if sealed and boards > 1 else f"{text}."

@@ -60,9 +60,10 @@ CAUSES = (
         r"for TAO, not text|blank, which TAO|object_name is empty",
         "rename the part or folder in the table and on disk",
     ),
+    Cause("leaked rows", r"leakage", "remove the rows that the findings name from the table that they name"),
     Cause(
         "rows are in two sets, or twice in one",
-        r"leakage|also in|repeated rows|another label|near-duplicates|two labels|boards have rows|boardname",
+        r"also in|repeated rows|another label|near-duplicates|two labels|boards have rows|boardname",
         "deft audit --workspace {workspace}",
     ),
     Cause(
@@ -73,7 +74,7 @@ CAUSES = (
     Cause(
         "experiment spec",
         r"baseline_spec|ExperimentConfig|input_map|dataset\.classify|train\.|experiment spec|results_dir",
-        "edit {spec}",
+        "keep a copy, then edit {spec} as the findings say",
     ),
     Cause(
         "backbone and other weights",

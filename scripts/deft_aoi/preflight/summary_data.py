@@ -39,7 +39,7 @@ def review_lines(found: Review, *, screen: bool = True) -> list[str]:
     record = found.record()
     if found.why_not:
         return [f"- Labels were not examined: {found.why_not}."]
-    lines = ["| labels examined | rows | likely wrong | suspect besides | not examined |", "|---|---|---|---|---|"]
+    lines = ["| labels examined | rows | flagged as errors | suspect besides | not examined |", "|---|---|---|---|---|"]
     for name, counts in record["sets"].items():
         cells = (counts["examined"], counts["likely"], counts["doubtful"], counts["left_out"])
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
@@ -56,7 +56,7 @@ def review_lines(found: Review, *, screen: bool = True) -> list[str]:
     for row in found.table.head(_SHOWN).to_dict("records"):
         lines.append(
             f"- {row['set']} line {row['line']}: {row['object_name']} ({row['boardname'] or row['input_path']}) is "
-            f"labelled {row['label']}, the other rows say {row['suggested']} (probably wrong: {row['doubt']:.0%})"
+            f"labelled {row['label']}, the other rows say {row['suggested']} (suspicion {row['doubt']:.0%})"
         )
     if len(found.table) > _SHOWN:
         lines.append(f"- and {len(found.table) - _SHOWN} more in {_TABLE}")

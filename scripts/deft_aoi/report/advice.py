@@ -31,7 +31,7 @@ def recommendations(facts: Record) -> list[str]:
     if result["verdict"] == "NOT PROVABLE" and result["met"] and not facts["proof"]["acceptance"]:
         size = f" It needs at least {' and '.join(needed)}." if needed else ""
         advice.append(
-            "Prove the target: put boards that nothing else uses into `kpi/acceptance_set.csv` and run the loop again. "
+            "Prove the target: put boards that nothing else uses into `kpi/acceptance_set.csv` and start a new run. "
             f"The KPI set cannot prove it, because it chose the threshold.{size}"
         )
     elif not result["met"] and facts["run"]["status"] == "complete":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deft_aoi.report import words
-from deft_aoi.report.closing import caveat_lines, labelled, result_lines
+from deft_aoi.report.closing import caveat_lines, collect_lines, labelled, result_lines
 from deft_aoi.report.quoting import Record
 
 _SHEETS = 2  # iterations whose contact sheet is worth a look
@@ -21,7 +21,7 @@ def brief_lines(facts: Record, pictures: Sequence[tuple[str, str]]) -> list[str]
     ]
     lines += [*result_lines(facts), *caveat_lines(facts["caveats"], why=True)]
     lines += [labelled("" if place else "by rule", f"- {step}") for place, step in enumerate(facts["next_steps"])]
-    lines += _iterations(facts)
+    lines += [*collect_lines(facts), *_iterations(facts)]
     lines += [labelled("look at", sheet) for sheet in _sheets(facts)]
     lines += ["", "figures, quoted as {{name}}:", *_figures(facts["figures"])]
     lines += ["", "pictures, by key:"]
@@ -55,14 +55,15 @@ def _iterations(facts: Record) -> list[str]:
 
 
 def _sheets(facts: Record) -> list[str]:
-    """Contact sheets of the last iterations and of the best model, each model once."""
+    """Contact sheets of the last models analysed and of the best one: of each model the first, others are copies."""
     found: dict[str, str] = {}
-    for one in facts["iterations"][-_SHEETS:]:
+    for one in facts["iterations"]:
         if one["rca"] and one["rca"].get("contact_sheet"):
-            found[one["rca"].get("analysed") or one["label"]] = one["rca"]["contact_sheet"]
+            found.setdefault(one["rca"].get("analysed") or one["label"], one["rca"]["contact_sheet"])
+    last = {one["rca"].get("analysed") or one["label"] for one in facts["iterations"][-_SHEETS:] if one["rca"]}
     if facts["result"] and facts["result"]["contact_sheet"]:
-        found[facts["best"]] = facts["result"]["contact_sheet"]
-    return [f"{sheet} (weak rows of {model})" for model, sheet in found.items()]
+        found.setdefault(facts["best"], facts["result"]["contact_sheet"])
+    return [f"{sheet} (weak rows of {model})" for model, sheet in found.items() if model in last | {facts["best"]}]
 
 
 def _figures(figures: Record) -> list[str]:

@@ -37,7 +37,12 @@ def final_lines(paths: RunPaths, *, why: bool = False) -> list[str]:
     """Verdict, rates, model, caveats, what to do next, files; `why` adds the details behind each caveat."""
     facts = facts_on_disk(paths)
     try:
-        lines = [*result_lines(facts), *caveat_lines(facts["caveats"], why=why), *_steps(facts["next_steps"])]
+        lines = [
+            *result_lines(facts),
+            *caveat_lines(facts["caveats"], why=why),
+            *_steps(facts["next_steps"]),
+            *collect_lines(facts),
+        ]
     except _DAMAGED:
         lines = _unreadable(paths)
     return [*lines, *file_lines(paths)]
@@ -65,10 +70,10 @@ def result_lines(facts: Record) -> list[str]:
     verdict, where = (opened[-1]["verdict"], "acceptance set") if opened else (result["verdict"], "KPI set")
     lines = [labelled("verdict", f"{verdict} on the {where}: {result['gap_text']} ({facts['kpi']['text']})")]
     calls = f"{result['false_calls']:,} of {result['n_pass']:,} good parts: FAR {words.pct(result['far_pct'])}"
-    lines.append(labelled("false calls", calls + _at_most(result["far_upper_pct"])))
+    lines.append(labelled("false calls", calls + _at_most(result["far_upper_pct"], result.get("boards"))))
     if result["escapes"] is not None:
         missed = f"{result['escapes']:,} of {result['n_defect']:,} defects"
-        lines.append(labelled("escapes", missed + _at_most(result["escape_upper_pct"])))
+        lines.append(labelled("escapes", missed + _at_most(result["escape_upper_pct"], result.get("boards"))))
     others = [one for one in facts["proof"]["clauses"] if not one["text"].startswith(("FAR", "recall", "escape"))]
     lines += [labelled("also", f"{one['text']}: {one['value']}, {one['standing']}") for one in others]
     lines += [labelled("proof", one["sentence"]) for one in opened[-1:]]
@@ -77,8 +82,10 @@ def result_lines(facts: Record) -> list[str]:
     return [*lines, labelled("best model", f"{result['label']}, threshold {result['threshold']!r}")]
 
 
-def _at_most(upper: float | None) -> str:
-    return "" if upper is None else f", at most {words.pct(upper)} with 95% confidence"
+def _at_most(upper: float | None, boards: int | None) -> str:
+    """The bound with the boards it rests on: parts of a board are alike, so few boards make it wide."""
+    on = f": {boards:,} board{'' if boards == 1 else 's'}" if boards else ""
+    return "" if upper is None else f", at most {words.pct(upper)} with 95% confidence{on}"
 
 
 def _needed(result: Record) -> str:
@@ -89,6 +96,16 @@ def _needed(result: Record) -> str:
     size = f" with at least {' and '.join(sizes)}" if sizes else ""
     where = f" on {boards:,} boards that nothing else uses" if boards else ", of boards that nothing else uses"
     return f"a sealed acceptance set{size}{where}" + (", all decided rightly" if sizes else "")
+
+
+def collect_lines(facts: Record) -> list[str]:
+    """What the last routing asks a person to collect, because the pool has too few."""
+    last: Record = next((one for one in reversed(facts["iterations"]) if one.get("routing")), {})
+    asked = [
+        f"{one['rows']:,} {one['label']} (in {last['label']} the pool had {one['unused']:,} left)"
+        for one in last.get("routing", {}).get("requests") or []
+    ]
+    return [labelled("collect", ", ".join(asked))] if asked else []
 
 
 def caveat_lines(caveats: Sequence[Record], *, why: bool = False) -> list[str]:
@@ -113,7 +130,8 @@ def file_lines(paths: RunPaths) -> list[str]:
     )
     lines = [labelled(name, str(path)) for name, path in named if path.is_file()]
     counts = count_review([row.get("verdict") or "" for row in _review_rows(paths.label_review)])
-    asked = f"{counts.rows} rows for a person to check, {counts.judged} with a verdict"
+    asked = f"{counts.rows + counts.systematic} rows: {counts.rows} for a person to check"
+    asked += f", {counts.judged} of them with a verdict of spot check or person" if counts.judged else ""
     asked += f"; {counts.systematic} noted as systematic" if counts.systematic else ""
     return [*lines, labelled("labels", f"{paths.label_review} ({asked})")]
 

@@ -264,6 +264,7 @@ def result(source: Source, iterations: list[Record], best: str | None) -> Record
         "label": best,
         **best_eval,
         "contact_sheet": final_sheet(source, best),
+        "boards": ((source.facts(best, order.EVALUATE).get("by_board") or {}).get("far") or {}).get("boards"),
         "gap_text": "target met" if gap == "met" else gap,
         "gap_pp": max(best_eval["far_pct"] - limit, 0.0) if limit is not None else None,
         "first_label": next(iter(found)),

@@ -15,12 +15,11 @@ from deft_aoi.rca.causes import LABEL
 from deft_aoi.rca.evidence import Known
 from deft_aoi.rca.weak import target_defects, weak_samples
 from deft_aoi.record.facts import Analysed
-from deft_aoi.record.order import RCA
 from deft_aoi.record.run import Run
 from deft_aoi.spec.tree import dump_spec, put
 from deft_aoi.stages.evaluate import FINISHED
 from deft_aoi.stages.gap_analysis import Analysis, Subject, analyse, false_calls, holder
-from deft_aoi.stages.spot_check import merge, review_rows
+from deft_aoi.stages.spot_check import merge, review_rows, sheets
 from deft_aoi.stages.stage import StageResult
 from deft_aoi.stages.task_specs import task_spec, without_nulls
 
@@ -60,9 +59,8 @@ def collect(run: Run, label: str) -> StageResult:
     of = analysed if source == KPI else f"{analysed} on the {source} rows"
     summary = f"{len(found.weak)} weak samples of {of} ({false_calls(found.weak)} false calls; {causes}), "
     summary += f"threshold held by {holder(found.scored)}, hardest defects: {', '.join(facts.rca_target_defects[:3])}"
-    before = [e["iter"] for e in run.entries if e["stage"] == RCA and e.get("facts", {}).get("analysed") == analysed]
-    if before:
-        summary += f" · {analysed} was analysed before: the same contact sheet as in {before[0]}/rca"
+    if earlier := next((one for one in sheets(run.entries) if one.model == analysed), None):
+        summary += f" · {analysed} was analysed before: the same contact sheet as in {earlier.iteration}/rca"
     return StageResult(summary, facts, (folder / "kpi_gaps.parquet", folder / "threshold.txt"))
 
 
@@ -71,10 +69,9 @@ def last_look(run: Run, best: str) -> tuple[str | None, Path | None]:
 
     It chooses nothing; where it cannot be made, the hand-over goes on without.
     """
-    for entry in reversed(run.entries):
-        facts = entry.get("facts") or {}
-        if entry["stage"] == RCA and entry["status"] == "ok" and facts.get("analysed") == best:
-            return best, Path(facts["rca_dir"])
+    for one in sheets(run.entries):  # the first of a model: verdicts are recorded next to it
+        if one.model == best:
+            return best, one.folder
     folder = run.paths.rca(best) / time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     try:
         found = analyse(subject(run, best, run.champion()[1].inference_csv, KPI), folder)

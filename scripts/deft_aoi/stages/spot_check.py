@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,38 @@ from deft_aoi.base.files import atomic_write_json, locked
 from deft_aoi.base.paths import SKILL_ROOT, RunPaths
 from deft_aoi.base.rows import PASS, read_sheet
 from deft_aoi.data.label_review import COLUMNS, MISLABELED, read_review, write_review
+from deft_aoi.record.order import LOOP_STOP, RCA
 from deft_aoi.record.run import read_json
+from deft_aoi.stages.gap_analysis import SHEET
 
 NAME = "spot_check.json"
 SCHEMA = SKILL_ROOT / "specs/spot_check.schema.json"
 SOURCE = "spot check"
 _KEYS = ["set", "input_path", "object_name"]
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """The contact sheet of a `model`, in the `folder` of its gap analysis, made in `iteration`."""
+
+    model: str
+    iteration: str
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / SHEET
+
+
+def sheets(entries: Sequence[Mapping[str, Any]]) -> list[ContactSheet]:
+    """Contact sheets of a run in the order of its journal: of each model the first one, a later one is a copy."""
+    found: dict[str, ContactSheet] = {}
+    for entry in entries:
+        facts = entry.get("facts") or {}
+        if entry["stage"] in (RCA, LOOP_STOP) and entry["status"] == "ok" and facts.get("rca_dir"):
+            model = str(facts.get("analysed"))
+            found.setdefault(model, ContactSheet(model, entry["iter"], Path(facts["rca_dir"])))
+    return list(found.values())
 
 
 def from_flags(verdicts: Sequence[str], notes: Sequence[str], reviewer: str) -> dict[str, Any]:

@@ -40,14 +40,23 @@ def run(args: argparse.Namespace) -> int:
         return REFUSED if blocking else OK
     for group in groups:
         count = f"{group.blocks} block" if group.blocks else "notes only"
-        print(f"{group.title} ({len(group.findings)} findings, {count}); fix: {group.fix}")
+        print(f"{group.title} ({counted(len(group.findings), 'finding')}, {count}); fix: {group.fix}")
         for finding in group.findings:
             print(f"  {finding.level}: {finding.text}")
-    said = "nothing blocks a run" if not blocking else f"{blocking} findings would block a run"
-    print(f"{args.workspace}: {said}, {len(groups)} causes")
+    notes = sum(len(group.findings) for group in groups) - blocking
+    print(f"{args.workspace}: {_blocked(blocking)}; {counted(notes, 'note')}")
     if not blocking:
         print(next_line("preflight", "--workspace", args.workspace, "--max-iterations", "N"))
     return REFUSED if blocking else OK
+
+
+def _blocked(blocking: int) -> str:
+    return f"{counted(blocking, 'finding')} would block a run" if blocking else "nothing blocks a run"
+
+
+def counted(count: int, what: str) -> str:
+    """A number and its noun."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _platform(args: argparse.Namespace) -> int:
@@ -62,6 +71,5 @@ def _platform(args: argparse.Namespace) -> int:
         return REFUSED if blocking else OK
     for probe in sorted(probes, key=lambda one: one.level != BLOCK):
         print(f"{probe.level}: {probe.text}")
-    said = f"{blocking} findings would block a run" if blocking else "nothing blocks a run"
-    print(f"platform {args.platform}: {said}")
+    print(f"platform {args.platform}: {_blocked(blocking)}")
     return REFUSED if blocking else OK

@@ -59,9 +59,9 @@ def within(results_dir: Path, wait: float, *, as_json: bool) -> int:
     while True:
         try:
             outcome = driver.step(results_dir, wait=max(0.0, deadline - time.monotonic()))
-        except DeftError:  # the caller's line says why; what the stages before it ask for is not lost
-            if look:
-                whole(printable("\n".join(look)))
+        except DeftError:  # the stages before it still have something to show
+            if look and not as_json:
+                whole(printable("\n".join(dict.fromkeys(look))))
             raise
         if not as_json:
             whole(printable(outcome.line))  # each of them, also where a pipe shows twelve lines

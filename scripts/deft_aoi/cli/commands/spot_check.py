@@ -11,6 +11,7 @@ from deft_aoi.record.order import LOOP_STOP, RCA
 
 if TYPE_CHECKING:
     from deft_aoi.base.paths import RunPaths
+    from deft_aoi.stages.spot_check import ContactSheet
 
 MEANINGS = (
     "mislabeled (the label is wrong), edge case (rightly labelled, at the border of what the label means, as with a "
@@ -39,9 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi.base.console import print_json
+    from deft_aoi.base.console import print_json, whole
     from deft_aoi.base.errors import InputError
     from deft_aoi.base.paths import RunPaths
+    from deft_aoi.cli.commands.status import left_lines
     from deft_aoi.loop.standing import standing
     from deft_aoi.record.run import read_json
     from deft_aoi.stages.spot_check import from_flags, save
@@ -61,9 +63,23 @@ def run(args: argparse.Namespace) -> int:
         print_json({"verdicts": count, "files": [str(path) for path in written]})
         return OK
     print(f"{count} verdicts in {' and '.join(map(str, written))}")
-    if paths and (command := standing(paths)["command"]):
-        print(f"next: {command}")
+    if paths:
+        facts = standing(paths)
+        waiting = [f"look at: {one.path} (weak rows of {one.model})" for one in unrecorded(paths, folder)]
+        after = left_lines(facts) if facts["next"] is None else [f"next: {facts['command']}"]
+        whole("\n".join([*waiting, *after]))
     return OK
+
+
+def unrecorded(paths: RunPaths, folder: Path) -> list[ContactSheet]:
+    """Contact sheets made after that of `folder` that nobody has recorded anything of."""
+    from deft_aoi.record import journal
+    from deft_aoi.record.locations import Places
+    from deft_aoi.stages.spot_check import NAME, sheets
+
+    found = sheets(Places.at(paths.root).entries(journal.read(paths.log)))
+    place = next((n for n, one in enumerate(found) if one.folder.resolve() == folder.resolve()), len(found))
+    return [one for one in found[place + 1 :] if one.path.is_file() and not (one.folder / NAME).is_file()]
 
 
 def newest(paths: RunPaths) -> Path:

@@ -14,7 +14,7 @@ from deft_aoi.loop.standing import standing
 from deft_aoi.report.closing import final_lines, labelled
 
 HELP = "Show where a run is: last five entries, what runs, what comes next."
-_LAST_AT_END = 3  # entries of a finished run
+_LAST_AT_END = 1  # entries of a finished run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(facts)
     elif not args.final:
-        print(as_text(facts))
+        whole(as_text(facts))
     elif facts["next"] is None:
         whole(printable("\n".join([*final_lines(paths, why=args.why), *_use(paths, why=args.why), *_undone(facts)])))
     else:
-        print(as_text(facts))
+        whole(as_text(facts))
         return STILL_RUNNING
     return OK
 
@@ -59,11 +59,15 @@ def _undone(facts: dict[str, Any]) -> list[str]:
 
 
 def end_lines(facts: dict[str, Any]) -> list[str]:
-    """After completion: the result, what is left to do in its order, and where the words for the user are."""
+    """After completion: the result, then what is left to do."""
+    return [*facts["closing"], *left_lines(facts)]
+
+
+def left_lines(facts: dict[str, Any]) -> list[str]:
+    """After completion: what is left to do in its order, a line each; the last one prints the words for the user."""
     tell = command_line("status", "--results-dir", facts["results_dir"], "--final")
     steps = [*facts["left"], f"{tell} (what to tell the user)"]
-    after = [f"then: {' · then: '.join(steps[1:])}"] if steps[1:] else []
-    return [*facts["closing"], f"next: {steps[0]}", *after]
+    return [f"{'then' if place else 'next'}: {step}" for place, step in enumerate(steps)]
 
 
 def as_text(facts: dict[str, Any]) -> str:

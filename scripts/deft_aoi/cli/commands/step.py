@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deft_aoi.base.console import command_line, print_json
+from deft_aoi.base.console import command_line, print_json, whole
 from deft_aoi.base.errors import COMPLETE, HARD_STOP, OK, STILL_RUNNING
 from deft_aoi.base.paths import BASELINE
-from deft_aoi.record.order import EVALUATE, RCA
+from deft_aoi.record.order import EVALUATE
 
 if TYPE_CHECKING:
     from deft_aoi.loop.driver import Outcome
     from deft_aoi.record.journal import Entry
+    from deft_aoi.stages.spot_check import ContactSheet
 
 HELP = (
     "Do the next stage of a run. Exit 0: stage done, 75: still running (call again), 3: hard stop, "
@@ -52,7 +53,7 @@ def tell(outcome: Outcome, *, as_json: bool) -> int:
 def say_end(outcome: Outcome, look: list[str], *, as_json: bool, before: list[str]) -> None:
     """What to look at, who is due, and the next command; `before`: the status lines that were not printed yet."""
     from deft_aoi.base.safe_paths import printable
-    from deft_aoi.cli.commands.status import end_lines
+    from deft_aoi.cli.commands.status import left_lines
     from deft_aoi.loop.standing import REPORTER, standing
 
     facts = standing(outcome.run.paths, outcome.run)
@@ -63,8 +64,9 @@ def say_end(outcome: Outcome, look: list[str], *, as_json: bool, before: list[st
     mark = "after a person's decision" if outcome.code == HARD_STOP else "next"
     due = outcome.code in (OK, STILL_RUNNING) and asks_for_reporter(facts) and not facts["running"]
     report = [f"first: {REPORTER} (no subagents: only after the end)"] if due else []
-    end = [f"{mark}: {command}"] if facts["next"] is not None else end_lines(facts)
-    print(printable("\n".join([*before, *look, *report, *end])), flush=True)
+    end = [f"{mark}: {command}"] if facts["next"] is not None else left_lines(facts)
+    look = list(dict.fromkeys(look))  # what the verdicts mean is the same for each sheet
+    whole(printable("\n".join([*before, *facts["closing"], *look, *report, *end])))
 
 
 def asks_for_reporter(facts: dict[str, Any]) -> bool:
@@ -75,28 +77,22 @@ def asks_for_reporter(facts: dict[str, Any]) -> bool:
 
 
 def look_lines(entries: Sequence[Entry]) -> list[str]:
-    """What to look at and how to record it. The folder is named, so that later stages do not change what is meant."""
-    from deft_aoi.cli.commands.spot_check import MEANINGS
-    from deft_aoi.stages.gap_analysis import SHEET
-
-    if (folder := to_look_at(entries)) is None:
-        return []
-    words = ("spot-check", "--rca-dir", folder, "--verdict", "ROW=VERDICT", "--note", "ROW=TEXT")
-    each = "both flags for each numbered row that shows more than the sheet says; none: go on"
-    return [f"look at: {folder / SHEET}, then: {command_line(*words)}", f"verdicts ({each}): {MEANINGS}"]
-
-
-def to_look_at(entries: Sequence[Entry]) -> Path | None:
-    """The gap analysis that was just done, where it has a contact sheet of a model not looked at before."""
-    from deft_aoi.record.order import LOOP_STOP
+    """What to look at and how to record it, where the last stage made a contact sheet of a model that had none."""
+    from deft_aoi.stages.spot_check import sheets
 
     done = [entry for entry in entries if entry["status"] == "ok"]
-    *earlier, last = done or [{"stage": ""}]
-    known = [entry.get("facts", {}).get("analysed") for entry in earlier if entry["stage"] == RCA]
-    facts = last.get("facts") or {}
-    if last["stage"] not in (RCA, LOOP_STOP) or not facts.get("rca_dir") or facts.get("analysed") in known:
-        return None
-    from deft_aoi.stages.gap_analysis import SHEET
+    new = sheets(done)[len(sheets(done[:-1])) :]
+    return [line for sheet in new if sheet.path.is_file() for line in sheet_lines(sheet)]
 
-    folder = Path(facts["rca_dir"])
-    return folder if (folder / SHEET).is_file() else None
+
+def sheet_lines(sheet: ContactSheet) -> list[str]:
+    """One sheet. The folder is named, so that later stages do not change what is meant."""
+    from deft_aoi.cli.commands.spot_check import MEANINGS
+
+    words = ("spot-check", "--rca-dir", sheet.folder, "--verdict", "ROW=VERDICT", "--note", "ROW=TEXT")
+    each = "both flags for each numbered row that shows more than the sheet says; none: go on"
+    return [
+        f"look at: {sheet.path} (weak rows of {sheet.model})",
+        f"record: {command_line(*words)}",
+        f"verdicts ({each}): {MEANINGS}",
+    ]
