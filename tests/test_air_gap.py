@@ -213,6 +213,7 @@ def test_what_is_packed_is_the_pinned_closure(tmp_path: Path, monkeypatch: pytes
     found = {one.name.lower() for one in bundle.distributions(["PyYAML>=6", "jinja2>=3.1"])}
     assert found == {"pyyaml", "jinja2", "markupsafe"}
     monkeypatch.setattr(bundle, "distributions", lambda wanted: [])
+    monkeypatch.delenv("DEFT_EXTRAS", raising=False)
     (tmp_path / "ws/augmentation/encoder").mkdir(parents=True)
     (tmp_path / "ws/augmentation/encoder/siglip.onnx").write_text("e")
     deft("bundle", "--output", tmp_path / "b.tar", "--workspace", tmp_path / "ws")

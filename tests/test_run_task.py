@@ -221,7 +221,9 @@ def test_the_evals_are_enough_and_say_what_they_need() -> None:
     assert len(set(starts)) >= 12
     assert len(set(near)) >= 12
     assert not set(starts) & set(near)
-    assert {task["start"] for task in EVALS["tasks"]} == {"fresh", "interrupted", "faults"}
+    assert {task["start"] for task in EVALS["tasks"]} == {
+        "fresh", "interrupted", "faults", "elsewhere", "pictures", "feedback",
+    }  # fmt: skip
     for task in EVALS["tasks"]:
         assert {"id", "start", "seed", "line", "prompt", "user", "expect", "expected_output"} == set(task)
         assert set(task["expect"]) == {"max_iterations", "kpi_target"}

@@ -225,7 +225,7 @@ def write(result: Preflight, results_dir: Path | None = None) -> RunPaths:
 def told_news(news: News, result: Preflight) -> list[str]:
     """What came from the line, for the Summary."""
     far = result.plan.target.far
-    return [*news_lines(news, labels_of(result.dataset["mining_pool"]), far.limit if far else None), ""]
+    return [*news_lines(news, labels_of(result.dataset.get("mining_pool", {})), far.limit if far else None), ""]
 
 
 def _waiting_run(workspace: Workspace) -> Path | None:

@@ -71,10 +71,11 @@ def in_short(result: Preflight) -> list[str]:
     plan, data = result.plan, result.dataset
     kpi, sealed = size_of(data["kpi"]), "acceptance" in data
     best = "PASS, FAIL or NOT PROVABLE, by the sealed boards" if sealed else "NOT PROVABLE: no boards are sealed"
+    pool = f"{data['mining_pool']['rows']:,} in the pool" if "mining_pool" in data else "no pool"
     rows = (
         ("target", plan.target.text),
         ("iterations", f"{plan.max_iterations}, each with at most {plan.mine_rows:,} new rows"),
-        ("starts with", f"{data['training']['rows']:,} training rows; {data['mining_pool']['rows']:,} in the pool"),
+        ("starts with", f"{data['training']['rows']:,} training rows; {pool}"),
         ("judged on", f"{kpi.n_pass:,} good parts and {kpi.n_defect:,} defects on {kpi.boards:,} boards"),
         ("runs on", result.where),
         ("best verdict possible", best),
