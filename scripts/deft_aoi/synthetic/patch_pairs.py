@@ -2,7 +2,7 @@
 
 A few labelled types alone teach a model to miss every other type (CutPaste: Li et al., CVPR 2021). In half of the pairs
 the piece goes into the golden instead of the test image: what the golden has and the test lacks counts as much. No GPU,
-any light, the same place under every light. The net engine does the same within a batch (engine/net_augment.py).
+any light, the same place under every light. The net engine does the same within a batch (engine/net/augment.py).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Draw:
     """Rows and augmentation of the steps of one epoch.
 
     `rows`, `turn` (steps, batch); `shift` (steps, batch, 2); `paste` (steps, pasted, PASTE_NUMBERS) in [0, 1): how
-    net_augment.patched changes the last `pasted` rows of a batch.
+    augment.patched changes the last `pasted` rows of a batch.
     """
 
     rows: npt.NDArray[np.int64]
