@@ -214,7 +214,9 @@ def test_what_a_wait_has_to_show_comes_before_the_other_machines_turn(waiting: P
     assert code
     run = deft("start", "--workspace", str(root), "--approve", code[1]).stdout.split("\n")[0].removeprefix("started ")
     said = deft("run", "--results-dir", run, "--wait", "540", check=2)
-    assert re.search(r"^look at: \S+contact_sheet\.png, then: ", said.stdout, re.M)
+    assert re.search(r"^look at: \S+contact_sheet\.png \(weak rows of baseline\)\nrecord: ", said.stdout, re.M), (
+        said.stdout
+    )
     assert "the same contact sheet as in baseline/rca" in said.stdout
     made = json.loads(deft("export-training", "--results-dir", run, "--json").stdout)
     assert made["commands"][0].endswith("/train.yaml")

@@ -57,7 +57,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "[iter 2/2 · evaluate",
         "[iter 2/2 · loop_stop",
     ]
-    assert done.stdout.splitlines()[-2].startswith("next: ")
+    steps = [line for line in done.stdout.splitlines() if line.startswith(("next: ", "then: "))]
+    assert [line[:6] for line in steps] == ["next: ", *["then: "] * (len(steps) - 1)]
+    assert steps[-1] == done.stdout.splitlines()[-1]
     return run
 
 
