@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -92,4 +93,6 @@ def test_what_the_sheet_shows_flows_into_the_review(run: Path) -> None:
     deft("spot-check", "--results-dir", str(run), "--verdict", "1=systematic")
     again = pd.read_csv(run / "label_review.csv", dtype=str, keep_default_na=False)
     assert len(again) == len(review), "a second look changes the verdict, it adds no row"
+    kept = json.loads(next(run.glob("*/rca_results/*/spot_check.json")).read_text())["verdicts"]
+    assert [(one["row"], one["verdict"]) for one in kept] == [(1, "systematic"), (2, "edge case")]
     assert deft("verify", "--results-dir", str(run)).startswith("verified")

@@ -94,10 +94,11 @@ def checked(record: Mapping[str, Any], rca_dir: Path, where: str) -> pd.DataFram
 def save(paths: RunPaths | None, rca_dir: Path, record: Mapping[str, Any], where: str) -> int:
     """Check and write `spot_check.json` next to the sheet and, in a run, bring its verdicts into label_review.csv.
 
-    Returns the number of verdicts.
+    Verdicts of other rows that were recorded before stay. Returns the number of verdicts handed in.
     """
     judged = checked(record, rca_dir, where)
-    atomic_write_json(rca_dir / NAME, dict(record))
+    rows = read_verdicts(rca_dir) | {one["row"]: one for one in record["verdicts"]}
+    atomic_write_json(rca_dir / NAME, {**record, "verdicts": [rows[row] for row in sorted(rows)]})
     if paths is not None:
         name = str(read_json(rca_dir / "metrics.json").get("rca_source") or "kpi")
         merge(paths, review_rows(judged, name, SOURCE))
