@@ -221,7 +221,7 @@ def test_probes_say_what_is_there_and_send_nothing(machine: Machine, place: Plac
     assert {probe.level for probe in found} == {"ok", "note"}, found
     assert not machine.workspace(place.workspace).exists()
     cases = {
-        "may not write to /root/x": {"folder": "/root/x"},
+        "may not write to /usr/x": {"folder": "/usr/x"},
         "has no visual_changenet in its PATH": {"venv": "~/nothing"},
         "has no GPU that nvidia-smi shows": {"gpus": "all"},
         "expected one of docker, podman, none": {"container": "slurm"},

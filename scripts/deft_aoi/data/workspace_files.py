@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from deft_aoi.base.errors import InputError
+from deft_aoi.base.files import whole_folder
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import COLUMNS, PASS, normalise_label, pad_columns, write_rows
 from deft_aoi.spec.tree import Spec, dump_spec
 
 SPLITS = ("train", "validation", "kpi", "pool")
-_PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
@@ -28,18 +27,8 @@ def new_workspace(path: Path) -> Iterator[Workspace]:
     target = path.expanduser().absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"workspace {target}: already there and not empty; choose a new folder or move it away")
-    partial = target.with_name(target.name + _PARTIAL)
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    try:
+    with whole_folder(target) as partial:
         yield Workspace(partial)
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def baseline_spec(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import runpy
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deft_aoi.base.errors import InputError
-from deft_aoi.base.files import atomic_write, atomic_write_json, sha256_file
+from deft_aoi.base.files import atomic_write, atomic_write_json, sha256_file, whole_folder
 from deft_aoi.base.paths import SKILL_ROOT, Workspace
 from deft_aoi.base.rows import image_paths, read_rows
 from deft_aoi.base.safe_paths import workspace_of
@@ -23,25 +22,14 @@ from deft_aoi.engine.images import PIXEL_COST, REACH, REACH_COST, SUBPIXEL, deco
 from deft_aoi.engine.line_model import OUTPUT, LineModel, line_model
 from deft_aoi.engine.live import load_scorer
 from deft_aoi.kpi.reuse import review_band
+from deft_aoi.loop.line_export_tao import export_tao
+from deft_aoi.loop.line_folder import FACTS, MODEL, Exported, shared_facts
 from deft_aoi.loop.score import checked_checkpoint, load_model, read_reference
 from deft_aoi.spec.tree import Optics, load_spec, optics
 
-MODEL, FACTS, EXAMPLE, PARITY = "model.onnx", "preprocessing.json", "example.py", "parity.json"
+EXAMPLE, PARITY = "example.py", "parity.json"
 TOLERANCE = 1e-5
 _CHECKED = 32  # rows of the parity check
-
-
-@dataclass(frozen=True)
-class Exported:
-    """`rows` were scored both ways and differ by at most `largest`; None where the model runs on another platform."""
-
-    folder: Path
-    opset: int
-    rows: int | None
-    largest: float | None
-
-    def record(self) -> dict[str, Any]:
-        return {**asdict(self), "folder": str(self.folder)}
 
 
 def new_folder(model_file: Path, output: Path | None) -> Path:
@@ -63,24 +51,13 @@ def export(model_file: Path, output: Path | None, *, review_share: float) -> Exp
     view = optics(load_spec(spec), spec)
     band = review_band(read_reference(model_file, model), review_share)
     if model.get("engine") == TAO:
-        from deft_aoi.loop.line_export_tao import export_tao
-
         return export_tao(model_file, model, folder, view, band)
     made = line_model(str(model["engine"]), checked_checkpoint(model_file, model), view)
-    partial = folder.with_name(f"{folder.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    try:
+    with whole_folder(folder) as partial:
         atomic_write(partial / MODEL, lambda stream: stream.write(made.onnx))
         atomic_write_json(partial / FACTS, facts_of(model, made, view, band, sha256_file(partial / MODEL)))
         shutil.copyfile(SKILL_ROOT / "assets/export" / EXAMPLE, partial / EXAMPLE)
         largest, rows = _parity(partial, model_file, model, view)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return Exported(folder, made.opset, rows, largest)
 
 
@@ -146,12 +123,9 @@ def facts_of(
         for name, light, golden in made.inputs
     ]  # fmt: skip
     return {
-        "version": 1,
-        "model": {"file": MODEL, "sha256": digest, "opset": made.opset, **_origin(model)},
-        "lights": list(view.lights),
+        **shared_facts(model, view, band, made.opset, digest),
         "inputs": inputs,
         "output": OUTPUT,
-        "decision": decision_of(model, band),
         "before_the_model": {
             "decode": "8 bits a value, RGB as stored; a grey picture three times; an orientation tag is not applied",
             "size": "any; test and golden may differ",
@@ -172,20 +146,6 @@ def facts_of(
             "lights": "measured one by one, in the order of inputs",
         },
     }  # fmt: skip
-
-
-def _origin(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: model.get(name) for name in ("engine", "checkpoint_sha256", "iteration")}
-
-
-def decision_of(model: Mapping[str, Any], band: tuple[float, float] | None) -> dict[str, Any]:
-    """Threshold and review band with their rules."""
-    return {
-        "threshold": float(model["threshold"]),
-        "rule": "NO_PASS when score > threshold, else PASS",
-        "review": list(band) if band else None,
-        "review_rule": "REVIEW, for a person, when low <= score <= high, whatever the threshold says",
-    }
 
 
 def _normalisation(engine: str) -> str:

@@ -11,7 +11,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, sha256_file
 from deft_aoi.base.safe_paths import workspace_of
 from deft_aoi.executors.base import TAO_PYT, Task
-from deft_aoi.loop import line_export
+from deft_aoi.loop.line_folder import FACTS, MODEL, Exported, shared_facts
 from deft_aoi.loop.score import checked_checkpoint, executor_of, run_task
 from deft_aoi.spec.tree import Optics, Spec, dump_spec, get, load_spec, put
 from deft_aoi.stages.finish import inference_spec
@@ -21,7 +21,7 @@ OPSET = 17
 
 def export_tao(
     model_file: Path, model: dict[str, Any], folder: Path, view: Optics, band: tuple[float, float] | None
-) -> line_export.Exported:
+) -> Exported:
     """Run the export where the model's run works; its files are made in the workspace, which every platform sees."""
     if not folder.is_relative_to(workspace_of(model_file.resolve().parent)):
         raise InputError(
@@ -31,15 +31,15 @@ def export_tao(
         load_spec(Path(model["training_spec"])), model, view, checked_checkpoint(model_file, model), folder
     )
     dump_spec(folder / "export.yaml", spec)
-    onnx = folder / line_export.MODEL
+    onnx = folder / MODEL
     task = Task(
         "export", ("visual_changenet", "export", "-e", str(folder / "export.yaml")), folder / "export",
-        expects=(folder / "export" / line_export.MODEL,), image=TAO_PYT, gpus=1,
+        expects=(folder / "export" / MODEL,), image=TAO_PYT, gpus=1,
     )  # fmt: skip
     run_task(task, executor_of(model_file, model, folder), folder / "job")
     shutil.copyfile(task.expects[0], onnx)
-    atomic_write_json(folder / line_export.FACTS, facts_of(model, spec, view, band, sha256_file(onnx)))
-    return line_export.Exported(folder, OPSET, None, None)
+    atomic_write_json(folder / FACTS, facts_of(model, spec, view, band, sha256_file(onnx)))
+    return Exported(folder, OPSET, None, None)
 
 
 def export_spec(training: Spec, model: Mapping[str, Any], view: Optics, checkpoint: Path, folder: Path) -> Spec:
@@ -48,7 +48,7 @@ def export_spec(training: Spec, model: Mapping[str, Any], view: Optics, checkpoi
     spec.pop("inference", None)
     width, height = joined_size(spec, view)
     block = {
-        "checkpoint": str(checkpoint), "onnx_file": str(folder / "export" / line_export.MODEL),
+        "checkpoint": str(checkpoint), "onnx_file": str(folder / "export" / MODEL),
         "results_dir": str(folder / "export"), "input_channel": 3, "input_width": width, "input_height": height,
         "opset_version": OPSET, "batch_size": -1, "on_cpu": False,
     }  # fmt: skip
@@ -72,13 +72,7 @@ def facts_of(
     augmentation = get(spec, "dataset.classify.augmentation_config") or {}
     width, height = joined_size(spec, view)
     return {
-        "version": 1,
-        "model": {
-            "file": line_export.MODEL, "sha256": digest, "opset": OPSET, "engine": model.get("engine"),
-            "checkpoint_sha256": model.get("checkpoint_sha256"), "iteration": model.get("iteration"),
-        },
-        "lights": list(view.lights),
-        "decision": line_export.decision_of(model, band),
+        **shared_facts(model, view, band, OPSET, digest),
         "before_the_model": {
             "decode": "8 bits a value, RGB as stored",
             "size": {"width": view.width, "height": view.height, "of": "the picture of each light"},

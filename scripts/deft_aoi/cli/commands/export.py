@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from deft_aoi.base.errors import OK
+from deft_aoi.cli.commands.score import add_review_share
 
 HELP = """Write one folder for the line: the model as ONNX, which takes decoded pictures of any size; a JSON that says
 what it does with them, with threshold and review band; an example in Python that needs onnxruntime, numpy and Pillow
@@ -16,10 +17,7 @@ model is exported by visual_changenet export on its platform, with the same JSON
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="best_model.json in its run")
     parser.add_argument("--output-dir", type=Path, help="folder to make (default: line in the run)")
-    parser.add_argument(
-        "--review-share", type=float, default=0.02,
-        help="share of PASS rows nearest to the threshold that go to a person (default: 0.02; 0: none)",
-    )  # fmt: skip
+    add_review_share(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

@@ -34,11 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-dir", type=Path, help="folder of the files (default: <csv or folder>_scored next to it)"
     )
+    add_review_share(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def add_review_share(parser: argparse.ArgumentParser) -> None:
+    """The flag that every command has which decides by a review band."""
     parser.add_argument(
         "--review-share", type=float, default=0.02,
         help="share of PASS rows nearest to the threshold that go to a person (default: 0.02; 0: none)",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def run(args: argparse.Namespace) -> int:
