@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,24 +18,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import page_runs
+from chromium import launched, needs_chromium, problems, screenshot
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.data.label_review import read_review
 from deft_aoi.record.review_log import ReviewLog
-from deft_aoi.report.pdf import BROWSERS
 from inside import deft, jobs_by
 from loop_cli import entries
 from null_jobs import NullExecutor
 from report_run import whole_run
 from served import TOKEN, Served, serving
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; scripts/deft test brings it")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe here; scripts/deft test brings it")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; .ci/run installs it")
-SCREENSHOTS = os.environ.get("DEFT_SCREENSHOTS")
+pytestmark = needs_chromium
 PATIENCE = 60_000  # milliseconds; many machines are busy
 READY = {
     "live": ".journal", "review": "[data-testid=progress]", "map": ".plane .corner", "figures": "[data-testid=tiles]",
@@ -67,10 +62,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -99,15 +92,8 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     assert [url for url in requests if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
 
 
-def problems(page: Page) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    bad = [one for one in found if one["impact"] in ("serious", "critical")]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in bad]
-
-
 def picture(page: Page, name: str) -> None:
-    if SCREENSHOTS:
-        page.screenshot(path=str(Path(SCREENSHOTS) / f"page-{name}.png"), full_page=True)
+    screenshot(page, f"page-{name}")
 
 
 def no_wider(page: Page, width: int) -> bool:

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chromium import launched, needs_chromium, problems, screenshot
 from deft_aoi.base.glossary import TERMS
 from deft_aoi.report.far_chart import FarPoint, far_by_iteration
-from deft_aoi.report.pdf import BROWSERS, print_pdf
+from deft_aoi.report.pdf import print_pdf
 from deft_aoi.report.render import ASSETS, render
 from report_run import RunMaker, baseline_only, whole_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; scripts/deft test brings it")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe here; scripts/deft test brings it")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; .ci/run installs it")
-SCREENSHOTS = os.environ.get("DEFT_SCREENSHOTS")
+pytestmark = needs_chromium
 EVIL = '<script>window.hurt=1</script>"><img src=x onerror="window.hurt=1">\u202eexe.\u2028'
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,27 +57,15 @@ def opened(browser: Browser) -> Iterator[Any]:
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
 
 
-def picture(page: Page, name: str) -> None:
-    if SCREENSHOTS:
-        page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"), full_page=True)
-
-
 def number(page: Page, name: str) -> int:
     return int(page.inner_text(f"#{name}").replace(",", ""))
-
-
-def problems(page: Page) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    return [
-        f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found if one["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_readable_for_everyone(opened: Any, finished: Path, scheme: str, width: int) -> None:
     page = opened(finished, color_scheme=scheme, viewport={"width": width, "height": 860})
-    picture(page, f"report-{scheme}-{width}")
+    screenshot(page, f"report-{scheme}-{width}")
     assert problems(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -162,7 +143,7 @@ def test_slider_moves_counts_matrix_and_pairs(opened: Any, finished: Path) -> No
     page.click("#flip-count")
     listed = page.query_selector_all("#flip-rows tr")
     assert str(len(listed)) in page.inner_text("#flip-count")
-    picture(page, "slider-moved")
+    screenshot(page, "slider-moved")
     page.click("[data-mark=chosen]")
     assert (number(page, "out-false"), number(page, "out-escapes")) == chosen
 
@@ -194,7 +175,7 @@ def test_viewer_by_keyboard_alone(opened: Any, finished: Path) -> None:
     first = source()
     page.keyboard.press("2")
     assert source() != first
-    picture(page, "viewer-golden")
+    screenshot(page, "viewer-golden")
     page.keyboard.press("3")
     assert "difference" in (page.get_attribute("#stage img", "alt") or "")
     page.keyboard.press("f")
@@ -233,7 +214,7 @@ def test_without_scripts_and_in_print_the_figures_stay(opened: Any, finished: Pa
     page.emulate_media(media="print")
     assert page.locator(".top:visible").count() == 0
     assert page.locator(".card:visible").count() >= 20
-    picture(page, "print")
+    screenshot(page, "print")
 
 
 def test_hostile_names_neither_run_nor_break_the_layout(opened: Any, tmp_path: Path) -> None:
@@ -249,7 +230,7 @@ def test_hostile_names_neither_run_nor_break_the_layout(opened: Any, tmp_path: P
     page.select_option("select[name=label]", index=1)
     page.locator(".card:visible .compare").first.click()
     assert page.evaluate("window.hurt") is None
-    picture(page, "hostile-390")
+    screenshot(page, "hostile-390")
 
 
 def stopped(root: Path) -> RunMaker:
@@ -280,7 +261,7 @@ MADE = {
 @pytest.mark.parametrize("kind", MADE)
 def test_every_kind_of_run_gives_a_sound_page(opened: Any, tmp_path: Path, kind: str) -> None:
     page = opened(render(MADE[kind](tmp_path)))
-    picture(page, f"run-{kind}")
+    screenshot(page, f"run-{kind}")
     assert problems(page) == []
     assert page.locator("h1:visible").count() == 1
 
