@@ -20,6 +20,7 @@ from deft_aoi.simulate.defects import DEFECTS, can_have
 from deft_aoi.simulate.line import make_lot
 from deft_aoi.simulate.line_plan import board_counts, plan_boards
 from deft_aoi.simulate.pair import synthetic_pair
+from deft_aoi.simulate.scene import norm
 from deft_aoi.simulate.workspace import RECORD, simulate
 from deft_aoi.spec.tree import load_spec, optics
 
@@ -52,6 +53,17 @@ def tables(line: Workspace) -> dict[str, pd.DataFrame]:
 def test_same_seed_gives_the_same_bytes_with_one_and_with_two_processes(line: Workspace, tmp_path: Path) -> None:
     simulate(tmp_path / "again", seed=3, boards=BOARDS, rows_per_board=ROWS, processes=2)
     assert digests(tmp_path / "again") == digests(line.root)
+
+
+def test_lengths_do_not_depend_on_where_the_numbers_are_in_memory() -> None:
+    x, y = np.random.default_rng(0).random((2, 21, 21), np.float32)
+    memory = np.empty(x.size + 16, np.float32)
+    found = set()
+    for start in range(16):
+        moved = memory[start : start + x.size].reshape(x.shape)
+        moved[:] = x
+        found.add(norm(moved, y.copy()).tobytes())
+    assert len(found) == 1
 
 
 def test_another_seed_gives_other_pictures(line: Workspace) -> None:

@@ -5,6 +5,7 @@ A site depends on (seed, product, position) alone, so every board of a product a
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -53,6 +54,7 @@ class Site:
         return tuple(self.frame(board).at(0, side * step) for side in self.beside)
 
 
+@functools.cache
 def make_site(seed: int, product: int, number: int) -> Site:
     """Lay out position `number` of a product."""
     rng = np.random.default_rng([seed, 7, product, number])
@@ -110,7 +112,7 @@ def draw_board(site: Site, board: Frame, made: Print) -> Canvas:
     ground = np.array(_MASKS[site.product]) * made.mask_tint
     canvas = Canvas(tuple(ground), gloss=0.10)
     grain = texture(3.0, *site.texture_at)
-    canvas.albedo *= (1 + np.float32(made.weave) * grain)[..., None]
+    canvas.albedo *= 1 + np.float32(made.weave) * grain
     part = site.frame(board)
     traced: Colour = tuple(np.clip(ground * 1.45 + 0.015, 0, 1))
     for land, bend in zip(lands(site.package), site.trace_bend, strict=True):

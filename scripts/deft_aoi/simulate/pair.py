@@ -36,7 +36,7 @@ def take(site: Site, moment: Moment, job: Assembly) -> Pictures:
         draw_assembly(canvas, site, frame, part)
     draw_assembly(canvas, site, site.frame(moment.board), job)
     draw_mess(canvas, moment.board, moment.mess)
-    surface = relief(canvas, job.roughness, moment.capture.grain)
+    surface = relief(canvas, job.roughness, moment.capture)
     return {light: expose(canvas, surface, light, moment.capture) for light in LIGHTS}
 
 

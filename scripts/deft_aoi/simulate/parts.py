@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -60,6 +61,7 @@ class Land:
         return site.at(self.x, self.y, self.angle)
 
 
+@functools.cache
 def lands(package: Package) -> tuple[Land, ...]:
     """Land pattern, pin 1 first, counter-clockwise from the left end (chips) or along the lower edge (leads)."""
     if package.family in CHIP_FAMILIES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,7 @@ CROP = 96
 OVERSAMPLE = 1.5
 SIDE = round(CROP * OVERSAMPLE)
 _TEXTURE_SIDE = 512
+_ALIGNMENT = 64  # bytes
 
 Map = NDArray[np.float32]
 Colour = tuple[float, float, float]
@@ -51,49 +53,66 @@ class Patch:
 
 
 class Canvas:
-    """Maps of one window, `SIDE` squared: height (pixels), albedo (RGB, 0..1), metal (0..1), gloss (0..1)."""
+    """Maps of one window, `SIDE` squared: height (pixels), albedo (0..1), metal (0..1), gloss (0..1).
+
+    They are layers of one array, colours too, so that a paint is one step over whole rows.
+    """
 
     def __init__(self, ground: Colour, gloss: float) -> None:
-        self.height = np.zeros((SIDE, SIDE), np.float32)
-        self.albedo = np.empty((SIDE, SIDE, 3), np.float32)
-        self.albedo[:] = ground
-        self.metal = np.zeros((SIDE, SIDE), np.float32)
-        self.gloss = np.full((SIDE, SIDE), gloss, np.float32)
+        self._layers = np.zeros((6, SIDE, SIDE), np.float32)
+        self.height, self.albedo, self.metal, self.gloss = (self._layers[part] for part in (0, slice(1, 4), 4, 5))
+        self.albedo[:] = _column(ground)
+        self.gloss[:] = gloss
 
     def paint(
         self,
         patch: Patch | None,
-        colour: Colour | Map | None = None,
+        colour: Colour | None = None,
         *,
         metal: float | None = None,
         gloss: float | None = None,
         height: float | Map | None = None,
         raise_only: bool = False,
     ) -> None:
-        """Lay a material over `patch`. `raise_only` keeps what stands higher already (solder creeping under a lead)."""
+        """Lay a material over `patch`: a metal share comes with a colour, a gloss with a metal share.
+
+        `raise_only` keeps what stands higher already (solder creeping under a lead).
+        """
         if patch is None:
             return
         cover = patch.cover
         if raise_only and height is not None:
             above = np.clip((np.asarray(height) - self.height[patch.roi]) * 4 + 0.5, 0, 1)
             cover = cover * above.astype(np.float32)
-        if colour is not None:
-            here = self.albedo[patch.roi]
-            here += cover[..., None] * (np.asarray(colour, np.float32) - here)
-        for target, value in ((self.metal, metal), (self.gloss, gloss), (self.height, height)):
-            if value is not None:
-                here = target[patch.roi]
-                here += cover * (value - here)
+        values = [value for value in (*(colour or ()), metal, gloss) if value is not None]
+        first = 1
+        if isinstance(height, np.ndarray):
+            _lay(self.height[patch.roi], cover, height)
+        elif height is not None:
+            values.insert(0, height)
+            first = 0
+        if values:
+            _lay(self._layers[(slice(first, first + len(values)), *patch.roi)], cover, _column(values))
 
     def stain(self, patch: Patch | None, colour: Colour, strength: float, gloss: float = 0.0) -> None:
         """A thin transparent film: colours and shines, no relief."""
         if patch is None:
             return
         cover = patch.cover * np.float32(strength)
-        here = self.albedo[patch.roi]
-        here += cover[..., None] * (np.asarray(colour, np.float32) - here)
+        _lay(self.albedo[(slice(None), *patch.roi)], cover, _column(colour))
         shine = self.gloss[patch.roi]
         shine += cover * np.float32(gloss)
+
+
+def _column(values: Sequence[float]) -> Map:
+    return np.array(values, np.float32)[:, None, None]
+
+
+def _lay(here: Map, cover: Map, value: Map) -> None:
+    """Move `here` towards `value` by the coverage."""
+    step = value - here
+    step *= cover
+    here += step
 
 
 def window(frame: Frame, along_reach: float, across_reach: float) -> tuple[Roi, Map, Map] | None:
@@ -116,6 +135,22 @@ def window(frame: Frame, along_reach: float, across_reach: float) -> tuple[Roi, 
     return (rows, columns), cosine * x + sine * y, cosine * y - sine * x
 
 
+def norm(x: Map, y: Map) -> Map:
+    """Lengths of the vectors (x, y), in work space that the next call uses again.
+
+    It begins where a processor's widest registers do: the last digit of OpenCV's answer depends on that.
+    """
+    return np.asarray(cv2.magnitude(x, y, _work_space()[: x.size].reshape(x.shape)), np.float32)
+
+
+@functools.cache
+def _work_space() -> Map:
+    size = 4 * SIDE * SIDE
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size].view(np.float32)
+
+
 def box(frame: Frame, length: float, width: float, radius: float = 0.0, soft: float = 0.5) -> Patch | None:
     """A rounded rectangle centred on the frame; `soft` is the half width of its edge in pixels."""
     found = window(frame, length / 2 + soft + 1, width / 2 + soft + 1)
@@ -123,13 +158,15 @@ def box(frame: Frame, length: float, width: float, radius: float = 0.0, soft: fl
         return None
     roi, along, across = found
     radius = min(radius, length / 2, width / 2)
-    qx = np.abs(along) - np.float32(length / 2 - radius)
-    qy = np.abs(across) - np.float32(width / 2 - radius)
+    qx, qy = np.abs(along), np.abs(across)
+    qx -= np.float32(length / 2 - radius)
+    qy -= np.float32(width / 2 - radius)
+    distance = np.maximum(qx, qy)
     if radius > 0:
-        outside = cv2.magnitude(np.maximum(qx, 0), np.maximum(qy, 0))
-        distance = outside + np.minimum(np.maximum(qx, qy), 0) - np.float32(radius)
-    else:
-        distance = np.maximum(qx, qy)
+        outside = norm(np.maximum(qx, 0, out=qx), np.maximum(qy, 0, out=qy))
+        np.minimum(distance, 0, out=distance)
+        distance += outside
+        distance -= np.float32(radius)
     return Patch(roi, edge(distance, soft), along, across)
 
 
@@ -139,7 +176,7 @@ def disc(frame: Frame, radius: float, stretch: float = 1.0, soft: float = 0.5) -
     if found is None:
         return None
     roi, along, across = found
-    distance = cv2.magnitude(along / np.float32(stretch), across) - np.float32(radius)
+    distance = norm(along / np.float32(stretch), across) - np.float32(radius)
     return Patch(roi, edge(distance, soft), along, across)
 
 
@@ -154,12 +191,18 @@ def blob(frame: Frame, radius: float, lobes: NDArray[np.float64], soft: float = 
     rim = np.ones_like(angle)
     for number, (amplitude, phase) in enumerate(lobes, start=2):
         rim += np.float32(amplitude) * np.cos(number * angle + np.float32(phase))
-    return Patch(roi, edge(cv2.magnitude(along, across) - radius * rim, soft), along, across)
+    return Patch(roi, edge(np.asarray(norm(along, across) - radius * rim, np.float32), soft), along, across)
 
 
-def edge(distance: NDArray[np.floating], soft: float) -> Map:
-    """Coverage of a signed distance (negative inside): 1 inside, 0 outside, a ramp of `2 * soft` pixels."""
-    return np.clip(0.5 - distance * np.float32(0.5 / soft), 0, 1).astype(np.float32)
+def edge(distance: Map, soft: float) -> Map:
+    """Coverage of a signed distance (negative inside): 1 inside, 0 outside, a ramp of `2 * soft` pixels.
+
+    The distances are used up.
+    """
+    distance *= np.float32(0.5 / soft)
+    np.subtract(np.float32(0.5), distance, out=distance)
+    np.maximum(distance, 0, out=distance)
+    return np.minimum(distance, 1, out=distance)
 
 
 def text(frame: Frame, words: str, height: float, weight: float = 1.0) -> Patch | None:

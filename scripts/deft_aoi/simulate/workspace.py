@@ -6,20 +6,19 @@ seeded by (seed, board, position).
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pandas as pd
 
 from deft_aoi.base.errors import InputError
@@ -27,12 +26,12 @@ from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import COLUMNS, PASS, write_rows
 from deft_aoi.data.workspace_files import baseline_spec
-from deft_aoi.simulate.board import PRODUCTS, Site, make_site
+from deft_aoi.simulate.board import PRODUCTS, make_site
 from deft_aoi.simulate.camera import LIGHTS
-from deft_aoi.simulate.defects import DEFECTS, can_have
-from deft_aoi.simulate.line import LOTS, Lot, make_lot
+from deft_aoi.simulate.defects import DEFECTS
+from deft_aoi.simulate.line import LOTS
 from deft_aoi.simulate.line_plan import SPLITS, BoardPlan, RowPlan, plan_boards
-from deft_aoi.simulate.pair import Pictures, golden_pictures, line_pictures, synthetic_pair
+from deft_aoi.simulate.render import EXT, render_board, render_pairs
 from deft_aoi.simulate.scene import CROP
 from deft_aoi.spec.tree import dump_spec
 
@@ -40,8 +39,6 @@ MIN_BOARDS = 6
 MIN_ROWS_PER_BOARD = 30  # fewer, and the smallest validation set is below a batch
 ROWS_PER_BOARD = 90
 RECORD = "simulated_line.json"
-EXT = ".jpg"
-_QUALITY = 92
 _STAGING = ".simulating"
 _PAIRS_AT_24_BOARDS = 40
 _WORKSPACE = Workspace(Path())
@@ -53,10 +50,8 @@ _OUTPUTS = tuple(
         _WORKSPACE.acceptance_csv, _WORKSPACE.images, _WORKSPACE.pool_dir, _WORKSPACE.pregen_ng, _WORKSPACE.pregen_ok,
     )
 )  # fmt: skip
-_PARENTS = {Path(output).parts[0] for output in _OUTPUTS}
 
 Progress = Callable[[int, int], None]
-Rows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -94,10 +89,10 @@ def simulate(
     plans = plan_boards(seed, boards, rows_per_board, acceptance_boards)
     pairs = max(len(DEFECTS), round(_PAIRS_AT_24_BOARDS * boards / 24))
     with _staged(workspace) as stage:
-        jobs = [functools.partial(_render_board, plan, stage.root) for plan in plans]
-        jobs += [functools.partial(_render_pairs, seed, numbers, stage.root) for numbers in _chunks(pairs)]
-        tables = _run(jobs, processes or len(os.sched_getaffinity(0)), progress)
-        counts = _write_tables(stage, plans, tables)
+        jobs = [partial(render_board, plan, stage.root) for plan in plans]
+        jobs += [partial(render_pairs, seed, numbers, stage.root) for numbers in _chunks(pairs)]
+        _run(jobs, processes or len(os.sched_getaffinity(0)), progress)
+        counts = _write_tables(stage, plans)
         dump_spec(stage.spec, baseline_spec(lights=LIGHTS, ext=EXT, size=CROP))
         record = {
             "seed": seed, "boards": boards, "rows_per_board": rows_per_board, "pairs": pairs, "lights": list(LIGHTS),
@@ -171,57 +166,25 @@ def _chunks(pairs: int, size: int = 20) -> Iterator[range]:
     return (range(first, min(first + size, pairs)) for first in range(0, pairs, size))
 
 
-def _run(jobs: Sequence[Callable[[], Rows]], processes: int, progress: Progress | None) -> list[Rows]:
-    """Results in the order of the jobs; one process runs them right here."""
+def _run(jobs: Sequence[Callable[[], None]], processes: int, progress: Progress | None) -> None:
+    """One process runs all jobs right here."""
     report = progress or (lambda done, total: None)
     if processes == 1:
-        results = []
-        for job in jobs:
-            results.append(job())
-            report(len(results), len(jobs))
-        return results
+        for done, job in enumerate(jobs, start=1):
+            job()
+            report(done, len(jobs))
+        return
     context = multiprocessing.get_context("spawn")  # a fork would copy the caller's threads half alive
     with ProcessPoolExecutor(
         min(processes, len(jobs)), mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
-        futures: list[Future[Rows]] = [pool.submit(job) for job in jobs]
-        for done, future in enumerate(as_completed(futures), start=1):
+        for done, future in enumerate(as_completed([pool.submit(job) for job in jobs]), start=1):
             future.result()
             report(done, len(jobs))
-        return [future.result() for future in futures]
 
 
-@functools.cache
-def _lot(seed: int, number: int) -> Lot:
-    return make_lot(seed, number)
-
-
-def _render_board(plan: BoardPlan, root: Path) -> Rows:
-    """Write the images of one board under `root` and return its CSV rows."""
-    images = root / (_WORKSPACE.pool_dir / "images" if plan.split == "pool" else _WORKSPACE.images)
-    for part in ("test", "golden"):
-        (images / plan.name / part).mkdir(parents=True)
-    rows = []
-    for row in plan.rows:
-        site = make_site(plan.seed, plan.product, row.position)
-        rng = np.random.default_rng([plan.seed, 5, plan.serial, row.position])
-        test = line_pictures(rng, site, _lot(plan.seed, plan.lot), plan.drift, row.defect or None, row.severity)
-        golden = golden_pictures(rng, site, _lot(plan.seed, 0))
-        _write_pictures(images / plan.name / "test" / site.name, test, EXT)
-        _write_pictures(images / plan.name / "golden" / site.name, golden, EXT)
-        rows.append(_csv_row(plan, row, site))
-    return rows
-
-
-def _write_pictures(stem: Path, pictures: Pictures, ext: str) -> None:
-    """`<stem>_<light><ext>` per light. Not fsynced one by one: the staged folder counts only once it is complete."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if ext == EXT else []
-    for light, picture in pictures.items():
-        encoded = cv2.imencode(ext, np.ascontiguousarray(picture[:, :, ::-1]), options)[1]
-        stem.with_name(f"{stem.name}_{light}{ext}").write_bytes(encoded.tobytes())
-
-
-def _csv_row(plan: BoardPlan, row: RowPlan, site: Site) -> dict[str, str]:
+def _csv_row(plan: BoardPlan, row: RowPlan) -> dict[str, str]:
+    site = make_site(plan.seed, plan.product, row.position)
     folder, tail = (
         (f"images/{plan.name}", f"/{site.name}_{LIGHTS[-1]}{EXT}") if plan.split == "pool" else (plan.name, "")
     )
@@ -235,25 +198,7 @@ def _csv_row(plan: BoardPlan, row: RowPlan, site: Site) -> dict[str, str]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _render_pairs(seed: int, numbers: range, root: Path) -> Rows:
-    """Pre-generated NG/OK pairs `PCB+<defect>_<idx>_<light>.png`; they belong to no board, so there are no rows."""
-    stage = Workspace(root)
-    for folder in (stage.pregen_ng, stage.pregen_ok):
-        folder.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        defect = DEFECTS[number % len(DEFECTS)]
-        rng = np.random.default_rng([seed, 13, number])
-        product = number % len(PRODUCTS)
-        sites = (make_site(seed, product, int(rng.integers(10_000, 20_000))) for _ in iter(int, 1))
-        site = next(site for site in sites if can_have(site, defect))
-        lot = _lot(seed, number // len(DEFECTS) % LOTS)
-        ng, ok = synthetic_pair(rng, site, lot, defect, float(rng.uniform(0.1, 1.0)))
-        _write_pictures(stage.pregen_ng / f"PCB+{defect}_{number:05d}", ng, ".png")
-        _write_pictures(stage.pregen_ok / f"PCB+{defect}_{number:05d}", ok, ".png")
-    return []
-
-
-def _write_tables(stage: Workspace, plans: Sequence[BoardPlan], tables: Sequence[Rows]) -> dict[str, dict[str, Any]]:
+def _write_tables(stage: Workspace, plans: Sequence[BoardPlan]) -> dict[str, dict[str, Any]]:
     """Write the four CSVs, and the acceptance set where it has boards; return their counts."""
     targets = {
         "seed": stage.training_csv, "validation": stage.validation_csv, "kpi": stage.kpi_csv, "pool": stage.pool_csv,
@@ -261,10 +206,10 @@ def _write_tables(stage: Workspace, plans: Sequence[BoardPlan], tables: Sequence
     }  # fmt: skip
     counts: dict[str, dict[str, Any]] = {}
     for split, path in targets.items():
-        chosen = [(plan, rows) for plan, rows in zip(plans, tables, strict=False) if plan.split == split]
+        chosen = [plan for plan in plans if plan.split == split]
         if not chosen:
             continue
-        frame = pd.DataFrame([row for _, rows in chosen for row in rows], columns=list(COLUMNS))
+        frame = pd.DataFrame([_csv_row(plan, row) for plan in chosen for row in plan.rows], columns=list(COLUMNS))
         write_rows(path, frame)
         labels = frame["label"].value_counts()
         counts[split] = {
