@@ -72,6 +72,7 @@ FILES = {
     "test_executor_ssh.py": PLATFORM,
     "test_executor_kube.py": PLATFORM,
     "test_launcher.py": INSTALL,
+    "test_setup_fetch.py": INSTALL,
     "test_air_gap.py": INSTALL,
     "test_packaging.py": INSTALL,
     "test_docs.py": INSTALL,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deft_aoi.base import air_gap
-from deft_aoi.cli import bootstrap, bundle
+from deft_aoi.cli import bootstrap, bundle, setup_bundle, setup_plan
 from deft_aoi.executors.base import Place, Task
 from deft_aoi.executors.containers import wanted
 from deft_aoi.executors.platform_choice import make_executor
@@ -144,12 +144,12 @@ def test_the_launcher_installs_nothing_and_names_what_to_bring(
 def made_bundle(path: Path, packed: dict[str, bytes], **more: object) -> Path:
     """A bundle by hand, of packages that are no packages."""
     record = {
-        "environment": bootstrap.make_plan(path.parent, test=False).env.name, "python": bootstrap.interpreter(),
+        "environment": setup_plan.make_plan(path.parent, test=False).env.name, "python": setup_plan.interpreter(),
         "machine": "", "packages": {}, "images": {}, "skill": "0",
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in packed.items()}, **more,
     }  # fmt: skip
     with tarfile.open(path, "w") as opened:
-        for name, data in {**packed, bootstrap.BUNDLE_RECORD: json.dumps(record).encode()}.items():
+        for name, data in {**packed, setup_bundle.BUNDLE_RECORD: json.dumps(record).encode()}.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             opened.addfile(entry, io.BytesIO(data))
@@ -158,9 +158,9 @@ def made_bundle(path: Path, packed: dict[str, bytes], **more: object) -> Path:
 
 def unpacked(tmp_path: Path, bundle_file: Path) -> Path:
     """site-packages of an environment that was made from a bundle."""
-    plan = bootstrap.make_plan(tmp_path, test=False, bundle=bundle_file)
+    plan = setup_plan.make_plan(tmp_path, test=False, bundle=bundle_file)
     with bootstrap.only_one(plan.lock) as lock:
-        bootstrap.build_from_bundle(plan, lock, bundle_file)
+        setup_bundle.build_from_bundle(plan, lock, bundle_file)
     return next((plan.env / "lib").glob("python*/site-packages"))
 
 
@@ -187,7 +187,7 @@ def test_the_environment_comes_out_of_a_bundle_file_by_file(tmp_path: Path) -> N
 def test_a_bundle_that_is_not_whole_is_refused(
     tmp_path: Path, files: dict[str, bytes], more: dict[str, object], says: str
 ) -> None:
-    with pytest.raises(bootstrap.SetupError, match=says):
+    with pytest.raises(setup_plan.SetupError, match=says):
         unpacked(tmp_path, made_bundle(tmp_path / "b.tar", files, **more))
 
 
@@ -212,7 +212,8 @@ def test_weights_arrive_in_the_workspace_and_are_checked(tmp_path: Path) -> None
 def test_what_is_packed_is_the_pinned_closure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {one.name.lower() for one in bundle.distributions(["PyYAML>=6", "jinja2>=3.1"])}
     assert found == {"pyyaml", "jinja2", "markupsafe"}
-    monkeypatch.setattr(bundle, "distributions", lambda wanted: [])
+    assert bundle.distributions(["not-installed-here"], {"not-installed-here"}) == []
+    monkeypatch.setattr(bundle, "distributions", lambda *_: [])
     monkeypatch.delenv("DEFT_EXTRAS", raising=False)
     (tmp_path / "ws/augmentation/encoder").mkdir(parents=True)
     (tmp_path / "ws/augmentation/encoder/siglip.onnx").write_text("e")
@@ -220,7 +221,7 @@ def test_what_is_packed_is_the_pinned_closure(tmp_path: Path, monkeypatch: pytes
     record = bundle.read(tmp_path / "b.tar")
     bundle.check(tmp_path / "b.tar", record)
     assert record.weights == ["augmentation/encoder/siglip.onnx"]
-    assert record.environment == bootstrap.make_plan(tmp_path, test=False).env.name
+    assert record.environment == setup_plan.make_plan(tmp_path, test=False).env.name
     assert set(record.images) == {
         "images.tao_toolkit.pyt", "images.tao_toolkit.data_services", "images.metropolis_sdg.paidf_anomalygen",
     }  # fmt: skip

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from deft_aoi.base.versions import VERSION
-from deft_aoi.cli import bootstrap
+from deft_aoi.cli import setup_index, setup_plan, setup_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "scripts/deft"
@@ -43,9 +43,9 @@ def call(*words: str | Path, cwd: Path, **variables: str) -> subprocess.Complete
 
 
 def copy_of_the_skill(folder: Path) -> Path:
-    """The launcher, our package and the two dependency files in a folder of their own; returns the launcher."""
+    """The launcher, our package and the files about dependencies in a folder of their own; returns the launcher."""
     shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "constraints.txt", "requirements.lock"):
+    for name in ("pyproject.toml", "constraints.txt", "requirements.lock", "left-out.txt"):
         shutil.copy(ROOT / name, folder / name)
     return folder / "scripts/deft"
 
@@ -212,16 +212,16 @@ def test_requirements_read_line_by_line_are_those_that_toml_holds() -> None:
     tomllib = pytest.importorskip("tomllib")
     text = (ROOT / "pyproject.toml").read_text()
     project = tomllib.loads(text)["project"]
-    assert list(bootstrap.requirements(text)) == project["dependencies"]
+    assert list(setup_plan.requirements(text)) == project["dependencies"]
     for name, extra in project["optional-dependencies"].items():
-        assert list(bootstrap.requirements(text, name)) == project["dependencies"] + extra
-    assert {*project["optional-dependencies"]} == {"test", *bootstrap.OPTIONAL}
+        assert list(setup_plan.requirements(text, name)) == project["dependencies"] + extra
+    assert {*project["optional-dependencies"]} == {"test", *setup_plan.OPTIONAL}
 
 
 def test_every_requirement_is_pinned_and_no_host_is_named() -> None:
     pins = (ROOT / "constraints.txt").read_text()
     names = {line.split("==")[0].lower() for line in pins.splitlines() if line and not line.startswith("#")}
-    wanted = bootstrap.requirements((ROOT / "pyproject.toml").read_text(), "test", *bootstrap.OPTIONAL)
+    wanted = setup_plan.requirements((ROOT / "pyproject.toml").read_text(), "test", *setup_plan.OPTIONAL)
     assert {re.split(r"[<>=;\[ ]", item)[0].lower() for item in wanted} <= names
     assert not re.search(r"://|@|--", pins)
 
@@ -235,7 +235,7 @@ def test_the_base_is_pinned_with_hashes_to_the_same_versions() -> None:
     assert len(entries) == len(re.findall(r"^\S", text, re.MULTILINE))
     versions = {re.split(r" ;", pin)[0] for pin in pins}
     assert {entry[0].split(" ;")[0] for entry in entries} <= versions
-    wanted = bootstrap.requirements((ROOT / "pyproject.toml").read_text())
+    wanted = setup_plan.requirements((ROOT / "pyproject.toml").read_text())
     assert {re.split(r"[<>=;\[ ]", item)[0].lower() for item in wanted} <= {name.lower() for name in locked}
     assert not re.search(r"://|@|--(?!hash=)", text)
 
@@ -264,11 +264,11 @@ def test_a_file_with_another_hash_is_not_installed(tmp_path: Path) -> None:
 
 
 def test_the_environments_name_changes_with_what_is_in_it(tmp_path: Path) -> None:
-    plain, test = (bootstrap.make_plan(tmp_path, test=flag).env.name for flag in (False, True))
+    plain, test = (setup_plan.make_plan(tmp_path, test=flag).env.name for flag in (False, True))
     assert plain != test
     assert test.endswith("-test")
-    assert plain == bootstrap.make_plan(tmp_path / "elsewhere", test=False).env.name
-    assert bootstrap.make_plan(tmp_path, test=True, optional=("net",)).env.name.endswith("-test-net")
+    assert plain == setup_plan.make_plan(tmp_path / "elsewhere", test=False).env.name
+    assert setup_plan.make_plan(tmp_path, test=True, optional=("net",)).env.name.endswith("-test-net")
 
 
 def test_an_unknown_optional_part_is_refused(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_an_unknown_optional_part_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_failed_step_is_explained(tmp_path: Path, output: str, cause: str) -> None:
-    line = bootstrap.explain(bootstrap.StepError(output.splitlines()), tmp_path / "env.log")
+    line = setup_steps.explain(setup_plan.StepError(output.splitlines()), tmp_path / "env.log")
     assert cause in line
     assert "DEFT_PYTHON" in line
     assert "\n" not in line
@@ -298,9 +298,9 @@ def test_pip_settings_come_from_the_environment_first(tmp_path: Path, monkeypatc
     (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:1/from-file\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    assert bootstrap.pip_setting("index-url") == "http://127.0.0.1:1/from-file"
+    assert setup_index.pip_setting("index-url") == "http://127.0.0.1:1/from-file"
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/from-variable")
-    assert bootstrap.pip_setting("index-url") == "http://127.0.0.1:1/from-variable"
+    assert setup_index.pip_setting("index-url") == "http://127.0.0.1:1/from-variable"
 
 
 class Index(http.server.BaseHTTPRequestHandler):
@@ -312,8 +312,8 @@ class Index(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         pages = {
-            "/simple/pip/": f'<a href="../../files/{bootstrap.PIP_WHEEL}#sha256=0">pip</a>'.encode(),
-            f"/files/{bootstrap.PIP_WHEEL}": self.wheel,
+            "/simple/pip/": f'<a href="../../files/{setup_index.PIP_WHEEL}#sha256=0">pip</a>'.encode(),
+            f"/files/{setup_index.PIP_WHEEL}": self.wheel,
         }
         allowed = self.headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
         body = pages.get(self.path) if allowed else None
@@ -343,17 +343,17 @@ def index(wheel: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_pip_is_fetched_from_the_users_index_and_kept(
     tmp_path: Path, wheel: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "PIP_SHA256", hashlib.sha256(wheel).hexdigest())
-    path = bootstrap.fetch_pip(tmp_path)
+    monkeypatch.setattr(setup_index, "PIP_SHA256", hashlib.sha256(wheel).hexdigest())
+    path = setup_index.fetch_pip(tmp_path)
     assert path.read_bytes() == wheel
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    assert bootstrap.fetch_pip(tmp_path) == path
+    assert setup_index.fetch_pip(tmp_path) == path
 
 
 @pytest.mark.usefixtures("index")
 def test_a_pip_with_other_bytes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(bootstrap.SetupError, match="not the file expected"):
-        bootstrap.fetch_pip(tmp_path)
+    with pytest.raises(setup_plan.SetupError, match="not the file expected"):
+        setup_index.fetch_pip(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

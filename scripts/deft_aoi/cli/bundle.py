@@ -1,6 +1,6 @@
 """What a machine without a network needs, in one file: packages, weights, and the list of container images.
 
-The launcher takes the packages out of it (`bootstrap.build_from_bundle`); the rest is done here.
+The launcher takes the packages out of it (`setup_bundle.build_from_bundle`); the rest is done here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +25,7 @@ from deft_aoi.base.files import atomic_write, sha256_file
 from deft_aoi.base.paths import SKILL_ROOT, Workspace
 from deft_aoi.base.safe_paths import inside
 from deft_aoi.base.versions import VERSION, images
-from deft_aoi.cli import bootstrap
+from deft_aoi.cli import setup_bundle, setup_plan
 from deft_aoi.cli.sbom import CONSTRAINTS, LOCK, pinned
 
 _WORKSPACE = "workspace/"
@@ -59,12 +59,13 @@ def pack(output: Path, workspace: Workspace | None, optional: Sequence[str] = ()
     environment than the one that was tested.
     """
     try:
-        plan = bootstrap.make_plan(Path(), test=False, optional=optional)
-    except bootstrap.SetupError as error:
+        plan = setup_plan.make_plan(Path(), test=False, optional=optional)
+    except setup_plan.SetupError as error:
         raise InputError(str(error)) from error
-    found = distributions(bootstrap.requirements((SKILL_ROOT / "pyproject.toml").read_text("utf-8"), *optional))
+    asked = setup_plan.requirements((SKILL_ROOT / "pyproject.toml").read_text("utf-8"), *optional)
+    found = distributions(asked, set() if optional else setup_plan.left_out())  # optional parts bring those back
     files: dict[str, str] = {}
-    made = Bundle(plan.env.name, bootstrap.interpreter(), {d.name: d.version for d in found}, files, wanted_images())
+    made = Bundle(plan.env.name, setup_plan.interpreter(), {d.name: d.version for d in found}, files, wanted_images())
 
     def write(stream: IO[bytes]) -> None:
         with tarfile.open(fileobj=stream, mode="w") as opened:
@@ -72,7 +73,7 @@ def pack(output: Path, workspace: Workspace | None, optional: Sequence[str] = ()
                 data = path.read_bytes()
                 files[name] = hashlib.sha256(data).hexdigest()
                 _add(opened, name, data)
-            _add(opened, bootstrap.BUNDLE_RECORD, json.dumps(made.to_json(), indent=1).encode())
+            _add(opened, setup_bundle.BUNDLE_RECORD, json.dumps(made.to_json(), indent=1).encode())
 
     output.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(output, write)
@@ -85,8 +86,8 @@ def _add(opened: tarfile.TarFile, name: str, data: bytes) -> None:
     opened.addfile(entry, io.BytesIO(data))
 
 
-def distributions(wanted: Sequence[str]) -> list[importlib.metadata.Distribution]:
-    """The installed packages that these requirements need, and what those need, by name."""
+def distributions(wanted: Sequence[str], spared: Set[str] = frozenset()) -> list[importlib.metadata.Distribution]:
+    """The installed packages that these requirements need, and what those need, by name; `spared` may be missing."""
     pins = pinned(LOCK) | pinned(CONSTRAINTS)
     found: dict[str, importlib.metadata.Distribution] = {}
     todo = [Requirement(text) for text in wanted]
@@ -98,6 +99,8 @@ def distributions(wanted: Sequence[str]) -> list[importlib.metadata.Distribution
         try:
             one = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
+            if name in spared:
+                continue
             raise InputError(f"{name} is not installed here; bundle with the launcher's own environment") from None
         if name in pins and one.version.partition("+")[0] not in pins[name]:
             raise InputError(
@@ -115,7 +118,7 @@ def package_files(found: Sequence[importlib.metadata.Distribution]) -> Iterator[
         for file in one.files or ():
             path = Path(str(one.locate_file(file)))
             if ".." not in file.parts and "__pycache__" not in file.parts and path.is_file():
-                yield bootstrap.BUNDLE_PART + file.as_posix(), path
+                yield setup_bundle.BUNDLE_PART + file.as_posix(), path
 
 
 def weight_files(workspace: Workspace | None) -> Iterator[tuple[str, Path]]:
@@ -148,7 +151,7 @@ def read(path: Path) -> Bundle:
     """What a bundle says that it holds. Raises InputError for a file that is none."""
     try:
         with tarfile.open(path) as opened:
-            record = json.loads((opened.extractfile(bootstrap.BUNDLE_RECORD) or io.BytesIO(b"{}")).read())
+            record = json.loads((opened.extractfile(setup_bundle.BUNDLE_RECORD) or io.BytesIO(b"{}")).read())
         return Bundle(**{name: record[name] for name in Bundle.__dataclass_fields__})
     except (OSError, tarfile.TarError, KeyError, ValueError, TypeError) as error:
         raise InputError(
