@@ -27,7 +27,7 @@ from deft_aoi.cli.setup_plan import SetupError
 PIP_WHEEL = "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 DEFAULT_INDEX = "https://pypi.org/simple"
-_TIMEOUT_S = 30
+_TIMEOUT_S = 15
 
 
 @dataclass(frozen=True)
