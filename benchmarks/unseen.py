@@ -5,7 +5,8 @@
 DATA is a folder of selection_data.py (`designs`: one design left out at a time). Each task trains a baseline and goes
 on with rows by `weakness`, screened where labels are wrong. Variants: none | one (a twelfth of a batch is patched, the
 test alone: what shipped before) | two, two6, two4, two38 (half of the patches in the golden; a twelfth, a sixth, a
-quarter (ships), three eighths of a batch). A point holds the defect that decides FAR@100 % and its number of false
+quarter (ships), three eighths of a batch) | shift1 (two4, golden moved by 1 pixel at most) | small (two4, half as wide,
+a twelfth of the pairs). A point holds the defect that decides FAR@100 % and its number of false
 calls. `table` instead of DATA prints means, medians and the largest of the points in --out.
 """
 
@@ -40,6 +41,8 @@ VARIANTS: dict[str, Recipe] = {
     "two6": replace(ON_GPU, pasted_share=1 / 6),
     "two4": ON_GPU,
     "two38": replace(ON_GPU, pasted_share=3 / 8),
+    "shift1": replace(ON_GPU, shift=1),
+    "small": replace(ON_GPU, net_width=24, steps=80, later_steps=60, images=6),
 }
 
 
