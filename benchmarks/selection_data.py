@@ -2,11 +2,11 @@
 
   PYTHONPATH=scripts python benchmarks/selection_data.py deeppcb --deeppcb DIR --out FOLDER [--seeds 10]
   PYTHONPATH=scripts python benchmarks/selection_data.py designs --deeppcb DIR --out FOLDER [--seeds 3]
-  PYTHONPATH=scripts python benchmarks/selection_data.py simulated --out FOLDER [--seeds 10] [--boards 24]
+  PYTHONPATH=scripts python benchmarks/selection_data.py simulated --out FOLDER [--seeds 10] [--first 0] [--boards 24]
   PYTHONPATH=scripts python benchmarks/selection_data.py doubt --out FOLDER [--seeds 10] [--splits board] [--wrong 0,1]
 `designs` leaves one design group out of everything but the KPI rows, each in turn. `--pixels` alone suffice for `net`.
 A folder holds pixels.bin (n x lights, 2, channels, h, w) uint8, features.npy (n, lights, f), embedding.npy (n, d)
-float32 and rows.npz: label, board, group of every row, and for each split "<by>-<seed>-<part>" the rows of it.
+float32 and rows.npz: label, board, group, part type of every row, and for each split "<by>-<seed>-<part>" its rows.
 `doubt` adds doubt-<by>-<seed>-<percent wrong>.npz: doubt of the pool's labels and which of them are likely errors.
 """
 
@@ -43,6 +43,7 @@ from selection import Data, too_doubtful
 
 SIZE = 96
 Bytes = npt.NDArray[np.uint8]
+Row = tuple[str, str, str, str]
 Taken = tuple[Bytes, npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
@@ -52,20 +53,22 @@ def main() -> None:
     parser.add_argument("--deeppcb", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="for simulated and doubt: the first seed")
     parser.add_argument("--boards", type=int, default=24)
     parser.add_argument("--pixels", action="store_true", help="no features and no embeddings")
     parser.add_argument("--splits", help="for doubt (default: all)")
     parser.add_argument("--wrong", default="0,1,5", help="for doubt: percents of wrong pool labels")
     args = parser.parse_args()
+    seeds = range(args.first, args.first + args.seeds)
     if args.data == "doubt":
         splits = args.splits.split(",") if args.splits else Data(args.out).splits
-        for wrong, by, seed in itertools.product(map(int, args.wrong.split(",")), splits, range(args.seeds)):
+        for wrong, by, seed in itertools.product(map(int, args.wrong.split(",")), splits, seeds):
             doubt(args.out, by, seed, wrong)
         return
     args.out.mkdir(parents=True)
     trunk = None if args.pixels else LazyTrunk()
     if args.data == "simulated":
-        pack_simulated(args.out, range(args.seeds), args.boards, trunk)
+        pack_simulated(args.out, seeds, args.boards, trunk)
         return
     boards = read_boards(args.deeppcb)
     found = seeded_splits(boards, range(args.seeds)) if args.data == "deeppcb" else designs(boards, range(args.seeds))
@@ -127,14 +130,14 @@ def pack_deeppcb(boards: Sequence[Board], plans: Plans, out: Path, trunk: LazyTr
 
     place: dict[tuple[str, Window], int] = {}
     ordered: dict[str, list[Window]] = {}
-    rows: list[tuple[str, str, str]] = []
+    rows: list[Row] = []
     taken: list[Taken] = []
     for part in in_parallel(work, boards, "boards"):
         for board, windows, values in part:
             ordered[board.name] = [window for window in windows if window.label == "PASS"]
             for window, value in zip(windows, values, strict=True):
                 place[board.name, window] = len(rows)
-                rows.append((window.label, board.name, board.group))
+                rows.append((window.label, board.name, board.group, "window"))
                 taken.append(value)
     splits = {
         name: np.array(
@@ -151,7 +154,7 @@ def pack_deeppcb(boards: Sequence[Board], plans: Plans, out: Path, trunk: LazyTr
 
 def pack_simulated(out: Path, seeds: Sequence[int], boards: int, trunk: LazyTrunk | None) -> None:
     """Another simulated line for every seed."""
-    rows: list[tuple[str, str, str]] = []
+    rows: list[Row] = []
     taken: list[Taken] = []
     splits: dict[str, npt.NDArray[np.int64]] = {}
     lights = 1
@@ -182,14 +185,14 @@ def pack_simulated(out: Path, seeds: Sequence[int], boards: int, trunk: LazyTrun
                     return take(pairs, view.width, view.height, trunk)
 
                 splits[f"line-{seed}-{name}"] = np.arange(len(rows), len(rows) + len(records))
-                rows += [(row["label"], row["boardname"], f"line{seed}") for row in records]
+                rows += [(row["label"], row["boardname"], f"line{seed}", row["part_type"]) for row in records]
                 for part in in_parallel(work, records, f"line {seed} {name}"):
                     taken += part
             one_product_out(splits, rows, seed)
     save(out, rows, taken, splits, lights)
 
 
-def one_product_out(splits: dict[str, npt.NDArray[np.int64]], rows: Sequence[tuple[str, str, str]], seed: int) -> None:
+def one_product_out(splits: dict[str, npt.NDArray[np.int64]], rows: Sequence[Row], seed: int) -> None:
     """Each product in turn gives the KPI rows of a line, the others everything else."""
     for product in PRODUCTS:
         for part in ("train", "validation", "kpi", "pool"):
@@ -240,17 +243,26 @@ def take(pairs: Sequence[tuple[Bytes, Bytes]], width: int, height: int, trunk: L
 
 
 def save(
-    out: Path, rows: Sequence[tuple[str, str, str]], taken: Sequence[Taken],
+    out: Path, rows: Sequence[Row], taken: Sequence[Taken],
     splits: dict[str, npt.NDArray[np.int64]], lights: int,
 ) -> None:  # fmt: skip
     """Lights of one row stand side by side in `taken`."""
-    pixels = np.stack([part[0] for part in taken])
-    pixels.tofile(out / "pixels.bin")
+    with open(out / "pixels.bin", "wb") as stream:
+        for part in taken:
+            part[0].tofile(stream)
+    stored = np.array([len(taken), *taken[0][0].shape])
     np.save(out / "features.npy", np.stack([part[1] for part in taken]).reshape(len(rows), lights, -1))
     np.save(out / "embedding.npy", np.stack([part[2] for part in taken]).reshape(len(rows), -1))
-    label, board, group = (np.array(column) for column in zip(*rows, strict=True))
+    label, board, group, part_type = (np.array(column) for column in zip(*rows, strict=True))
     np.savez_compressed(
-        out / "rows.npz", label=label, board=board, group=group, stored=np.array(pixels.shape), lights=lights, **splits
+        out / "rows.npz",
+        label=label,
+        board=board,
+        group=group,
+        part_type=part_type,
+        stored=stored,
+        lights=lights,
+        **splits,
     )
     print(f"wrote {out}: {len(rows)} rows")
 
