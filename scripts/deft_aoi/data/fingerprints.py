@@ -28,6 +28,7 @@ from deft_aoi.base.console import aside
 from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
+from deft_aoi.base.threads import cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,11 +172,11 @@ def _stamp(name: str) -> tuple[int, int] | None:
 def _read_all(names: Sequence[str], places: Sequence[int], seconds: float) -> Iterator[tuple[list[int], NDArray[Any]]]:
     deadline = time.monotonic() + seconds
     starts = iter(range(0, len(names), _CHUNK))
-    cores = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(cores) as pool, Progress("fingerprints", len(names), "image") as progress:
+    workers = cores()
+    with ThreadPoolExecutor(workers) as pool, Progress("fingerprints", len(names), "image") as progress:
         waiting: deque[tuple[int, Future[NDArray[Any]]]] = deque()
         while True:
-            while len(waiting) < 2 * cores and time.monotonic() < deadline and (start := next(starts, -1)) >= 0:
+            while len(waiting) < 2 * workers and time.monotonic() < deadline and (start := next(starts, -1)) >= 0:
                 waiting.append((start, pool.submit(_read, names[start : start + _CHUNK])))
             if not waiting:
                 return

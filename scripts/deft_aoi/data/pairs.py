@@ -17,6 +17,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.names import label_problem, means_good
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import inside, name_problem, shown
+from deft_aoi.base.threads import cores
 from deft_aoi.data.depth import common_scale
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -165,11 +166,6 @@ def encode(image: cv2.typing.MatLike, ext: str) -> bytes:
     if not good:
         raise InputError(f"image extension {ext!r}: cannot be written; expected one of {' '.join(SUFFIXES)}")
     return data.tobytes()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def check_ext(ext: str) -> str:

@@ -113,9 +113,9 @@ def _serve(job: Path) -> int:
 def _fork(handle: dict[str, Any]) -> int:
     """Run the handle's command in a child, as `python -m MODULE ...` would; its exit code."""
     child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    _end_with(functools.partial(_run_module, *handle["command"][2:]))
+    if not child:
+        _end_with(functools.partial(_run_module, *handle["command"][2:]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _run_module(module: str, *arguments: str) -> int:

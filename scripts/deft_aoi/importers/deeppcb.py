@@ -17,7 +17,8 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import PASS
-from deft_aoi.data.pairs import check_ext, cores, encode
+from deft_aoi.base.threads import cores
+from deft_aoi.data.pairs import check_ext, encode
 from deft_aoi.data.workspace_files import (
     SPLITS,
     baseline_spec,

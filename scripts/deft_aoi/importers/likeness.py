@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deft_aoi.base import safe_images
-from deft_aoi.data.pairs import cores
+from deft_aoi.base.threads import cores
 from deft_aoi.engine.images import register, translate
 
 SIDE = 64

@@ -90,7 +90,8 @@ def save(figure: Figure, path: Path) -> None:
     """Write `<path>.png` and `<path>.svg` atomically, the same bytes for the same figure."""
     raster, vector = FigureCanvasAgg(figure), FigureCanvasSVG(figure)
     name = path.name
-    atomic_write(path.with_name(f"{name}.png"), lambda stream: raster.print_png(stream, metadata={"Software": None}))
+    packed = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}  # a plot is small at any level
+    atomic_write(path.with_name(f"{name}.png"), lambda stream: raster.print_png(stream, **packed))
     with mpl.rc_context({"svg.hashsalt": "deft", "svg.fonttype": "none"}):
         atomic_write(
             path.with_name(f"{name}.svg"),

@@ -25,6 +25,7 @@ from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import COLUMNS, PASS, write_rows
+from deft_aoi.base.threads import cores
 from deft_aoi.data.workspace_files import baseline_spec
 from deft_aoi.simulate.board import PRODUCTS, make_site
 from deft_aoi.simulate.camera import LIGHTS
@@ -91,7 +92,7 @@ def simulate(
     with _staged(workspace) as stage:
         jobs = [partial(render_board, plan, stage.root) for plan in plans]
         jobs += [partial(render_pairs, seed, numbers, stage.root) for numbers in _chunks(pairs)]
-        _run(jobs, processes or len(os.sched_getaffinity(0)), progress)
+        _run(jobs, processes or cores(), progress)
         counts = _write_tables(stage, plans)
         dump_spec(stage.spec, baseline_spec(lights=LIGHTS, ext=EXT, size=CROP))
         record = {

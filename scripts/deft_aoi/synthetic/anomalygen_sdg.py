@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import numpy as np
 
 from deft_aoi.base import safe_images
 from deft_aoi.base.errors import DeftError
+from deft_aoi.base.threads import cores
 from deft_aoi.engine.refusal import TaskError
 from deft_aoi.synthetic.anomalygen_prep import grown_for_cut
 from deft_aoi.synthetic.blend import transplant
@@ -73,7 +73,7 @@ def generate(cases: Path, output: Path) -> None:
     for row in rows:
         names.append(f"{row['anomaly_type']}_{counts[row['anomaly_type']]:05d}")
         counts[row["anomaly_type"]] += 1
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as workers:
+    with ThreadPoolExecutor(cores()) as workers:
         made = list(workers.map(lambda pair: _make(pair[0], pair[1], output), zip(rows, names)))
     lines = [line for line in made if line is not None]
     output.mkdir(parents=True, exist_ok=True)

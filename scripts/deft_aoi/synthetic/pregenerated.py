@@ -18,7 +18,8 @@ from deft_aoi.base.paths import RunPaths, Workspace
 from deft_aoi.base.rows import PASS, image_paths, read_pool, write_parquet, write_rows
 from deft_aoi.base.safe_paths import inside
 from deft_aoi.base.safe_yaml import parse_json
-from deft_aoi.data.pairs import Pair, Skipped, convert_pairs, cores, label_from_name, list_images, match_pairs
+from deft_aoi.base.threads import cores
+from deft_aoi.data.pairs import Pair, Skipped, convert_pairs, label_from_name, list_images, match_pairs
 from deft_aoi.data.workspace_files import rows_frame
 from deft_aoi.spec.tree import Optics
 

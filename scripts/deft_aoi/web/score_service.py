@@ -12,7 +12,7 @@ from typing import Any
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.rows import PASS
 from deft_aoi.base.safe_paths import shown, text_problem
-from deft_aoi.data.pairs import cores
+from deft_aoi.base.threads import cores
 from deft_aoi.engine.engine_choice import TAO
 from deft_aoi.kpi.reuse import NO_PASS, REVIEW
 from deft_aoi.loop.part_decisions import Decision, Line, decide_part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from deft_aoi.base import safe_images
 from deft_aoi.base.progress import Progress
 from deft_aoi.base.rows import image_paths
 from deft_aoi.base.safe_paths import leaves_workspace
+from deft_aoi.base.threads import cores
 from deft_aoi.engine.cache import IMAGES, PAIRS, Store, content_key
 from deft_aoi.engine.features import distances
 from deft_aoi.engine.features.trunk import EMBEDDING_SIZE, LARGEST_SIDE, Trunk, embedding_parameters, trunk_hash
@@ -105,14 +105,14 @@ def feature_table(rows: pd.DataFrame, images_dir: Path, optics: Optics, what: st
 
 def in_parallel(work: Callable[[Sequence[_T]], object], items: Sequence[_T], what: str) -> Iterator:
     """Results of `work` on chunks of `items`, in order, with progress on stderr and at most 2 chunks a core ahead."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores()
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
-    with ThreadPoolExecutor(cores) as pool, Progress(what, len(items), "image") as bar:
+    with ThreadPoolExecutor(workers) as pool, Progress(what, len(items), "image") as bar:
         waiting = []
         try:
             for chunk in chunks:
                 waiting.append((pool.submit(work, chunk), len(chunk)))
-                if len(waiting) >= 2 * cores:
+                if len(waiting) >= 2 * workers:
                     future, size = waiting.pop(0)
                     yield future.result()
                     bar.update(size)
