@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,3 +28,8 @@ def calm_threads() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Waiting threads give their core away: spinning ones slow a shared CPU down twenty times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def calm_collector() -> None:
+    """Collect garbage less often: what the packages bring, and a table here and there, is no garbage."""
+    gc.set_threshold(50_000, 20, 20)

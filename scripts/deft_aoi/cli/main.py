@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import importlib
 import keyword
 import os
@@ -17,6 +18,7 @@ from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import shown
+from deft_aoi.base.threads import calm_collector
 from deft_aoi.base.versions import VERSION
 
 # What `deft --help` shows a person, in five groups; EXTRA is one level down, under `deft --help --all`.
@@ -165,4 +167,7 @@ def run_contract_script(name: str, arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    calm_collector()
+    exit_code = main()
+    gc.freeze()  # the end of the process need not look through all that was imported
+    sys.exit(exit_code)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from deft_aoi.base.engine_commands import ENGINES, SHARED_IMPORTS
-from deft_aoi.base.threads import calm_threads
+from deft_aoi.base.threads import calm_collector, calm_threads
 from deft_aoi.executors.base import LOG
 from deft_aoi.executors.supervise import supervise
 
@@ -80,6 +80,7 @@ def submit(job: Path, lock: int, environment: Mapping[str, str], log: IO[bytes])
 def main(channel: int) -> int:
     """Fork one supervisor for each job that comes over the socket, until its other end is closed."""
     calm_threads()
+    calm_collector()
     # A fork copies one thread: pyarrow's allocator must not start another.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
     for name in SHARED_IMPORTS:
