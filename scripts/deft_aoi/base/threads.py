@@ -26,7 +26,12 @@ def calm_threads() -> None:
     """Settings that must be made before NumPy is imported; what the caller has set stays."""
     # One thread in matrix products: their order of summation must not depend on the machine's load.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Waiting threads give their core away: spinning ones slow a shared CPU down twenty times.
+    calm_waiting()
+
+
+def calm_waiting() -> None:
+    """Waiting threads of OpenMP give their core away: spinning ones slow a shared CPU down twenty times, and a search
+    of a few milliseconds costs a hundred. To be called before a package that has such threads is imported."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

@@ -18,7 +18,7 @@ from deft_aoi.base.engine_commands import ENGINES
 from deft_aoi.base.errors import OK, REFUSED
 from deft_aoi.base.paths import SKILL_ROOT
 from deft_aoi.base.safe_paths import shown
-from deft_aoi.base.threads import calm_collector
+from deft_aoi.base.threads import calm_collector, calm_waiting
 from deft_aoi.base.versions import VERSION
 
 # What `deft --help` shows a person, in five groups; EXTRA is one level down, under `deft --help --all`.
@@ -167,6 +167,7 @@ def run_contract_script(name: str, arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    calm_waiting()
     calm_collector()
     exit_code = main()
     gc.freeze()  # the end of the process need not look through all that was imported
