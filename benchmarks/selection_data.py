@@ -61,9 +61,10 @@ def main() -> None:
     args = parser.parse_args()
     seeds = range(args.first, args.first + args.seeds)
     if args.data == "doubt":
-        splits = args.splits.split(",") if args.splits else Data(args.out).splits
+        data = Data(args.out)
+        splits = args.splits.split(",") if args.splits else data.splits
         for wrong, by, seed in itertools.product(map(int, args.wrong.split(",")), splits, seeds):
-            doubt(args.out, by, seed, wrong)
+            doubt(data, by, seed, wrong)
         return
     args.out.mkdir(parents=True)
     trunk = None if args.pixels else LazyTrunk()
@@ -201,9 +202,8 @@ def one_product_out(splits: dict[str, npt.NDArray[np.int64]], rows: Sequence[Row
             splits[f"{product.replace('-', '')}-{seed}-{part}"] = whole[of_product == (part == "kpi")]
 
 
-def doubt(folder: Path, by: str, seed: int, wrong: int) -> None:
+def doubt(data: Data, by: str, seed: int, wrong: int) -> None:
     """Judge the pool's labels as the screening does: cross-fitted over training and pool rows."""
-    data = Data(folder)
     target = data.doubts(by, seed, wrong)
     if target.is_file():
         return

@@ -1,9 +1,11 @@
 """The features engine on designs that training never saw: one DeepPCB design left out at a time, seconds of CPU time.
 
   PYTHONPATH=scripts python benchmarks/unseen_features.py DATA --out points.jsonl [--seeds 3] [--policies weakness]
+      [--wrong 0]
 DATA is a folder of `selection_data.py deeppcb`, with features. Of its rows a seed draws for each design: 300 defects
 and up to 2,700 PASS of that design (KPI), 250 rows of 6 % of the other boards (opens and shorts), 5,700 pool rows.
-Prints means, medians and the largest; `unseen.py table --out points.jsonl` prints them again.
+A pool with `--wrong` percent of wrong labels is screened. Prints means, medians and the largest; `unseen.py table --out
+points.jsonl` prints them again.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft_aoi.importers.deeppcb import QUOTAS
 from selection import PASS, Cell, Data, Features, Point, Rows, iterations, rates
+from selection_data import doubt
 from unseen import described, table
 
 Flags = npt.NDArray[np.bool_]
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--policies", default="weakness")
+    parser.add_argument("--wrong", type=int, default=0, help="percent of wrong pool labels")
     args = parser.parse_args()
     data = Data(args.data)
     group = np.load(args.data / "rows.npz")["group"]
@@ -40,15 +44,17 @@ def main() -> None:
         point
         for design in np.unique(group).tolist()
         for seed in range(args.seeds)
-        for point in one(data, group == design, design, seed, args.policies.split(","))
+        for point in one(data, group == design, design, seed, args.policies.split(","), args.wrong)
     ]
     args.out.write_text("".join(json.dumps(point) + "\n" for point in points))
     print("\n".join(table(points)))
 
 
-def one(data: Data, held: Flags, design: str, seed: int, policies: list[str]) -> Iterator[dict[str, Any]]:
+def one(data: Data, held: Flags, design: str, seed: int, policies: list[str], wrong: int) -> Iterator[dict[str, Any]]:
     """Baseline, three iterations of 60 rows by each policy, and all rows."""
     split(data, held, design, seed)
+    if wrong:
+        doubt(data, design, seed, wrong)
     judge, bad = Features(data, ""), data.label != PASS
     train, kpi, pool = (data.part(design, seed, name) for name in ("train", "kpi", "pool"))
     for policy, rows, iteration in (("baseline", train, 0), ("all", np.concatenate([train, pool]), 3)):
@@ -58,7 +64,8 @@ def one(data: Data, held: Flags, design: str, seed: int, policies: list[str]) ->
         yield described(data, kpi, "features", point, logits, 0.0)
         if policy == "baseline":
             for name in policies:
-                for after, scores in iterations(data, judge, Cell(design, name, 60, 0), seed, model):
+                cell = Cell(design, f"{name}{'+screen' * bool(wrong)}", 60, wrong)
+                for after, scores in iterations(data, judge, cell, seed, model):
                     yield described(data, kpi, "features", after, scores, 0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from deft_aoi.base.safe_paths import printable
 
 NAMES = ("filepath", "input_path", "image_path")  # the first that is filled names the image
 _IMAGES = "images/"
+_TOLD = 10_000  # rows between two signs of progress
 
 
 def first_filled(rows: pd.DataFrame, csv: Path) -> pd.Series:
@@ -60,30 +62,49 @@ class PoolFolders:
     images: Path
     tail: str
     root: Path
-    listed: dict[str, frozenset[str]] = field(default_factory=dict)
+    _listed: dict[str, frozenset[str]] = field(default_factory=dict)
+    _places: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # and as seen from the workspace
 
-    def folder(self, value: str, name: str, line: int, column: str) -> str:
-        """The folder that holds `<name><tail>`, from the workspace on.
+    def folders(self, values: Iterable[str], names: Iterable[str], column: str) -> list[str]:
+        """The folder that holds `<name><tail>`, from the workspace on, for each row.
 
         Where nothing is found the CSV's own folder counts, so that the image's own check names what is missing.
         Raises InputError where two different files fit.
         """
+        from deft_aoi.base.progress import Progress
+
+        named = list(zip(values, names, strict=True))
+        found = []
+        with Progress(f"{self.csv.name}, {column}", len(named), "row") as progress:
+            for row, (value, name) in enumerate(named):
+                if value not in self._places:
+                    self._places[value] = self._where(value)
+                places = self._places[value]
+                file = f"{name}{self.tail}"
+                holding = [place for place in places if file in self._files(place[0])]
+                if len(holding) > 1 and len({os.path.realpath(place) for place, _ in holding}) > 1:
+                    both = " and ".join(printable(f"{place}/{file}") for place, _ in holding)
+                    raise InputError(
+                        f"{self.csv}, line {row + 2}: {column} fits two images, {both}; write an absolute path, or "
+                        "remove one"
+                    )
+                found.append((holding or places)[0][1])
+                if row % _TOLD == _TOLD - 1:
+                    progress.update(_TOLD)
+        return found
+
+    def _where(self, value: str) -> list[tuple[str, str]]:
+        """Where the folder `value` may be, the likeliest place first."""
         values = [value, value[len(_IMAGES) :]] if value.startswith(_IMAGES) else [value]
         places = [f"{self.home}/{value}", *(f"{self.images}/{one}" for one in values)]
-        places = list(dict.fromkeys(map(posixpath.normpath, places)))
-        found = [place for place in places if f"{name}{self.tail}" in self._files(place)]
-        if len(found) > 1 and len({os.path.realpath(place) for place in found}) > 1:
-            both = " and ".join(printable(f"{place}/{name}{self.tail}") for place in found)
-            raise InputError(
-                f"{self.csv}, line {line}: {column} fits two images, {both}; write an absolute path, or remove one"
-            )
-        return Path((found or places)[0]).relative_to(self.root).as_posix()
+        whole = dict.fromkeys(map(posixpath.normpath, places))
+        return [(place, posixpath.relpath(place, self.root)) for place in whole]
 
     def _files(self, folder: str) -> frozenset[str]:
-        if folder not in self.listed:
+        if folder not in self._listed:
             try:
                 inside = Path(os.path.realpath(folder)).is_relative_to(self.root)
-                self.listed[folder] = frozenset(os.listdir(folder)) if inside else frozenset()
+                self._listed[folder] = frozenset(os.listdir(folder)) if inside else frozenset()
             except (OSError, ValueError):
-                self.listed[folder] = frozenset()
-        return self.listed[folder]
+                self._listed[folder] = frozenset()
+        return self._listed[folder]

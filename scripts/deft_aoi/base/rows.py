@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
+import itertools
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -387,13 +388,17 @@ def image_problems(
 ) -> Iterator[str]:
     """What :func:`check_images` refuses of the files, one line for each column and light, or for each cause that is
     seen in the folders."""
+    from deft_aoi.base.progress import Progress
+
     lights = list(lights)
     forget()
     causes: dict[str, list[str]] = {}  # cause: its first line, then the files
-    for column in ("input_path", "golden_path"):
-        for light in lights:
+    wanted = list(itertools.product(("input_path", "golden_path"), lights))
+    with Progress(f"{path.name}, images looked up", len(wanted) * len(rows), "file") as progress:
+        for column, light in wanted:
             files = image_paths(rows, column, images_dir, light, ext)
             absent, outside = check_files(set(files), home)
+            progress.update(len(rows))
             if outside:
                 row = next(i for i, name in enumerate(files) if name in outside)
                 yield (
@@ -444,12 +449,12 @@ def pool_rows(rows: pd.DataFrame, csv: Path, root: Path, lights: Sequence[str], 
     rows["input_path"] = [folder for folder, _ in split]
     rows["golden_path"] = [split_image_path(value, tails)[0] for value in rows["golden_path"]]
     for column in ("input_path", "golden_path"):
-        rows[column] = [from_folder(folder, home / prefix, home) for folder in rows[column]]
+        seen = {folder: from_folder(folder, home / prefix, home) for folder in rows[column].unique()}
+        rows[column] = rows[column].map(seen)
     check_cells(rows, csv, csv.parent, home)
     folders = PoolFolders(csv, home / prefix, image_root(home), tails[0], home)
     for column in ("input_path", "golden_path"):
-        named = zip(rows[column], rows["object_name"], strict=True)
-        rows[column] = [folders.folder(value, name, line, column) for line, (value, name) in enumerate(named, start=2)]
+        rows[column] = folders.folders(rows[column], rows["object_name"], column)
     rows["label"] = rows["label"].map(normalise_label)
     unnamed = rows["object_name"] == ""
     if unnamed.any():

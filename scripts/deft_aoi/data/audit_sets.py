@@ -48,8 +48,8 @@ class SetAudit:
     `shared`: one row for each pair of rows that show the same image. `kind` says how that is known: path, row (the
     contract's key), content (equal bytes under every light), near (re-encoded, brightened or moved), blank (equal bytes
     of a picture that shows nothing); `stops` whether the loop must not start with it. `broken`: files that are missing
-    or unreadable. `boards`: how many boards two sets share. `unread`: test images that nobody has looked at yet.
-    `special`: files that do not look everywhere as they do here, one record a set and kind.
+    or unreadable. `boards`: how many boards two sets share. `unread`: rows with a test image that nobody has looked
+    at yet. `special`: files that do not look everywhere as they do here, one record a set and kind.
     """
 
     shared: pd.DataFrame
@@ -83,19 +83,23 @@ def audit_sets(
     """Compare all sets with each other and look into every image, at most `limit` that the cache does not know, and no
     new one after that many `seconds`. Without `near` only equal pictures are looked for."""
     ordered = sorted(sets, key=lambda one: one.name not in JUDGES)  # whoever judges is read first
-    names = [name for one in ordered for light in (*one.files, *one.goldens) for name in light]
+    # Row by row: a row is compared once all its lights were opened, so a limit must not fall between them.
+    names = [name for one in ordered for side in (one.files, one.goldens) for row in zip(*side) for name in row]
     prints = fingerprints(names, limit=limit, seconds=seconds)
     parts, start = {}, 0
     for one in ordered:
-        count = len(one.rows) * 2 * len(one.files)
-        block = prints.records[start : start + count].reshape(2 * len(one.files), len(one.rows))
-        parts[one.name] = [Prints(records, 0) for records in block]
+        count, lights = len(one.rows) * 2 * len(one.files), len(one.files)
+        block = prints.records[start : start + count].reshape(2, len(one.rows), lights)
+        parts[one.name] = [Prints(side[:, light], 0) for side in block for light in range(lights)]
         start += count
     shared = [row for pair in itertools.combinations(sets, 2) for row in _between(*pair, parts, near=near)]
     shared += [row for one in sets for row in _within(one, parts[one.name])]
     table = pd.DataFrame(shared, columns=list(SHARED_COLUMNS))
     broken = pd.DataFrame([row for one in sets for row in _broken(one, parts[one.name])], columns=list(BROKEN_COLUMNS))
-    unread = sum(int((parts[one.name][0].state == UNREAD).sum()) for one in sets)
+    unread = 0
+    for one in sets:
+        states = np.array([part.state for part in parts[one.name][: len(one.files)]])
+        unread += int((states == UNREAD).any(0).sum())
     boards = {one.name: set(one.boards) - {""} for one in sets}
     overlap = pd.DataFrame(
         [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from deft_aoi.base.console import aside
 from deft_aoi.base.errors import DeftError, InputError
 from deft_aoi.base.finding import BLOCK, NOTE, Finding
 from deft_aoi.base.paths import RunPaths, Workspace
@@ -16,7 +20,7 @@ from deft_aoi.base.safe_paths import check_cells, check_files
 from deft_aoi.data.audit_sets import DEEP, TURNED, SetAudit, SpecialFiles, audit_sets, write_audit
 from deft_aoi.data.depth import depth_words
 from deft_aoi.data.label_review import MAX_ROWS, Review, review, write_review
-from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, SYNTHETIC, TRAINING, RowSet, image_digest
+from deft_aoi.data.sets import ACCEPTANCE, JUDGES, KPI, POOL, SYNTHETIC, TRAINING, RowSet, image_digest
 from deft_aoi.engine.engine_choice import FEATURES, TAO
 from deft_aoi.preflight.inputs import Inputs
 from deft_aoi.preflight.summary_data import sample_lines
@@ -31,6 +35,10 @@ NEW_FILES = 60_000  # images that Pre-Flight opens: under a minute on two cores;
 BESIDE_SECONDS = 1.0  # for new images where the run is refused anyway
 TRAINED_ON = (TRAINING, *JUDGES)  # sets of which every image must be readable
 _SHOWN = 3
+_STATS = 2000
+# What a row, a new image and a measured row cost, in times of one os.stat: the rest of a machine is as much slower or
+# faster (benchmarks/large_pool.py).
+_ROW, _IMAGE, _LABEL = 28, 100, 6000
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,24 @@ class Examined:
     sets: list[RowSet]
     optics: Optics
     audit: SetAudit
+
+
+def announce(inputs: Inputs) -> None:
+    """One line on stderr about a pool of which only a part will be opened: how much, and how long all that takes."""
+    with contextlib.suppress(DeftError):
+        rows, lights = len(inputs.tables[POOL].rows) if POOL in inputs.tables else 0, len(inputs.optics.lights)
+        if 2 * rows * lights <= NEW_FILES:
+            return
+        began = time.perf_counter()
+        for _ in range(_STATS):
+            os.stat(inputs.tables[POOL].csv)
+        each = (time.perf_counter() - began) / _STATS
+        minutes = each * (_ROW * rows + _IMAGE * NEW_FILES + _LABEL * MAX_ROWS) / 60
+        aside(
+            f"{POOL}: {rows:,} rows. Their files are looked up, at most {NEW_FILES:,} images are opened and "
+            f"{min(rows, MAX_ROWS):,} labels measured in this call: about {max(minutes, 1):.0f} min, less where an "
+            "earlier call kept its numbers"
+        )
 
 
 def examine(inputs: Inputs, *, limit: int | None = NEW_FILES) -> Examined:
@@ -190,7 +216,7 @@ def _notes(seen: Examined) -> Iterator[Finding]:
         text = f"no boardname in {', '.join(unnamed)}: whether sets share a board cannot be determined"
         yield Finding(CHECK, NOTE, text)
     if seen.audit.unread:
-        text = f"{seen.audit.unread:,} images were not looked at for copies and damage; deft audit looks at all"
+        text = f"{seen.audit.unread:,} rows were not looked at for copies and damage; deft audit looks at all"
         yield Finding(CHECK, NOTE, text)
 
 

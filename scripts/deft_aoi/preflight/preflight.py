@@ -59,6 +59,7 @@ def preflight(asked: Mapping[str, Any]) -> Preflight:
     inputs = read_inputs(workspace)
     if question := where_to_train(asked, inputs):
         raise Refusals(question)
+    check_data.announce(inputs)
     asked, estimated = in_hours(asked, inputs)
     plan, sources = make_plan(asked, inputs, bank_runs.plan_values(before) if before else {})
     if estimated:
