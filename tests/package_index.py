@@ -43,6 +43,7 @@ class Index:
     hashes: bool = True  # whether pages say them
     password: str = ""
     pause_s: float = 0.0  # before each kilobyte
+    cut: set[str] = field(default_factory=set)  # addresses whose next answer ends halfway
     asked: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -84,6 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
+            if self.path in index.cut:
+                index.cut.remove(self.path)
+                body = body[: len(body) // 2]
             for start in range(0, len(body), 1024):
                 time.sleep(index.pause_s if self.path.startswith("/files/") else 0)
                 self.wfile.write(body[start : start + 1024])

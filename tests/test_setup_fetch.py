@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deft_aoi.cli import bootstrap, setup_fetch, setup_index, setup_steps
-from deft_aoi.cli.setup_install import build_with_pip
+from deft_aoi.cli.setup_install import build_with_pip, build_with_uv
 from deft_aoi.cli.setup_plan import Plan, StepError
 from package_index import Index, lock, served, wheel
 
@@ -95,6 +96,12 @@ def test_other_bytes_than_the_locks_end_the_set_up(index: Index, tmp_path: Path)
     assert "has another hash than the lock's" in wanted.log.read_text()
 
 
+def test_a_download_that_is_cut_short_is_begun_again(index: Index, tmp_path: Path) -> None:
+    index.cut = {f"/files/{OTHER[0]}"}
+    assert fetched(plan(tmp_path, lock(THING, OTHER)))[1] == sorted([THING[0], OTHER[0]])
+    assert index.asked.count(f"GET /files/{OTHER[0]}") == 2
+
+
 def test_where_it_cannot_fetch_pip_does(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(url: str, method: str = "GET") -> None:
         raise OSError(f"{method} is not for us")
@@ -141,3 +148,19 @@ def test_bytes_are_shown_while_they_come(
     said = capsys.readouterr().err
     bar = r"\[#+\.+\]" if terminal else ":"
     assert re.search(rf"deft: downloading packages ?{bar} 0\.[12] of 0\.3 MB \(\d s\)", said), said
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+def test_uv_installs_the_same_and_its_bytes_are_shown(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index.pause_s = 0.003
+    monkeypatch.setattr(setup_steps, "EVERY_S", 0.2)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    wanted = plan(tmp_path, lock(THING, OTHER))
+    with bootstrap.only_one(wanted.lock) as descriptor:
+        build_with_uv(wanted, descriptor, str(shutil.which("uv")))
+    assert {path.name for path in wanted.packages.glob("*.py")} >= {"thing.py", "other_thing.py"}
+    said = capsys.readouterr().err
+    assert re.search(r"deft: installing packages with uv: 0\.[12] of 0\.3 MB \(\d s\)", said), said

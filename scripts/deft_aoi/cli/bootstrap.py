@@ -31,7 +31,7 @@ from deft_aoi.cli.setup_steps import DISK_FULL, explain, run_step
 from deft_aoi.cli.setup_trim import trim
 
 # What brings native code: if these load, the rest does.
-PROBE = "import cv2, faiss, matplotlib, numpy, onnxruntime, pandas, pyarrow.csv, pyarrow.parquet, scipy, sklearn"
+PROBE = "import cv2, faiss, matplotlib, numpy, onnxruntime, pandas, pyarrow.csv, pyarrow.parquet, scipy"
 
 
 @contextlib.contextmanager

@@ -167,21 +167,34 @@ def download(chosen: list[tuple[Link, Pin]], folder: Path, work: Fetch) -> None:
     sizes = work.each(measure, chosen)
     work.count(total=sum(sizes))
 
+    def get_once(link: Link, pin: Pin) -> None:
+        digest, got = hashlib.sha256(), 0
+        try:
+            with setup_index.opened(link.url) as answer, open(folder / link.name, "wb") as stream:
+                while block := answer.read1(_BLOCK):
+                    if work.stopped.is_set():
+                        raise InterruptedError("stopped")
+                    digest.update(block)
+                    stream.write(block)
+                    work.count(done=len(block))
+                    got += len(block)
+            if digest.hexdigest() not in pin.hashes:
+                raise ValueError(f"{link.name} has another hash than the lock's")
+        except BaseException:
+            work.count(done=-got)
+            raise
+
     def get(one: tuple[Link, Pin]) -> None:
         link, pin = one
         if link.local is not None:
             (folder / link.name).symlink_to(link.local)  # pip compares its hash
             return
-        digest = hashlib.sha256()
-        with setup_index.opened(link.url) as answer, open(folder / link.name, "wb") as stream:
-            while block := answer.read1(_BLOCK):
-                if work.stopped.is_set():
-                    raise InterruptedError("stopped")
-                digest.update(block)
-                stream.write(block)
-                work.count(done=len(block))
-        if digest.hexdigest() not in pin.hashes:
-            raise ValueError(f"{link.name} has another hash than the lock's")
+        try:
+            get_once(link, pin)
+        except (OSError, ValueError, http.client.HTTPException):
+            if work.stopped.is_set():
+                raise
+            get_once(link, pin)  # of so many connections one may be cut short
 
     largest_first = sorted(zip(sizes, chosen), key=lambda pair: -pair[0])
     work.each(get, [one for _, one in largest_first])

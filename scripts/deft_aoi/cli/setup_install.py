@@ -25,7 +25,7 @@ def optional(plan: Plan) -> list[str]:
 
 
 def build_with_uv(plan: Plan, lock: int, uv: str) -> None:
-    never = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_COLOR": "1"}
+    never = {"UV_PYTHON_DOWNLOADS": "never"}
     command: list[str | Path] = [uv, "venv", "--python", base_python(), plan.env]
     run_step(plan, lock, "making the environment", command, never)
     for words in [base(plan), *([optional(plan)] if plan.more else [])]:

@@ -79,7 +79,7 @@ def output_of(meter: LineMeter) -> Iterator[tuple[int, int]]:
     if meter.terminal:
         reading, writing = pty.openpty()
         with contextlib.suppress(OSError):
-            fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 200, 200, 0, 0))
+            fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 200, 100, 0, 0))
     else:
         reading, writing = os.pipe()
     try:
