@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,13 @@ def test_other_bytes_than_the_locks_end_the_set_up(index: Index, tmp_path: Path)
         build(wanted)
     assert "this skill was not made with" in setup_steps.explain(caught.value, wanted.log)
     assert "has another hash than the lock's" in wanted.log.read_text()
+
+
+def test_a_host_is_looked_up_once(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, real = [], socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **more: asked.append(words[0]) or real(*words, **more))
+    assert fetched(plan(tmp_path, lock(THING, OTHER)))[0]
+    assert (asked, len(index.asked)) == (["127.0.0.1"], 6)
 
 
 def test_a_download_that_is_cut_short_is_begun_again(index: Index, tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ def fetch(plan: Plan, pip: Path, folder: Path) -> int | None:
     progress = Progress("downloading packages")
     progress.detail = "asking the index"
     try:
-        with borrowed(pip) as packaging:
+        with borrowed(pip) as packaging, setup_index.hosts_looked_up_once():
             chosen = choose(pins(plan.hashes.read_text("utf-8"), packaging), packaging, Fetch(progress))
-        folder.mkdir()
-        download(chosen, folder, Fetch(progress))
+            folder.mkdir()
+            download(chosen, folder, Fetch(progress))
         return sum(unpacked_size(path) for path in folder.iterdir())
     except (OSError, ValueError, LookupError, ImportError, http.client.HTTPException, zipfile.BadZipFile) as error:
         note(plan, f"fetching the packages at once did not work ({type(error).__name__}: {error}); pip fetches them")
