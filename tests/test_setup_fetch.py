@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from deft_aoi.cli.setup_install import build_with_pip, build_with_uv
 from deft_aoi.cli.setup_plan import Plan, StepError
 from package_index import Index, lock, served, wheel
 
+UV = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 THING = wheel("thing", "1.0", code="x = 1\n")
 OTHER = wheel("other_thing", "2.5", code="y = '" + "y" * 300_000 + "'\n")
 
@@ -158,7 +160,7 @@ def test_bytes_are_shown_while_they_come(
     assert re.search(rf"deft: downloading packages ?{bar} 0\.[12] of 0\.3 MB \(\d s\)", said), said
 
 
-@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+@pytest.mark.skipif(UV is None, reason="uv is not installed")
 def test_uv_installs_the_same_and_its_bytes_are_shown(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,7 +170,7 @@ def test_uv_installs_the_same_and_its_bytes_are_shown(
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     wanted = plan(tmp_path, lock(THING, OTHER))
     with bootstrap.only_one(wanted.lock) as descriptor:
-        build_with_uv(wanted, descriptor, str(shutil.which("uv")))
+        build_with_uv(wanted, descriptor, str(UV))
     assert {path.name for path in wanted.packages.glob("*.py")} >= {"thing.py", "other_thing.py"}
     said = capsys.readouterr().err
     assert re.search(r"deft: installing packages with uv: 0\.[12] of 0\.3 MB \(\d s\)", said), said
