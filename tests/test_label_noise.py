@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from deft_aoi.data.label_noise import cross_probabilities, doubt_of, enough, label_doubt
-from deft_aoi.data.trees import grow_trees
 
 
 def line(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -61,15 +60,3 @@ def test_one_class_alone_has_no_likely_error() -> None:
     found = doubt_of(np.array([0.9, 0.1]), np.array([True, True]))
     assert found.doubtful.tolist() == [False, True]
     assert not found.likely.any()
-
-
-def test_trees_are_those_of_the_library() -> None:
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    features, truth, _ = line()
-    table = features.astype(np.float32)
-    forest = ExtraTreesClassifier(
-        20, min_samples_leaf=2, max_features=0.1, class_weight="balanced", random_state=3, n_jobs=1
-    ).fit(table[:300], truth[:300])
-    trees = grow_trees(table[:300], truth[:300], 3, count=20, leaf=2, share=0.1)
-    assert np.array_equal(trees.predict_proba(table), forest.predict_proba(table))

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deft_aoi.base.threads import one_thread
-from deft_aoi.data.trees import Trees, grow_trees
 
 MIN_PER_CLASS = 5  # fewer PASS rows or defects than this say nothing about each other
 FIT_ROWS = 6000  # rows that one model learns from, at most
@@ -121,8 +120,13 @@ def _line(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
     return line.fit(table, defect)
 
 
-def _boxes(table: NDArray[np.float32], defect: Flags, seed: int) -> Trees:
-    return grow_trees(table, defect, seed, count=_TREES, leaf=2, share=0.1)
+def _boxes(table: NDArray[np.float32], defect: Flags, seed: int) -> Any:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    trees = ExtraTreesClassifier(
+        _TREES, min_samples_leaf=2, max_features=0.1, class_weight="balanced", random_state=seed, n_jobs=-1
+    )
+    return trees.fit(table, defect).set_params(n_jobs=1)  # so that what the trees say is added in one order
 
 
 def splits(

@@ -134,6 +134,8 @@ def _end_with(run: Callable[[], int]) -> NoReturn:
         code = run()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
