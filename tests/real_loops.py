@@ -151,7 +151,7 @@ def make_demo(root: Path) -> Loop:
     (root / "deft-demo/.env").write_text(secrets)
     watch = Watch()
     watch.start()
-    shown = say("demo")
+    shown = say("demo", "--kpi-target", "FAR < 1% at recall=100%")
     (run,) = (root / "deft-demo/results").glob("run_*")
     for name in ("status", "verify", "report"):
         say(name, "--results-dir", str(run))

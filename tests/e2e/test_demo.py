@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from inside import deft
 from real_loops import Loop
 
@@ -44,3 +46,12 @@ def test_a_folder_that_is_no_demo_is_left_alone(tmp_path: Path) -> None:
     done = deft("demo", cwd=tmp_path, check=2)
     assert "is no simulated line" in done.stderr
     assert [p.name for p in (tmp_path / "deft-demo").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.nightly
+def test_the_demo_as_readme_shows_it_reaches_its_target(tmp_path: Path) -> None:
+    done = deft("demo", cwd=tmp_path)
+    assert "verdict:     NOT PROVABLE on the KPI set: target met (FAR < 3.5% at recall = 100%)" in done.stdout
+    fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", done.stdout)]
+    assert [round(fars[0]), round(fars[-1], 1)] == [35, 2.8]
+    assert re.search(r"^to prove it: +a sealed acceptance set with at least \d+ good parts", done.stdout, re.M)
