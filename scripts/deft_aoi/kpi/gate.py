@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.kpi.bounds import CONFIDENCE, Tally, boards_needed, clean, smallest
@@ -392,6 +391,8 @@ def _roomiest(contract: Contract, swept: Sweep) -> int | None:
     escapes = [bound for bound in rates if bound.metric == "escape"]
     if len(rates) < len(contract.bounds) or not escapes or any((b.limit or 0.0) < _SMALLEST for b in rates):
         return None
+    from scipy.special import betaincinv  # a fifth of a second to import
+
     places = np.flatnonzero(_all_met(swept, {bound: _values(bound, swept) for bound in rates}))
     worst = np.zeros(places.size)
     kept = np.ones(places.size, bool)

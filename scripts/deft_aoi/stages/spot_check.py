@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jsonschema import Draft202012Validator
 
 from deft_aoi.base.errors import InputError
 from deft_aoi.base.files import atomic_write_json, locked
@@ -72,6 +71,8 @@ def checked(record: Mapping[str, Any], rca_dir: Path, where: str) -> pd.DataFram
 
     Raises InputError where the record breaks the schema, names a row that the sheet does not show, or one twice.
     """
+    from jsonschema import Draft202012Validator  # most calls of a stage check no verdicts
+
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     problem = next(iter(sorted(Draft202012Validator(schema).iter_errors(record), key=lambda e: list(e.path))), None)
     if problem is not None:
