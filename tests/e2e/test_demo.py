@@ -55,3 +55,4 @@ def test_the_demo_as_readme_shows_it_reaches_its_target(tmp_path: Path) -> None:
     fars = [float(x) for x in re.findall(r"· evaluate\] FAR (?:[\d.]+% → )?([\d.]+)%", done.stdout)]
     assert [round(fars[0]), round(fars[-1], 1)] == [35, 2.8]
     assert re.search(r"^to prove it: +a sealed acceptance set with at least \d+ good parts", done.stdout, re.M)
+    assert re.search(r"^report: +/.*html$", done.stdout, re.M), "nothing of the end is cut"

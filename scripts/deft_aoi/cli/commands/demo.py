@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from deft_aoi.base.errors import COMPLETE, OK, InputError
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from deft_aoi.base.console import command_line, print_json
+    from deft_aoi.base.console import aside, command_line, print_json
     from deft_aoi.base.paths import Workspace
     from deft_aoi.cli.commands.run import Milestones
     from deft_aoi.loop import driver
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workspace.exists() and not (args.workspace / MARKER).is_file():
         raise InputError(f"{args.workspace}: exists and is no simulated line; pass another --workspace")
     if not args.workspace.exists():
-        print(f"simulating {args.boards} boards into {args.workspace} ...", file=sys.stderr, flush=True)
+        aside(f"simulating {args.boards} boards into {args.workspace} ...")
         simulate(args.workspace, seed=args.seed, boards=args.boards)
     asked = {
         "workspace": str(Workspace.at(args.workspace).root),
