@@ -1,4 +1,4 @@
-"""What starting a stage imports: heavy packages only where they are used, since every command and task starts anew."""
+"""What starting a stage imports: heavy packages only where they are used, since every command is its own process."""
 
 from __future__ import annotations
 
