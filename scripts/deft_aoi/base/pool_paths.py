@@ -73,25 +73,26 @@ class PoolFolders:
         """
         from deft_aoi.base.progress import Progress
 
-        named = list(zip(values, names, strict=True))
-        found = []
-        with Progress(f"{self.csv.name}, {column}", len(named), "row") as progress:
-            for row, (value, name) in enumerate(named):
-                if value not in self._places:
-                    self._places[value] = self._where(value)
-                places = self._places[value]
-                file = f"{name}{self.tail}"
-                holding = [place for place in places if file in self._files(place[0])]
-                if len(holding) > 1 and len({os.path.realpath(place) for place, _ in holding}) > 1:
-                    both = " and ".join(printable(f"{place}/{file}") for place, _ in holding)
-                    raise InputError(
-                        f"{self.csv}, line {row + 2}: {column} fits two images, {both}; write an absolute path, or "
-                        "remove one"
-                    )
-                found.append((holding or places)[0][1])
-                if row % _TOLD == _TOLD - 1:
-                    progress.update(_TOLD)
+        rows = list(enumerate(zip(values, names, strict=True), start=2))
+        found: list[str] = []
+        with Progress(f"{self.csv.name}, {column}", len(rows), "row") as progress:
+            for first in range(0, len(rows), _TOLD):
+                some = rows[first : first + _TOLD]
+                found += [self._folder(value, name, line, column) for line, (value, name) in some]
+                progress.update(len(some))
         return found
+
+    def _folder(self, value: str, name: str, line: int, column: str) -> str:
+        if value not in self._places:
+            self._places[value] = self._where(value)
+        places, file = self._places[value], f"{name}{self.tail}"
+        found = [place for place in places if file in self._files(place[0])]
+        if len(found) > 1 and len({os.path.realpath(place) for place, _ in found}) > 1:
+            both = " and ".join(printable(f"{place}/{file}") for place, _ in found)
+            raise InputError(
+                f"{self.csv}, line {line}: {column} fits two images, {both}; write an absolute path, or remove one"
+            )
+        return (found or places)[0][1]
 
     def _where(self, value: str) -> list[tuple[str, str]]:
         """Where the folder `value` may be, the likeliest place first."""

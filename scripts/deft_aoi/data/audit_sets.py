@@ -96,10 +96,8 @@ def audit_sets(
     shared += [row for one in sets for row in _within(one, parts[one.name])]
     table = pd.DataFrame(shared, columns=list(SHARED_COLUMNS))
     broken = pd.DataFrame([row for one in sets for row in _broken(one, parts[one.name])], columns=list(BROKEN_COLUMNS))
-    unread = 0
-    for one in sets:
-        states = np.array([part.state for part in parts[one.name][: len(one.files)]])
-        unread += int((states == UNREAD).any(0).sum())
+    tests = [parts[one.name][: len(one.files)] for one in sets]
+    unread = sum(int(np.logical_or.reduce([light.state == UNREAD for light in lights]).sum()) for lights in tests)
     boards = {one.name: set(one.boards) - {""} for one in sets}
     overlap = pd.DataFrame(
         [
