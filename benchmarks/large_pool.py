@@ -9,13 +9,9 @@ with bytes of its own, goldens are shared by copies. `--keep` makes the workspac
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from deft_aoi.base.paths import Workspace
 from deft_aoi.base.rows import read_rows, write_rows
 from deft_aoi.simulate.workspace import simulate
+from stages import ROOT, call
 
 
 def main() -> None:
@@ -67,14 +64,10 @@ def grow(home: Workspace, rows: int) -> None:
 
 def preflight(name: str, folder: Path) -> None:
     """One Pre-Flight as a process of its own, its words on the terminal."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache"), "DEFT_PYTHON": sys.executable}
-    deft = Path(__file__).resolve().parents[1] / "scripts" / "deft"
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = ["sh", str(deft), "preflight", "--workspace", str(folder / "line"), "--max-iterations", "2"]
-    done = subprocess.run(command, env=environment, check=False)
-    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{name}: exit {done.returncode}, {wall:.1f} s, {cpu:.1f} CPU s, peak {after.ru_maxrss / 1024:.0f} MB")
+    caches = {"XDG_CACHE_HOME": str(folder / "cache")}
+    words = ("preflight", "--workspace", str(folder / "line"), "--max-iterations", "2")
+    code, cost, said = call(ROOT, caches, folder / "cost.json", *words)
+    print(f"{said}{name}: exit {code}, {cost.wall:.1f} s, {cost.cpu:.1f} CPU s, peak {cost.peak_mb:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from deft_aoi.engine.net.recipe import ON_CPU, ON_GPU
 from deft_aoi.kpi.sweep import auroc, operating_point, sweep
 from deft_aoi.mining import select
 from deft_aoi.mining.index import scale_of, unit
@@ -46,6 +47,12 @@ Labels = npt.NDArray[np.str_]
 Scores = npt.NDArray[np.float64]
 Model = Any
 
+RECIPES = {
+    "gpu": ON_GPU,
+    "plain": replace(ON_GPU, pasted_share=0.0),
+    "small": replace(ON_GPU, net_width=24, steps=80, later_steps=60, images=6),
+    "cpu": ON_CPU,
+}
 ALL = ("weakness", "random", "knn+label", "random-balanced", "weakness+diverse", "knn", "uncertain", "weakness+screen",
        "weakness+rca")  # fmt: skip
 
@@ -161,11 +168,7 @@ class Net:
     """The `net` engine's training loop on stored pixels, without checkpoints and validation."""
 
     def __init__(self, data: Data, recipe: str) -> None:
-        from deft_aoi.engine.net.recipe import ON_CPU, ON_GPU
-
-        small = replace(ON_GPU, net_width=24, steps=80, later_steps=60, images=6)
-        plain = replace(ON_GPU, pasted_share=0.0)
-        self.data, self.recipe = data, {"gpu": ON_GPU, "plain": plain, "small": small, "cpu": ON_CPU}[recipe]
+        self.data, self.recipe = data, RECIPES[recipe]
 
     def _table(self, rows: Rows) -> Any:
         from deft_aoi.engine.net.pixels import PixelTable
@@ -354,7 +357,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--engine", choices=("net", "features"), required=True)
-    parser.add_argument("--recipe", choices=("gpu", "plain", "small", "cpu"), default="gpu", help="of the net engine")
+    parser.add_argument("--recipe", choices=RECIPES, default="gpu", help="of the net engine")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--cells", default=":", help="FIRST:LAST of the grid (default: all)")

@@ -32,17 +32,17 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft_aoi.engine.net.recipe import ON_GPU, Recipe
-from selection import PASS, Cell, Data, Net, Point, Rows, Scores, iterations, rates
+from selection import PASS, RECIPES, Cell, Data, Net, Point, Rows, Scores, iterations, rates
 
 VARIANTS: dict[str, Recipe] = {
-    "none": replace(ON_GPU, pasted_share=0.0),
+    "none": RECIPES["plain"],
     "one": replace(ON_GPU, pasted_share=1 / 12, golden_share=0.0),
     "two": replace(ON_GPU, pasted_share=1 / 12),
     "two6": replace(ON_GPU, pasted_share=1 / 6),
     "two4": ON_GPU,
     "two38": replace(ON_GPU, pasted_share=3 / 8),
     "shift1": replace(ON_GPU, shift=1),
-    "small": replace(ON_GPU, net_width=24, steps=80, later_steps=60, images=6),
+    "small": RECIPES["small"],
 }
 
 

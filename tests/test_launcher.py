@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
-import http.server
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +19,7 @@ import pytest
 
 from deft_aoi.base.versions import VERSION
 from deft_aoi.cli import setup_index, setup_plan, setup_steps
+from package_index import Index, served
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "scripts/deft"
@@ -303,28 +301,6 @@ def test_pip_settings_come_from_the_environment_first(tmp_path: Path, monkeypatc
     assert setup_index.pip_setting("index-url") == "http://127.0.0.1:1/from-variable"
 
 
-class Index(http.server.BaseHTTPRequestHandler):
-    """A package index on this machine that wants a password and has one file."""
-
-    def __init__(self, wheel: bytes, *args: object) -> None:
-        self.wheel = wheel
-        super().__init__(*args)  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        pages = {
-            "/simple/pip/": f'<a href="../../files/{setup_index.PIP_WHEEL}#sha256=0">pip</a>'.encode(),
-            f"/files/{setup_index.PIP_WHEEL}": self.wheel,
-        }
-        allowed = self.headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
-        body = pages.get(self.path) if allowed else None
-        self.send_response(200 if body else 401)
-        self.end_headers()
-        self.wfile.write(body or b"")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def wheel() -> bytes:
     return b"these bytes are not pip"
@@ -332,11 +308,11 @@ def wheel() -> bytes:
 
 @pytest.fixture
 def index(wheel: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Index, wheel)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://me:p%40ss@127.0.0.1:{server.server_port}/simple/")
+    """A package index on this machine that wants a password and has one file."""
+    password = "Basic " + base64.b64encode(b"me:p@ss").decode()
+    with served(Index({setup_index.PIP_WHEEL: wheel}, hashes=False, password=password)) as made:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://me:p%40ss@127.0.0.1:{made.port}/simple/")
         yield
-        server.shutdown()
 
 
 @pytest.mark.usefixtures("index")
